@@ -1,0 +1,122 @@
+//! The hash contract, version 1: `bucket = murmur3_x86_32(salt ++ ":" ++ unit, seed 0) * 1_000_000 >> 32`.
+//!
+//! Integers only. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
+//! contract, never an edit. `tests/vectors` holds it in place.
+
+use std::io::Read;
+
+/// Number of buckets; also one whole in parts per million, so a bucket and a share compare directly.
+pub const BUCKETS: u32 = 1_000_000;
+
+/// Where a unit falls: `0..BUCKETS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket(u32);
+
+impl Bucket {
+    /// The bucket as a number, `0..BUCKETS`.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// A share in parts per million, `0..=BUCKETS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ppm(u32);
+
+impl Ppm {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// Everything.
+    pub const WHOLE: Self = Self(BUCKETS);
+
+    /// A share of `parts` per million, absent above one whole.
+    #[must_use]
+    pub fn new(parts: u32) -> Option<Self> {
+        (parts <= BUCKETS).then_some(Self(parts))
+    }
+
+    /// The share as a number, `0..=BUCKETS`.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// True for the buckets in the first share of the space.
+    #[must_use]
+    pub fn contains(self, bucket: Bucket) -> bool {
+        bucket.0 < self.0
+    }
+}
+
+/// What sets one draw of cohorts apart from another, with the separator already behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salt(Box<[u8]>);
+
+impl Salt {
+    /// The salt of this text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self([text.as_bytes(), b":"].concat().into())
+    }
+
+    /// The bucket of a unit, given as its raw bytes.
+    #[must_use]
+    pub fn bucket(&self, unit: &[u8]) -> Bucket {
+        let hash = u64::from(murmur3(&self.0, unit));
+        let bucket = hash.wrapping_mul(u64::from(BUCKETS)) >> 32; // below 2^52, nothing to wrap
+        Bucket(bucket as u32)
+    }
+}
+
+/// murmur3 x86_32 with seed 0 of `head` followed by `tail`.
+pub(crate) fn murmur3(head: &[u8], tail: &[u8]) -> u32 {
+    // Reading from slices can't fail; the type of `Read` just can't say so.
+    murmur3::murmur3_32(&mut head.chain(tail), 0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_units_fall_into_the_published_buckets() {
+        let salt = Salt::new("fraud-2026-11");
+        let buckets: Vec<u32> = ["alice", "bob", "user-123", "użytkownik-7"]
+            .iter()
+            .map(|unit| salt.bucket(unit.as_bytes()).get())
+            .collect();
+        assert_eq!(buckets, [330_920, 931_485, 436_583, 58_753]);
+    }
+
+    #[test]
+    fn the_hash_gives_the_reference_values_wherever_the_input_is_cut() {
+        for (text, hash) in [("", 0), ("a", 0x3c25_69b2), ("abc", 0xb3dd_93fa), ("hello, world", 0x149b_bb7f)]
+        {
+            for cut in 0..=text.len() {
+                let (head, tail) = text.split_at(cut);
+                assert_eq!(murmur3(head.as_bytes(), tail.as_bytes()), hash, "{text} cut at {cut}");
+            }
+        }
+        assert_eq!(murmur3(&[0xff; 4], &[]), 0x7629_3b50);
+        assert_eq!(murmur3(&[0x21, 0x43], &[0x65, 0x87]), 0xf55b_516b);
+    }
+
+    #[test]
+    fn the_edge_hashes_reach_the_first_and_the_last_bucket() {
+        for (unit, hash) in [
+            ("ejOoVL", 0),
+            ("bY9fO-", 1),
+            ("SI7p-", 0x7fff_ffff),
+            ("6LvT0", 0x8000_0000),
+            ("ceQdGm", u32::MAX),
+        ] {
+            assert_eq!(murmur3(unit.as_bytes(), &[]), hash);
+        }
+        let bucket = |unit: &str| Salt(Box::default()).bucket(unit.as_bytes()).get();
+        assert_eq!(
+            ["ejOoVL", "bY9fO-", "SI7p-", "6LvT0", "ceQdGm"].map(bucket),
+            [0, 0, 499_999, 500_000, 999_999]
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Single values with a form and a range: names, shares, durations, texts that end up in a header.
+
+use std::ops::RangeInclusive;
+
+use super::reader::{At, Draft, shown};
+use crate::bucket::Ppm;
+use crate::decision::header;
+use crate::json::Node;
+
+pub(super) fn boolean(at: At<'_, '_>, draft: &mut Draft) -> Option<bool> {
+    match at.node {
+        Node::Bool(value) => Some(*value),
+        _ => at.expected(draft, "a boolean"),
+    }
+}
+
+/// A whole number, also where it is written as a double.
+pub(super) fn integer(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<i64>) -> Option<i64> {
+    let (least, most) = (range.start(), range.end());
+    match at.node.integer().filter(|value| range.contains(value)) {
+        Some(value) => Some(value),
+        None if at.node.kind() != "a number" => at.expected(draft, "an integer"),
+        None => at.problem(draft, &format!("expected an integer from {least} to {most}")),
+    }
+}
+
+/// A percentage with at most four decimals, which makes a whole number of parts per million.
+pub(super) fn percent(at: At<'_, '_>, draft: &mut Draft) -> Option<Ppm> {
+    let percent = match *at.node {
+        Node::Unsigned(value) => value as f64,
+        Node::Negative(value) => value as f64,
+        Node::Float(value) => value,
+        Node::Null | Node::Bool(_) | Node::Text(_) | Node::Array(_) | Node::Object(_) => {
+            return at.expected(draft, "a percentage from 0 to 100");
+        }
+    };
+    if !(0.0..=100.0).contains(&percent) {
+        return at.problem(draft, "expected a percentage from 0 to 100");
+    }
+    let ppm = (percent * 10_000.0).round();
+    // Division is correctly rounded, so this is the double that stands for the decimal: nothing else passes.
+    if ppm / 10_000.0 != percent {
+        return at.problem(draft, "a percentage has at most four decimals");
+    }
+    Ppm::new(ppm as u32)
+}
+
+/// Text of a length in characters, without control characters.
+pub(super) fn text<'n>(at: At<'n, '_>, draft: &mut Draft, lengths: RangeInclusive<usize>) -> Option<&'n str> {
+    let text = at.any_text(draft)?;
+    let (least, most) = (lengths.start(), lengths.end());
+    if !lengths.contains(&text.chars().count()) {
+        return at.problem(draft, &format!("expected {least} to {most} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        return at.problem(draft, &format!("control characters are not allowed: {}", shown(text)));
+    }
+    Some(text)
+}
+
+/// A value that a client sends: any text but the empty one.
+pub(super) fn client_text(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
+    match at.any_text(draft)? {
+        "" => at.problem(draft, "expected a text that is not empty"),
+        text => Some(text.as_bytes().into()),
+    }
+}
+
+/// 1 to 63 lower-case letters, digits and inner hyphens (RFC 1123).
+pub(super) fn dns_label<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
+    let text = at.any_text(draft)?;
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let edges = text.starts_with('-') || text.ends_with('-');
+    if (1..=63).contains(&text.len()) && text.bytes().all(legal) && !edges {
+        return Some(text);
+    }
+    let found = shown(text);
+    at.problem(draft, &format!("expected 1 to 63 of `a-z`, `0-9` and inner `-`, found {found}"))
+}
+
+pub(super) fn version_name<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
+    let text = at.any_text(draft)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=63).contains(&text.len()) && text.bytes().all(legal) {
+        return Some(text);
+    }
+    at.problem(draft, &format!("expected 1 to 63 of `A-Za-z0-9._-`, found {}", shown(text)))
+}
+
+/// The name of an Envoy cluster: whatever can travel in a header unchanged.
+pub(super) fn cluster<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
+    let name = text(at, draft, 1..=1024)?;
+    if name.trim() != name {
+        return at.problem(draft, "a header can't carry spaces around a cluster name");
+    }
+    Some(name)
+}
+
+fn is_token(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(legal)
+}
+
+pub(super) fn method(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
+    let text = at.any_text(draft)?;
+    if !is_token(text) || text.len() > 64 {
+        return at.problem(draft, &format!("not a method: {}", shown(text)));
+    }
+    if text == "CONNECT" {
+        at.warning(draft, "a CONNECT request never matches");
+    } else if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        at.warning(
+            draft,
+            &format!("methods are case-sensitive: did you mean {}", shown(&text.to_ascii_uppercase())),
+        );
+    }
+    Some(text.as_bytes().into())
+}
+
+/// The name of a header that a rollout reads, in lower case.
+pub(super) fn header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
+    let text = at.any_text(draft)?;
+    if !is_token(text) || text.len() > 256 {
+        return at.problem(draft, &format!("not a header name: {}", shown(text)));
+    }
+    let name = text.to_ascii_lowercase();
+    if name.starts_with(header::PREFIX) {
+        return at.problem(draft, &format!("{} is removed from every request", shown(&name)));
+    }
+    if name == "host" {
+        return at.problem(draft, "the host is matched by `hosts`, not as a header");
+    }
+    Some(name)
+}
+
+/// A cookie's name (RFC 6265, 4.1.1).
+pub(super) fn cookie_name(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
+    let text = at.any_text(draft)?;
+    if !is_token(text) || text.len() > 256 {
+        return at.problem(draft, &format!("not a cookie name: {}", shown(text)));
+    }
+    Some(text.as_bytes().into())
+}
+
+/// A duration in milliseconds, written like `250ms`, `30s` or `1h30m`, longest unit first.
+pub(super) fn duration(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<u64>) -> Option<u64> {
+    let text = at.any_text(draft)?;
+    match parse_duration(text) {
+        Some(value) if range.contains(&value) => Some(value),
+        Some(_) => {
+            let (least, most) = (written_duration(*range.start()), written_duration(*range.end()));
+            at.problem(draft, &format!("expected a duration from {least} to {most}, found {}", shown(text)))
+        }
+        None => at.problem(
+            draft,
+            &format!("expected a duration like `250ms`, `30s` or `1h30m`, found {}", shown(text)),
+        ),
+    }
+}
+
+const DURATIONS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+fn parse_duration(text: &str) -> Option<u64> {
+    let mut units = DURATIONS.iter();
+    let mut total = 0_u64;
+    let mut rest = text;
+    loop {
+        let (digits, after) = rest.split_at_checked(rest.find(|symbol: char| !symbol.is_ascii_digit())?)?;
+        let end = after.find(|symbol: char| symbol.is_ascii_digit()).unwrap_or(after.len());
+        let (name, next) = after.split_at_checked(end)?;
+        let (_, length) = units.find(|(unit, _)| *unit == name)?; // the iterator goes on from here: longest unit first
+        total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(*length)?)?;
+        if next.is_empty() {
+            return Some(total);
+        }
+        rest = next;
+    }
+}
+
+fn written_duration(milliseconds: u64) -> String {
+    let mut fitting = DURATIONS.iter().filter(|(_, length)| milliseconds.checked_rem(*length) == Some(0));
+    fitting
+        .next()
+        .and_then(|(unit, length)| Some(format!("{}{unit}", milliseconds.checked_div(*length)?)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_numbers_with_units_longest_first() {
+        for (text, milliseconds) in [
+            ("250ms", Some(250)),
+            ("30s", Some(30_000)),
+            ("10m", Some(600_000)),
+            ("1h30m", Some(5_400_000)),
+            ("7d", Some(604_800_000)),
+            ("1d1h1m1s1ms", Some(90_061_001)),
+            ("0s", Some(0)),
+            ("", None),
+            ("30", None),
+            ("s", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("30m1h", None),
+            ("1s1s", None),
+            ("1 s", None),
+            ("1S", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615d", None),
+        ] {
+            assert_eq!(parse_duration(text), milliseconds, "{text}");
+        }
+        assert_eq!(written_duration(604_800_000), "7d");
+        assert_eq!(written_duration(1_500), "1500ms");
+    }
+}

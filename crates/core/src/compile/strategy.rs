@@ -1,0 +1,121 @@
+//! Reads the strategy of a rollout: which versions get traffic by the hash, and how much.
+
+use super::reader::{At, Draft, Fields};
+use super::rollout::Names;
+use super::scalar;
+use crate::bucket::Ppm;
+
+/// A strategy with its versions as positions in the rollout.
+#[derive(Default)]
+pub(super) enum Strategy {
+    #[default]
+    None,
+    Canary {
+        version: usize,
+        exposure: Ppm,
+    },
+    BlueGreen {
+        other: usize,
+        exposure: Ppm,
+    },
+    AbTest {
+        arms: Vec<(usize, u32)>,
+        exposure: Ppm,
+    },
+}
+
+impl Strategy {
+    /// The versions that name the default salt.
+    pub(super) fn treatments(&self) -> Vec<usize> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Canary { version, .. } | Self::BlueGreen { other: version, .. } => vec![*version],
+            Self::AbTest { arms, .. } => arms.iter().map(|(version, _)| *version).collect(),
+        }
+    }
+}
+
+/// `shadowed` are the versions that nothing but a shadow names.
+pub(super) fn strategy(
+    at: At<'_, '_>,
+    draft: &mut Draft,
+    names: &Names<'_>,
+    shadowed: &[usize],
+) -> Option<Strategy> {
+    let (kind, node) = at.one_of(draft, &["canary", "blue_green", "ab_test"], &["progressive"])?;
+    at.enter(kind, node, |at| match kind {
+        "canary" => canary(at, draft, names),
+        "blue_green" => blue_green(at, draft, names, shadowed),
+        _ => ab_test(at, draft, names),
+    })
+}
+
+fn canary(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Strategy> {
+    let mut fields = Fields::of(at, draft)?;
+    let version = fields.required("version", draft, |at, draft| {
+        let version = names.resolve(at, draft)?;
+        if names.stable == Some(version) {
+            return at.problem(draft, "the canary is the stable version itself");
+        }
+        Some(version)
+    });
+    let exposure = fields.required("percent", draft, scalar::percent);
+    fields.finish(draft);
+    Some(Strategy::Canary { version: version?, exposure: exposure? })
+}
+
+fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>, shadowed: &[usize]) -> Option<Strategy> {
+    let mut fields = Fields::of(at, draft)?;
+    let active = fields.required("active", draft, |at, draft| names.resolve(at, draft));
+    fields.finish(draft);
+    let (active, stable) = (active?, names.stable?);
+    let all: Vec<usize> = (0..names.known.len()).collect();
+    let serving: Vec<usize> =
+        all.iter().copied().filter(|version| *version == active || !shadowed.contains(version)).collect();
+    // Green may well be shadowed before the switch: of two versions, both are meant.
+    let pair = if all.len() == 2 { all } else { serving };
+    let other = pair.iter().copied().find(|version| *version != stable);
+    match other.filter(|other| pair.len() == 2 && (active == stable || active == *other)) {
+        Some(other) => {
+            let exposure = if active == stable { Ppm::ZERO } else { Ppm::WHOLE };
+            Some(Strategy::BlueGreen { other, exposure })
+        }
+        None => {
+            let found = pair.len();
+            at.problem(
+                draft,
+                &format!(
+                    "blue-green needs exactly two versions beside those that are only shadows, found {found}"
+                ),
+            )
+        }
+    }
+}
+
+fn ab_test(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Strategy> {
+    let mut fields = Fields::of(at, draft)?;
+    let arms = fields.required("arms", draft, |at, draft| {
+        let mut seen = Vec::new();
+        let arms = at.list(draft, 1..=16, |at, draft| arm(at, draft, names, &mut seen))?;
+        let is_empty = !arms.is_empty() && arms.iter().all(|(_, weight)| *weight == 0);
+        if is_empty { at.problem(draft, "the weights add up to nothing") } else { Some(arms) }
+    });
+    let exposure = fields.optional("percent", draft, scalar::percent).unwrap_or(Ppm::WHOLE);
+    fields.finish(draft);
+    Some(Strategy::AbTest { arms: arms?, exposure })
+}
+
+fn arm(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>, seen: &mut Vec<usize>) -> Option<(usize, u32)> {
+    let mut fields = Fields::of(at, draft)?;
+    let version = fields.required("version", draft, |at, draft| {
+        let version = names.resolve(at, draft)?;
+        if seen.contains(&version) {
+            return at.problem(draft, "duplicate arm");
+        }
+        seen.push(version);
+        Some(version)
+    });
+    let weight = fields.required("weight", draft, |at, draft| scalar::integer(at, draft, 0..=1_000_000));
+    fields.finish(draft);
+    Some((version?, u32::try_from(weight?).ok()?))
+}

@@ -1,0 +1,179 @@
+//! What was decided and why, and the header edits that carry it out.
+//!
+//! Edits are values: the filter applies them, `explain` prints them, and both get them from here.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use crate::bucket::Bucket;
+use crate::plan::{Plan, Rollout, Version};
+use crate::request::Request;
+use crate::shadow::{MAX_SHADOWS, Shadows};
+
+/// Names of the headers that the filter owns.
+pub mod header {
+    /// What all of them begin with.
+    pub const PREFIX: &str = "x-rollout-";
+    /// Cluster of the assigned version.
+    pub const CLUSTER: &str = "x-rollout-cluster";
+    /// Cluster of the failover target, else the same as [`CLUSTER`].
+    pub const FALLBACK: &str = "x-rollout-fallback";
+    /// Where the chain of clusters starts: always `0`.
+    pub const PICK: &str = "x-rollout-pick";
+    /// Clusters of the sampled shadows.
+    pub const SHADOWS: [&str; 3] = ["x-rollout-shadow-1", "x-rollout-shadow-2", "x-rollout-shadow-3"];
+    /// Marks a copy; set by the route.
+    pub const SHADOW: &str = "x-rollout-shadow";
+    /// `<rollout>=<version>`, on requests, and on responses where the rollout exposes it.
+    pub const ASSIGNMENT: &str = "x-rollout-assignment";
+    /// The feature set that travels with a request.
+    pub const FEATURE_SET: &str = "x-rollout-feature-set";
+    /// `<from>><to>` on a failed-over response.
+    pub const FAILOVER: &str = "x-rollout-failover";
+    /// Why, on responses of a rollout that exposes debug.
+    pub const REASON: &str = "x-rollout-reason";
+    /// The bucket, on responses of a rollout that exposes debug.
+    pub const BUCKET: &str = "x-rollout-bucket";
+    /// The revision of the document, on responses of a rollout that exposes debug.
+    pub const REVISION: &str = "x-rollout-revision";
+}
+
+/// Why a request got its version: the last rule that changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No rollout matched.
+    NoMatch,
+    /// An override applied.
+    Forced,
+    /// The decision needs a unit and the request has none.
+    MissingUnit,
+    /// The unit is outside the exposed part of its lane.
+    NotExposed,
+    /// The hash, or the absence of a strategy.
+    Assigned,
+}
+
+impl Reason {
+    /// Number of reasons.
+    pub const COUNT: usize = 5;
+    /// All reasons, each at the position of [`Reason::index`].
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::NoMatch, Self::Forced, Self::MissingUnit, Self::NotExposed, Self::Assigned];
+
+    /// Position in [`Reason::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The word of the public API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoMatch => "no_match",
+            Self::Forced => "forced",
+            Self::MissingUnit => "missing_unit",
+            Self::NotExposed => "not_exposed",
+            Self::Assigned => "assigned",
+        }
+    }
+}
+
+/// How much of a decision a rollout shows to its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expose {
+    /// Nothing.
+    #[default]
+    None,
+    /// The assignment.
+    Assignment,
+    /// The assignment, its reason, the bucket and the revision.
+    Debug,
+}
+
+/// The version that serves a request, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The rollout that matched.
+    pub rollout: Rc<Rollout>,
+    /// The version that serves the request.
+    pub version: Rc<Version>,
+    /// Why that version.
+    pub reason: Reason,
+    /// The split bucket of the unit, if there is a unit and a strategy.
+    pub bucket: Option<Bucket>,
+    /// Who gets a copy.
+    pub shadows: Shadows,
+}
+
+impl Decision {
+    /// Every request header to set, with its value.
+    pub fn request_headers<'d>(
+        &'d self,
+        request: &Request<'_>,
+    ) -> impl Iterator<Item = (&'static str, Cow<'d, [u8]>)> {
+        let fixed = self.version.headers.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_bytes())));
+        let assignment = (header::ASSIGNMENT, self.assignment_after(request.assignments()));
+        fixed.chain([assignment]).chain(
+            self.shadow_clusters()
+                .zip(header::SHADOWS)
+                .map(|(cluster, name)| (name, Cow::Borrowed(cluster.as_bytes()))),
+        )
+    }
+
+    /// Clusters of the shadows, in document order.
+    pub fn shadow_clusters(&self) -> impl Iterator<Item = &str> {
+        self.shadows.iter().flatten().map(|shadow| shadow.version.cluster())
+    }
+
+    /// Cluster of the failover target, else that of the version itself.
+    #[must_use]
+    pub fn fallback(&self) -> &str {
+        self.version.failover.as_ref().map_or(self.version.cluster(), |failover| failover.cluster())
+    }
+
+    /// The response headers to set, or to remove where there is no value.
+    pub fn response_headers(
+        &self,
+        plan: &Plan,
+    ) -> impl Iterator<Item = (&'static str, Option<Cow<'_, str>>)> {
+        let assignment = [(header::ASSIGNMENT, Some(Cow::Borrowed(self.version.assignment.as_ref())))];
+        let debug = || {
+            [
+                (header::REASON, Some(Cow::Borrowed(self.reason.name()))),
+                (header::BUCKET, self.bucket.map(|bucket| Cow::Owned(bucket.get().to_string()))),
+                (header::REVISION, Some(Cow::Owned(plan.revision().to_string()))),
+            ]
+        };
+        let expose = self.rollout.expose;
+        let shown = (expose != Expose::None).then_some(assignment).into_iter().flatten();
+        shown.chain((expose == Expose::Debug).then(debug).into_iter().flatten())
+    }
+
+    /// The failover mark for a response that came from `cluster`; none where the assigned version answered itself.
+    #[must_use]
+    pub fn failed_over(&self, cluster: &[u8]) -> Option<&crate::failover::Failover> {
+        let failover = self.version.failover.as_ref()?;
+        let elsewhere = failover.cluster != self.version.cluster && failover.cluster.as_bytes() == cluster;
+        elsewhere.then_some(failover)
+    }
+
+    /// True where a failed-over response carries its mark.
+    #[must_use]
+    pub fn exposes_failover(&self) -> bool {
+        self.rollout.expose_failover
+    }
+
+    fn assignment_after(&self, earlier: &[&[u8]]) -> Cow<'_, [u8]> {
+        let own = self.version.assignment.as_bytes();
+        if earlier.is_empty() {
+            return Cow::Borrowed(own);
+        }
+        let mut all = earlier.join(&b',');
+        all.push(b',');
+        all.extend_from_slice(own);
+        Cow::Owned(all)
+    }
+}
+
+const _: () = assert!(header::SHADOWS.len() == MAX_SHADOWS, "one header a shadow");

@@ -1,0 +1,204 @@
+//! JSON as a tree that forgets nothing: duplicate keys stay visible, so they can be refused instead of dropped.
+//!
+//! Also the canonical form, whose hash names a document however it was delivered: a `Struct` turns every number into a double
+//! and forgets the order of keys, so the canonical form keeps neither.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::bucket::murmur3;
+
+/// The largest integer that a double carries exactly together with its neighbours: 2^53 - 1.
+pub(crate) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
+
+/// Most fields of one object: protects the time that sorting them takes.
+pub(crate) const MAX_FIELDS: usize = 256;
+
+/// Any JSON value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Node {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Negative(i64),
+    Float(f64),
+    Text(String),
+    Array(Vec<Self>),
+    Object(Vec<(String, Self)>),
+}
+
+impl Node {
+    pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The value as an integer: written as one, or a double without a fraction.
+    pub(crate) fn integer(&self) -> Option<i64> {
+        match *self {
+            Self::Unsigned(value) => i64::try_from(value).ok(),
+            Self::Negative(value) => Some(value),
+            Self::Float(value) => whole(value),
+            Self::Null | Self::Bool(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => None,
+        }
+    }
+
+    /// What a person calls this kind of value, for "expected a string, found ...".
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::Array(_) => "an array",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// murmur3 of the canonical form.
+    pub(crate) fn hash(&self) -> u32 {
+        let mut canonical = String::new();
+        self.write_canonical(&mut canonical);
+        murmur3(canonical.as_bytes(), &[])
+    }
+
+    /// Keys sorted by their UTF-8 bytes, no spaces, integral numbers without a fraction, other numbers in their shortest form,
+    /// only quotes, backslashes and control characters escaped.
+    fn write_canonical(&self, out: &mut String) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Unsigned(value) => out.push_str(&value.to_string()),
+            Self::Negative(value) => out.push_str(&value.to_string()),
+            Self::Float(value) => match whole(*value) {
+                Some(integer) => out.push_str(&integer.to_string()),
+                None => out.push_str(&serde_json::to_string(value).unwrap_or_default()),
+            },
+            Self::Text(text) => write_text(text, out),
+            Self::Array(items) => {
+                out.push('[');
+                for (position, item) in items.iter().enumerate() {
+                    if position > 0 {
+                        out.push(',');
+                    }
+                    item.write_canonical(out);
+                }
+                out.push(']');
+            }
+            Self::Object(entries) => {
+                let mut sorted: Vec<&(String, Self)> = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    let position = sorted.partition_point(|earlier| earlier.0 <= entry.0);
+                    sorted.insert(position, entry);
+                }
+                out.push('{');
+                for (position, (key, value)) in sorted.into_iter().enumerate() {
+                    if position > 0 {
+                        out.push(',');
+                    }
+                    write_text(key, out);
+                    out.push(':');
+                    value.write_canonical(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// serde_json escapes just what the canonical form escapes, and writing to a string can't fail.
+fn write_text(text: &str, out: &mut String) {
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+fn whole(value: f64) -> Option<i64> {
+    let in_range = value.abs() <= 9_223_372_036_854_774_784.0; // the largest double below 2^63
+    (in_range && value.fract() == 0.0).then_some(value as i64)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Unsigned(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Negative(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Node::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut object = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            object.push(entry);
+            if object.len() > MAX_FIELDS {
+                return Err(A::Error::custom(format_args!("an object with more than {MAX_FIELDS} fields")));
+            }
+        }
+        Ok(Node::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        let mut out = String::new();
+        Node::parse(text.as_bytes()).unwrap().write_canonical(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_canonical_form_forgets_what_a_struct_forgets() {
+        let written = r#" {"b": 5, "a": [1.50, -0.0, 2e3, 33.3333], "é": "\u00e9\n\"/"} "#;
+        let through_a_struct = r#"{"é":"é\n\"\/","a":[1.5,0,2000.0,33.3333],"b":5.0}"#;
+        assert_eq!(canonical(written), r#"{"a":[1.5,0,2000,33.3333],"b":5,"é":"é\n\"/"}"#);
+        assert_eq!(canonical(written), canonical(through_a_struct));
+    }
+
+    #[test]
+    fn an_integral_double_is_an_integer_and_a_fraction_is_not() {
+        assert_eq!(Node::parse(b"42.0").unwrap().integer(), Some(42));
+        assert_eq!(Node::parse(b"1e+15").unwrap().integer(), Some(1_000_000_000_000_000));
+        assert_eq!(Node::parse(b"0.5").unwrap().integer(), None);
+        assert_eq!(Node::parse(b"18446744073709551615").unwrap().integer(), None);
+        assert_eq!(Node::parse(b"1e300").unwrap().integer(), None);
+    }
+}

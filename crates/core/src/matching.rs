@@ -1,0 +1,102 @@
+//! Predicates over a request: the methods, headers and query parameters that a rollout, an alternative or a shadow asks for.
+//!
+//! Host and path are not here: they select by index (`index.rs`), before any predicate is asked.
+
+use crate::request::{Request, Slot};
+
+/// What a value must fulfil.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Test {
+    Exact(Box<[u8]>),
+    Prefix(Box<[u8]>),
+    Suffix(Box<[u8]>),
+    Contains(Box<[u8]>),
+    In(Box<[Box<[u8]>]>),
+    Present(bool),
+}
+
+impl Test {
+    /// An absent value fulfils nothing but `present: false`.
+    fn holds(&self, value: Option<&[u8]>) -> bool {
+        match (self, value) {
+            (Self::Present(expected), value) => value.is_some() == *expected,
+            (_, None) => false,
+            (Self::Exact(text), Some(value)) => value == text.as_ref(),
+            (Self::Prefix(text), Some(value)) => value.starts_with(text),
+            (Self::Suffix(text), Some(value)) => value.ends_with(text),
+            (Self::Contains(text), Some(value)) => {
+                value.windows(text.len()).any(|window| window == text.as_ref())
+            }
+            (Self::In(texts), Some(value)) => texts.iter().any(|text| value == text.as_ref()),
+        }
+    }
+}
+
+/// A condition on one header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeaderCondition {
+    pub(crate) slot: Slot,
+    pub(crate) test: Test,
+}
+
+impl HeaderCondition {
+    pub(crate) fn holds(&self, request: &Request<'_>) -> bool {
+        self.test.holds(request.header(self.slot).as_deref())
+    }
+}
+
+/// A condition on one query parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueryCondition {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) test: Test,
+}
+
+/// All conditions of one alternative, but for host and path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Conditions {
+    /// None: any method.
+    pub(crate) methods: Option<Box<[Box<[u8]>]>>,
+    pub(crate) headers: Box<[HeaderCondition]>,
+    pub(crate) query: Box<[QueryCondition]>,
+}
+
+impl Conditions {
+    pub(crate) fn hold(&self, request: &Request<'_>) -> bool {
+        self.methods.as_deref().is_none_or(|methods| contains_method(methods, request))
+            && self.headers.iter().all(|condition| condition.holds(request))
+            && self
+                .query
+                .iter()
+                .all(|condition| condition.test.holds(request.query_value(&condition.name).as_deref()))
+    }
+}
+
+/// Methods are case-sensitive (RFC 9110, 9.1).
+pub(crate) fn contains_method(methods: &[Box<[u8]>], request: &Request<'_>) -> bool {
+    methods.iter().any(|method| method.as_ref() == request.method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_reads_as_its_name_says() {
+        let text = |text: &str| Box::<[u8]>::from(text.as_bytes());
+        for (test, fulfilled, not) in [
+            (Test::Exact(text("acme")), "acme", "acme2"),
+            (Test::Prefix(text("ac")), "acme", "bac"),
+            (Test::Suffix(text("me")), "acme", "mea"),
+            (Test::Contains(text("cm")), "acme", "amce"),
+            (Test::In([text("a"), text("b")].into()), "b", "c"),
+        ] {
+            assert!(test.holds(Some(fulfilled.as_bytes())), "{test:?}");
+            assert!(!test.holds(Some(not.as_bytes())), "{test:?}");
+            assert!(!test.holds(Some(b"")), "{test:?}");
+            assert!(!test.holds(None), "{test:?}");
+        }
+        assert!(Test::Present(true).holds(Some(b"")) && !Test::Present(true).holds(None));
+        assert!(Test::Present(false).holds(None) && !Test::Present(false).holds(Some(b"")));
+    }
+}

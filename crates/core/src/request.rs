@@ -1,0 +1,273 @@
+//! A request as the plan sees it: only the values that the plan asks for, picked from the header lines in one pass.
+//!
+//! The same pass finds what must not travel on: whatever a client sends in `x-rollout-*` is never believed, and the secret of
+//! an override is never shown to a model.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::decision::header;
+use crate::plan::Plan;
+
+/// Place of a header name among the names that a plan reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) usize);
+
+/// The header names that a plan reads, and what it may believe.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Inputs {
+    /// Sorted by name.
+    pub(crate) names: Vec<(Box<str>, Slot)>,
+    /// Sorted; removed from every request.
+    pub(crate) secrets: Vec<Box<str>>,
+    pub(crate) source_address: bool,
+    pub(crate) trust_hop: bool,
+}
+
+impl Inputs {
+    /// The slot of a name, made at first use.
+    pub(crate) fn slot(&mut self, name: &str) -> Slot {
+        match self.names.binary_search_by(|(known, _)| known.as_ref().cmp(name)) {
+            Ok(position) => self.names.get(position).map_or(Slot(usize::MAX), |(_, slot)| *slot),
+            Err(position) => {
+                let slot = Slot(self.names.len());
+                self.names.insert(position, (name.into(), slot));
+                slot
+            }
+        }
+    }
+
+    /// Adds a header that carries a secret: read like any other, and removed.
+    pub(crate) fn secret_slot(&mut self, name: &str) -> Slot {
+        if let Err(position) = self.secrets.binary_search_by(|known| known.as_ref().cmp(name)) {
+            self.secrets.insert(position, name.into());
+        }
+        self.slot(name)
+    }
+
+    fn find(&self, name: &str) -> Option<Slot> {
+        let position = self.names.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok()?;
+        self.names.get(position).map(|(_, slot)| *slot)
+    }
+
+    fn is_secret(&self, name: &str) -> bool {
+        self.secrets.binary_search_by(|known| known.as_ref().cmp(name)).is_ok()
+    }
+}
+
+/// The values of one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request<'a> {
+    pub(crate) host: Cow<'a, [u8]>,
+    pub(crate) method: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) query: &'a [u8],
+    pub(crate) source: Option<IpAddr>,
+    /// True for a copy that a trusted hop made: it is not copied again.
+    pub(crate) is_shadow: bool,
+    lines: Vec<(Slot, &'a [u8])>,
+    assignments: Vec<&'a [u8]>,
+    unwanted: Vec<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    /// Picks what `plan` reads from the header lines of a request, pseudo headers included, in their order on the wire; names are in
+    /// lower case as HTTP/2 and Envoy have them. `source` is the peer's address, with or without its port, where
+    /// [`Plan::reads_source_address`] asks for it.
+    pub fn new<I>(plan: &Plan, lines: I, source: Option<&[u8]>) -> Self
+    where
+        I: IntoIterator<Item = (&'a str, &'a [u8])>,
+    {
+        let mut request = Self {
+            host: Cow::Borrowed(b""),
+            method: b"",
+            path: b"",
+            query: b"",
+            source: source.and_then(address),
+            is_shadow: false,
+            lines: Vec::new(),
+            assignments: Vec::new(),
+            unwanted: Vec::new(),
+        };
+        for (name, value) in lines {
+            request.take(&plan.inputs, name, value);
+        }
+        request
+    }
+
+    fn take(&mut self, inputs: &Inputs, name: &'a str, value: &'a [u8]) {
+        if name.starts_with(':') {
+            return self.take_pseudo(name, value);
+        }
+        if name.starts_with(header::PREFIX) {
+            return self.take_reserved(inputs, name, value);
+        }
+        if let Some(slot) = inputs.find(name) {
+            self.lines.push((slot, value));
+            if inputs.is_secret(name) {
+                self.unwanted.push(name);
+            }
+        }
+    }
+
+    fn take_pseudo(&mut self, name: &str, value: &'a [u8]) {
+        match name {
+            ":authority" => self.host = normal_host(value),
+            ":method" => self.method = value,
+            ":path" => {
+                let mut parts = value.splitn(2, |byte| *byte == b'?');
+                self.path = parts.next().unwrap_or_default();
+                self.query = parts.next().unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+
+    fn take_reserved(&mut self, inputs: &Inputs, name: &'a str, value: &'a [u8]) {
+        match name {
+            header::ASSIGNMENT if inputs.trust_hop => self.assignments.push(value),
+            header::SHADOW if inputs.trust_hop => self.is_shadow = true,
+            header::FEATURE_SET if inputs.trust_hop => {}
+            _ => self.unwanted.push(name),
+        }
+    }
+
+    /// Names of the headers to remove before the request goes on; a name may stand there more than once.
+    #[must_use]
+    pub fn unwanted(&self) -> &[&'a str] {
+        &self.unwanted
+    }
+
+    /// The assignments that trusted hops made before, in their order.
+    pub(crate) fn assignments(&self) -> &[&'a [u8]] {
+        &self.assignments
+    }
+
+    /// The lines of a header, in their order.
+    pub(crate) fn lines(&self, slot: Slot) -> impl Iterator<Item = &'a [u8]> {
+        self.lines.iter().filter(move |(of, _)| *of == slot).map(|(_, value)| *value)
+    }
+
+    /// The value of a header as conditions see it: repeated lines joined with a comma.
+    pub(crate) fn header(&self, slot: Slot) -> Option<Cow<'a, [u8]>> {
+        let mut lines = self.lines(slot);
+        let first = lines.next()?;
+        let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
+        let mut joined = [first, second].join(&b',');
+        for line in lines {
+            joined.push(b',');
+            joined.extend_from_slice(line);
+        }
+        Some(Cow::Owned(joined))
+    }
+
+    /// The first query parameter of this name, form-decoded.
+    pub(crate) fn query_value(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+        self.query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).find_map(|pair| {
+            let mut parts = pair.splitn(2, |byte| *byte == b'=');
+            let key = form_decode(parts.next().unwrap_or_default());
+            (key.as_ref() == name).then(|| form_decode(parts.next().unwrap_or_default()))
+        })
+    }
+}
+
+/// The host without its port, in lower case.
+fn normal_host(authority: &[u8]) -> Cow<'_, [u8]> {
+    let end = match authority.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if !authority.ends_with(b"]") => colon,
+        _ => authority.len(),
+    };
+    let host = authority.get(..end).unwrap_or_default();
+    if host.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+/// An IP address as Envoy writes it (`10.0.0.1:4711`, `[::1]:4711`) or without a port.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?;
+    let with_port = text.parse::<SocketAddr>().map(|address| address.ip());
+    with_port.or_else(|_| text.parse()).ok()
+}
+
+/// `application/x-www-form-urlencoded`: a plus is a space, `%41` is A, a malformed escape stays as it is.
+fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match (byte, escaped(tail)) {
+            (b'+', _) => decoded.push(b' '),
+            (b'%', Some((value, after))) => {
+                decoded.push(value);
+                rest = after;
+            }
+            _ => decoded.push(*byte),
+        }
+    }
+    Cow::Owned(decoded)
+}
+
+fn escaped(after_percent: &[u8]) -> Option<(u8, &[u8])> {
+    let [high, low, rest @ ..] = after_percent else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let value = digit(*high)? << 4 | digit(*low)?;
+    Some((u8::try_from(value).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_loses_its_port_and_its_case() {
+        for (authority, host) in [
+            ("ml.example.com", "ml.example.com"),
+            ("ML.Example.com:8443", "ml.example.com"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(normal_host(authority.as_bytes()), host.as_bytes(), "{authority}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_an_ip_with_or_without_a_port_and_nothing_else() {
+        for (text, canonical) in [
+            ("10.0.0.1:4711", Some("10.0.0.1")),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("[2001:DB8:0:0:0:0:0:1]:443", Some("2001:db8::1")),
+            ("::1", Some("::1")),
+            ("[::ffff:10.0.0.1]:1", Some("::ffff:10.0.0.1")),
+            ("/var/run/envoy.sock", None),
+            ("@internal", None),
+            ("", None),
+        ] {
+            assert_eq!(address(text.as_bytes()).map(|ip| ip.to_string()).as_deref(), canonical, "{text}");
+        }
+        assert_eq!(address(&[0xff, 0xfe]), None);
+    }
+
+    #[test]
+    fn form_decoding_keeps_malformed_escapes() {
+        for (raw, decoded) in [
+            ("a+b", "a b"),
+            ("%41%62", "Ab"),
+            ("100%", "100%"),
+            ("%4", "%4"),
+            ("%zz%41", "%zzA"),
+            ("%%41", "%A"),
+            ("%2B%25", "+%"),
+        ] {
+            assert_eq!(form_decode(raw.as_bytes()), decoded.as_bytes(), "{raw}");
+        }
+        assert_eq!(form_decode(b"%FF%00").as_ref(), [0xff, 0]);
+    }
+}

@@ -1,0 +1,156 @@
+//! From the shipped bootstrap to a test's: read as data, changed in few named places, never rewritten by hand.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::push::wasm_filter;
+use crate::upstream::Upstream;
+
+/// What stands in the place of the rollout filter.
+#[derive(Clone, Debug)]
+pub enum Filter {
+    /// The shipped configuration discovery, to be pushed to.
+    Ecds,
+    /// The wasm filter with this document, in the bootstrap itself.
+    Static(String),
+    /// A Lua filter with this code.
+    Lua(String),
+    /// No filter.
+    Absent,
+}
+
+/// A cluster of the test; keeps the circuit breakers of the shipped ones.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    name: String,
+    ports: Vec<u16>,
+    http2: bool,
+}
+
+impl Cluster {
+    /// A cluster of loopback ports; with none it has no hosts.
+    pub fn new(name: &str, ports: &[u16]) -> Self {
+        Self { name: name.into(), ports: ports.to_vec(), http2: false }
+    }
+
+    /// Speaks HTTP/2 to its hosts, as gRPC needs.
+    pub fn http2(self) -> Self {
+        Self { http2: true, ..self }
+    }
+
+    fn render(&self, shipped: &Value) -> Value {
+        let hosts: Vec<Value> =
+            self.ports.iter().map(|port| json!({"endpoint": {"address": loopback(*port)}})).collect();
+        let mut cluster = shipped.clone();
+        cluster["name"] = json!(self.name);
+        cluster["type"] = json!("STATIC");
+        cluster["load_assignment"] =
+            json!({"cluster_name": self.name, "endpoints": [{"lb_endpoints": hosts}]});
+        if self.http2 {
+            cluster["typed_extension_protocol_options"] = json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}}
+                }
+            });
+        }
+        cluster
+    }
+}
+
+impl From<&Upstream> for Cluster {
+    fn from(upstream: &Upstream) -> Self {
+        Self::new(upstream.name(), &[upstream.port()])
+    }
+}
+
+impl From<(&str, u16)> for Cluster {
+    fn from((name, port): (&str, u16)) -> Self {
+        Self::new(name, &[port])
+    }
+}
+
+/// The path of a shipped file.
+pub(super) fn shipped(name: &str) -> PathBuf {
+    crate::module::workspace().join("envoy").join(name)
+}
+
+/// The shipped bootstrap on free loopback ports, with these clusters and this ECDS file.
+pub(super) fn bootstrap(ecds: &Path, clusters: Vec<Cluster>) -> Value {
+    let text = std::fs::read_to_string(shipped("envoy.yaml")).expect("the shipped envoy.yaml can be read");
+    let mut bootstrap: Value = serde_yaml_ng::from_str(&text).expect("the shipped envoy.yaml is YAML");
+    bootstrap["admin"]["address"] = loopback(0);
+    bootstrap["static_resources"]["listeners"][0]["address"] = loopback(0);
+    *at(filters(&mut bootstrap), "/0/config_discovery/config_source/path_config_source/path") = json!(ecds);
+    if clusters.is_empty() {
+        return bootstrap;
+    }
+    let template = bootstrap["static_resources"]["clusters"][0].clone();
+    bootstrap["static_resources"]["clusters"] =
+        clusters.iter().map(|cluster| cluster.render(&template)).collect();
+    let fail_safe = routes(&mut bootstrap).as_array_mut().and_then(|list| list.last_mut());
+    let stable = at(fail_safe.expect("the shipped routes end with the fail-safe one"), "/route/cluster");
+    // Envoy refuses a route to a cluster that it doesn't have.
+    if !clusters.iter().any(|cluster| stable.as_str() == Some(&cluster.name)) {
+        *stable = json!(clusters[0].name);
+    }
+    bootstrap
+}
+
+/// Puts `filter` where the shipped file has the rollout filter.
+pub(super) fn set_filter(bootstrap: &mut Value, filter: Filter, module: impl FnOnce() -> PathBuf) {
+    let list = filters(bootstrap).as_array_mut().expect("the HTTP filters are a list");
+    let typed = |typed_config: Value| json!({"name": "rollout", "typed_config": typed_config});
+    match filter {
+        Filter::Ecds => {}
+        Filter::Static(document) => {
+            let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});
+            list[0] = typed(wasm_filter(&module(), text));
+        }
+        Filter::Lua(code) => {
+            list[0] = typed(json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": {"inline_string": code}
+            }));
+        }
+        Filter::Absent => {
+            list.remove(0);
+        }
+    }
+}
+
+/// The plain form of the contract: no failover, no mirrors.
+pub(super) fn plain_route(bootstrap: &mut Value) {
+    let list = routes(bootstrap).as_array_mut().expect("the routes are a list");
+    let fail_safe = list.pop().expect("the shipped routes end with the fail-safe one");
+    *list = vec![
+        json!({
+            "match": {"prefix": "/", "headers": [{"name": "x-rollout-cluster", "present_match": true}]},
+            "route": {"cluster_header": "x-rollout-cluster"}
+        }),
+        fail_safe,
+    ];
+}
+
+/// The connection manager of a bootstrap, for [`super::Builder::tweak`].
+pub fn connection_manager(bootstrap: &mut Value) -> &mut Value {
+    at(bootstrap, "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
+}
+
+/// The list of routes of a bootstrap, for [`super::Builder::tweak`].
+pub fn routes(bootstrap: &mut Value) -> &mut Value {
+    at(connection_manager(bootstrap), "/route_config/virtual_hosts/0/routes")
+}
+
+fn filters(bootstrap: &mut Value) -> &mut Value {
+    at(connection_manager(bootstrap), "/http_filters")
+}
+
+fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
+    value.pointer_mut(pointer).unwrap_or_else(|| panic!("the shipped envoy.yaml has no {pointer}"))
+}
+
+fn loopback(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}

@@ -1,0 +1,69 @@
+//! Where the things under test come from: the filter, the tool and Envoy, each by the `make` target that a user
+//! would type. Tests build them themselves, so that they never judge yesterday's module.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("this crate lies two folders below the root")
+}
+
+/// Builds the filter with `make wasm`, once per process, and returns the path of `dist/rollout_filter.wasm`.
+pub fn build() -> PathBuf {
+    static MODULE: OnceLock<PathBuf> = OnceLock::new();
+    MODULE.get_or_init(|| artefact("wasm", "dist/rollout_filter.wasm")).clone()
+}
+
+/// Builds the tool with `make cli`, once per process, and returns the path of `dist/rolloutctl`.
+pub fn rolloutctl() -> PathBuf {
+    static TOOL: OnceLock<PathBuf> = OnceLock::new();
+    TOOL.get_or_init(|| artefact("cli", "dist/rolloutctl")).clone()
+}
+
+/// The Envoy to test with: `ENVOY` if it is set, else the pinned one that `make envoy` installs.
+pub fn envoy() -> PathBuf {
+    static ENVOY: OnceLock<PathBuf> = OnceLock::new();
+    ENVOY
+        .get_or_init(|| {
+            if let Some(path) = std::env::var_os("ENVOY").filter(|path| !path.is_empty()) {
+                return existing(PathBuf::from(path), "the variable ENVOY");
+            }
+            let printed = make("envoy");
+            let path = printed.lines().rev().find(|line| !line.trim().is_empty());
+            existing(PathBuf::from(path.expect("`make envoy` prints a path last").trim()), "`make envoy`")
+        })
+        .clone()
+}
+
+fn artefact(target: &str, path: &str) -> PathBuf {
+    make(target);
+    existing(workspace().join(path), &format!("`make {target}`"))
+}
+
+fn existing(path: PathBuf, source: &str) -> PathBuf {
+    assert!(path.is_file(), "{source} names {}, and there is no such file", path.display());
+    path
+}
+
+/// Runs one target and returns what it printed; its errors go to our own standard error.
+fn make(target: &str) -> String {
+    let output = Command::new("make")
+        .args(["--no-print-directory", "--silent", target])
+        .current_dir(workspace())
+        // An outer `make -j` hands down pipes that aren't open here, and an outer cargo its own package's variables.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MFLAGS")
+        .env_remove("MAKELEVEL")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("`make` can be run");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "`make {target}` failed ({}):\n{printed}", output.status);
+    printed
+}

@@ -1,0 +1,62 @@
+//! Removes from the module every export that the filter has no use for, and what only those exports needed.
+//!
+//! The SDK exports all callbacks of the ABI. Envoy calls whatever is exported: once for each chunk of each body, for the trailers
+//! and for the log, only to be told that nobody is interested. What is not exported is never called. Of the
+//! names, which the backtrace of a trap shows, our own stay, written as a person reads them.
+
+use std::process::ExitCode;
+
+/// The exports that the filter lives on; all others go.
+const KEEP: [&str; 13] = [
+    "_initialize",
+    "malloc",
+    "memory",
+    "proxy_abi_version_0_2_1",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_done",
+    "proxy_on_memory_allocate",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_tick",
+    "proxy_on_vm_start",
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [input, output] = arguments.as_slice() else {
+        eprintln!("usage: trim INPUT.wasm OUTPUT.wasm");
+        return ExitCode::FAILURE;
+    };
+    match trim(input, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes beside and renames over, so that a running Envoy never reads half a module.
+fn trim(input: &str, output: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let mut module = walrus::Module::from_file(input)?;
+    let unused: Vec<_> = module
+        .exports
+        .iter()
+        .filter(|export| !KEEP.contains(&export.name.as_str()))
+        .map(|export| export.id())
+        .collect();
+    for export in unused {
+        module.exports.delete(export);
+    }
+    walrus::passes::gc::run(&mut module);
+    for function in module.funcs.iter_mut() {
+        let name = function.name.take().map(|name| format!("{:#}", rustc_demangle::demangle(&name)));
+        function.name = name.filter(|name| name.contains("rollout"));
+    }
+    let beside = format!("{output}.new");
+    std::fs::write(&beside, module.emit_wasm())?;
+    std::fs::rename(&beside, output)?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The only file that calls the host. Nothing here can trap: an answer that the host does not give is `None`, an effect that the
+//! host refuses is dropped, because the request must go on whatever happens.
+//!
+//! The SDK's convenience methods unwrap; its `hostcalls` answer with a result as long as each is used in the phase it belongs to.
+
+use std::time::{Duration, SystemTime};
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType};
+
+/// The request's headers in their order, pseudo headers included. Only in the request phase.
+pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+}
+
+/// Replaces all lines of a request header.
+pub(crate) fn set_request_header(name: &str, value: &[u8]) {
+    let _ = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value));
+}
+
+pub(crate) fn remove_request_header(name: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+}
+
+/// Replaces all lines of a response header, or removes them.
+pub(crate) fn set_response_header(name: &str, value: Option<&str>) {
+    let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, name, value);
+}
+
+/// The status of the response. Only in the response phase.
+pub(crate) fn response_status() -> Option<u16> {
+    let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status").ok()??;
+    str::from_utf8(&status).ok()?.parse().ok()
+}
+
+/// The peer's address with its port.
+pub(crate) fn source_address() -> Option<Bytes> {
+    property(&["source", "address"])
+}
+
+/// Why the response is what it is: `via_upstream` for an answer that came from a model.
+pub(crate) fn response_details() -> Option<Bytes> {
+    property(&["response", "code_details"])
+}
+
+/// The cluster of the last attempt.
+pub(crate) fn upstream_cluster() -> Option<Bytes> {
+    property(&["xds", "cluster_name"])
+}
+
+/// The name that the configuration gives to this plugin.
+pub(crate) fn plugin_name() -> Option<String> {
+    String::from_utf8(property(&["plugin_name"])?).ok()
+}
+
+fn property(path: &[&str]) -> Option<Bytes> {
+    hostcalls::get_property(path.to_vec()).ok().flatten()
+}
+
+/// The document of this plugin.
+pub(crate) fn document(size: usize) -> Bytes {
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// Time since the epoch.
+pub(crate) fn now() -> Duration {
+    let now = hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH);
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Asks for a call of `on_tick` each period; zero ends it.
+pub(crate) fn set_tick_period(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
+}
+
+pub(crate) fn define_counter(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Counter, name).ok()
+}
+
+pub(crate) fn define_gauge(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Gauge, name).ok()
+}
+
+pub(crate) fn define_histogram(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Histogram, name).ok()
+}
+
+/// Adds to a counter; the host refuses zero.
+pub(crate) fn increment(metric: u32, by: u32) {
+    let _ = hostcalls::increment_metric(metric, i64::from(by));
+}
+
+/// Sets a gauge, or adds a value to a histogram.
+pub(crate) fn record(metric: u32, value: u64) {
+    let _ = hostcalls::record_metric(metric, value);
+}

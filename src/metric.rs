@@ -1,0 +1,156 @@
+//! Counts in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the name of a
+//! series is built at its first use only.
+
+use std::cell::{Cell, RefCell};
+
+use rollout_core::decision::{Decision, Reason};
+use rollout_core::metric::{self, Family};
+use rollout_core::plan::{Plan, Version};
+
+use crate::host;
+
+/// Protects Envoy's memory: it never gives a series back.
+const MAX_SERIES: usize = 10_000;
+
+thread_local! {
+    /// Ids of the series that this VM has defined: they outlive a plan, as the series do. Sorted by name.
+    static SERIES: RefCell<Vec<(String, u32)>> = RefCell::default();
+}
+
+/// The id of a series, defined at first use; beyond the limit the one with its labels folded into `other`.
+fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
+    SERIES.with_borrow_mut(|known| {
+        let find =
+            |known: &[(String, u32)], name: &str| known.binary_search_by(|(of, _)| of.as_str().cmp(name));
+        let mut name = family.series(labels);
+        let mut found = find(known, &name);
+        if found.is_err() && known.len() >= MAX_SERIES {
+            name = family.series(&[]);
+            found = find(known, &name);
+        }
+        match found {
+            Ok(position) => known.get(position).map(|(_, id)| *id),
+            Err(position) => {
+                let id = define(&name)?;
+                known.insert(position, (name, id));
+                Some(id)
+            }
+        }
+    })
+}
+
+/// What is counted for a version.
+#[derive(Clone, Copy)]
+pub(crate) enum Event {
+    Request(Reason),
+    Failure,
+    Failover,
+    ShadowSent,
+}
+
+impl Event {
+    const COUNT: usize = Reason::COUNT + 3;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Request(reason) => reason.index(),
+            Self::Failure => Reason::COUNT,
+            Self::Failover => Reason::COUNT + 1,
+            Self::ShadowSent => Reason::COUNT + 2,
+        }
+    }
+}
+
+/// A counter of one version: what is not handed over yet, and where it goes.
+#[derive(Default)]
+struct Counter {
+    pending: Cell<u32>,
+    id: Cell<Option<u32>>,
+}
+
+/// The counters of one plan.
+pub(crate) struct Metrics {
+    /// By version and event; after the last version, requests that matched nothing.
+    counters: Vec<[Counter; Event::COUNT]>,
+    durations: Vec<Cell<Option<u32>>>,
+    /// Counters with something pending.
+    dirty: RefCell<Vec<(usize, Event)>>,
+}
+
+impl Metrics {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
+            durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
+            dirty: RefCell::default(),
+        }
+    }
+
+    /// Counts one event of a version; of none where the request matched nothing.
+    pub(crate) fn count(&self, version: Option<&Version>, event: Event) {
+        let row = version.map_or(self.durations.len(), Version::ordinal);
+        let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else { return };
+        if counter.pending.get() == 0 {
+            self.dirty.borrow_mut().push((row, event));
+        }
+        counter.pending.set(counter.pending.get().saturating_add(1));
+    }
+
+    /// Records the time that a version took to its response headers.
+    pub(crate) fn record_duration(&self, decision: &Decision, milliseconds: u64) {
+        let Some(cell) = self.durations.get(decision.version.ordinal()) else { return };
+        if cell.get().is_none() {
+            let labels = [decision.rollout.name(), decision.version.name()];
+            cell.set(series(metric::DURATION, &labels, host::define_histogram));
+        }
+        if let Some(id) = cell.get() {
+            host::record(id, milliseconds);
+        }
+    }
+
+    /// Hands the counts to the host.
+    pub(crate) fn flush(&self, plan: &Plan) {
+        for (row, event) in self.dirty.take() {
+            let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else {
+                continue;
+            };
+            if counter.id.get().is_none() {
+                counter.id.set(define(plan, row, event));
+            }
+            let pending = counter.pending.take();
+            if let Some(id) = counter.id.get() {
+                host::increment(id, pending);
+            }
+        }
+    }
+}
+
+/// Defines the series of one counter. A version knows its number, not its rollout's name, so this looks for it: once a series.
+fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
+    let mut all =
+        plan.rollouts().iter().flat_map(|rollout| rollout.versions().iter().map(move |of| (rollout, of)));
+    let found = all.find(|(_, version)| version.ordinal() == row);
+    let (rollout, version) =
+        found.map_or((metric::NONE, metric::NONE), |(rollout, of)| (rollout.name(), of.name()));
+    let failover = found.and_then(|(_, version)| version.failover());
+    let to = failover.map_or(metric::NONE, |failover| failover.to());
+    match event {
+        Event::Request(reason) => {
+            series(metric::REQUESTS, &[rollout, version, reason.name()], host::define_counter)
+        }
+        Event::Failure => series(metric::FAILURES, &[rollout, version], host::define_counter),
+        Event::Failover => series(metric::FAILOVERS, &[rollout, version, to], host::define_counter),
+        Event::ShadowSent => series(metric::SHADOWS, &[rollout, version, "sent"], host::define_counter),
+    }
+}
+
+/// Shows which document serves.
+pub(crate) fn announce(plan: &Plan) {
+    let plugin = host::plugin_name().unwrap_or_else(|| metric::NONE.to_owned());
+    let gauges = [(metric::REVISION, plan.revision()), (metric::HASH, u64::from(plan.hash()))];
+    for (family, value) in gauges {
+        if let Some(id) = series(family, &[&plugin], host::define_gauge) {
+            host::record(id, value);
+        }
+    }
+}

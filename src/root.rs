@@ -1,0 +1,88 @@
+//! One root context a configuration and thread: compiles the document, holds the plan, and ticks.
+//!
+//! `on_configure` is a pure function of its bytes. Envoy runs it on a canary first and then on every thread; a verdict that
+//! depended on anything else could pass on one and fail on another, which leaves a worker without the filter (envoy#43751).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{ContextType, LogLevel};
+use rollout_core::compile::compile;
+use rollout_core::plan::Plan;
+
+use crate::host;
+use crate::metric::{self, Metrics};
+use crate::stream::Stream;
+
+/// How late a counter may be: counts of all workers meet in the host at least this often.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Called once by each VM.
+pub(crate) fn start() {
+    proxy_wasm::set_log_level(LogLevel::Warn);
+    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+}
+
+/// A plan in service, and its counters.
+pub(crate) struct Active {
+    pub(crate) plan: Plan,
+    pub(crate) metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Root {
+    active: Option<Rc<Active>>,
+    announced: bool,
+}
+
+impl Context for Root {
+    /// The host does not end the timer of a root context that goes.
+    fn on_done(&mut self) -> bool {
+        host::set_tick_period(Duration::ZERO);
+        self.flush();
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        match compile(&host::document(size)) {
+            Ok(compiled) => {
+                let metrics = Metrics::new(&compiled.plan);
+                self.active = Some(Rc::new(Active { plan: compiled.plan, metrics }));
+                host::set_tick_period(TICK);
+                true
+            }
+            Err(refused) => {
+                log::error!("rollout document refused: {refused}");
+                false
+            }
+        }
+    }
+
+    /// The first tick announces the plan: `on_configure` runs on the canary too, which never serves.
+    fn on_tick(&mut self) {
+        if let Some(active) = self.active.as_ref().filter(|_| !self.announced) {
+            metric::announce(&active.plan);
+            self.announced = true;
+        }
+        self.flush();
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(self.active.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Root {
+    fn flush(&self) {
+        if let Some(active) = &self.active {
+            active.metrics.flush(&active.plan);
+        }
+    }
+}
