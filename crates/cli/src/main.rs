@@ -1,2 +1,58 @@
-//! The tool.
-fn main() {}
+//! `rolloutctl`: checks, explains, simulates, compares and pushes the documents of Rollout Filter.
+//!
+//! It decides nothing itself: every answer comes from `rollout_core`, the same code that runs inside Envoy. Only this package
+//! knows files and sockets.
+
+mod args;
+mod call;
+mod command;
+mod document;
+mod ecds;
+mod envoy;
+mod exit;
+mod output;
+mod percent;
+mod replace;
+
+use std::process::ExitCode;
+
+use args::{Args, Format};
+use clap::Parser;
+use document::Rejected;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => answer(args).into(),
+        Err(usage) => {
+            let _ = usage.print();
+            // Not clap's own 2, which means "the answer is no" here.
+            if usage.use_stderr() { Exit::CouldNot } else { Exit::Fine }.into()
+        }
+    }
+}
+
+fn answer(args: Args) -> Exit {
+    let format = args.format;
+    command::run(args).unwrap_or_else(|error| match error.downcast_ref::<Rejected>() {
+        Some(rejected) => report(rejected, format),
+        None => {
+            if !output::is_broken_pipe(&error) {
+                output::error(format_args!("{error:#}"));
+            }
+            Exit::CouldNot
+        }
+    })
+}
+
+/// A document with problems has the same answer whatever the verb was.
+fn report(rejected: &Rejected, format: Format) -> Exit {
+    let printed = match format {
+        Format::Json => output::json(&rejected.verdict()),
+        Format::Text => {
+            output::note(rejected.text());
+            Ok(())
+        }
+    };
+    printed.map_or(Exit::CouldNot, |()| Exit::Problems)
+}

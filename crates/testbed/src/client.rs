@@ -4,6 +4,7 @@
 //! worker, so a test that must see every worker opens several.
 
 mod connection;
+mod frames;
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -19,6 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::runtime::wait;
 use connection::Connection;
+pub use frames::raw_http2;
 
 /// A request to send. `host` is an ordinary header here, also for HTTP/2.
 #[derive(Clone, Debug)]

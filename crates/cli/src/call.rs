@@ -1,0 +1,153 @@
+//! A request in words: from options or from a JSON line to the header lines that the filter would be handed.
+
+use std::ffi::OsStr;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::args::{self, Explain};
+
+/// A request as the filter sees it.
+pub(crate) struct Call {
+    lines: Vec<(String, Vec<u8>)>,
+    source: Option<String>,
+}
+
+impl Call {
+    /// All header lines, pseudo headers first.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.lines.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// The peer's address.
+    pub(crate) fn source(&self) -> Option<&[u8]> {
+        self.source.as_deref().map(str::as_bytes)
+    }
+
+    fn new(target: Target, headers: impl IntoIterator<Item = Result<(String, Vec<u8>)>>) -> Result<Self> {
+        let pseudo = [(":authority", target.host), (":path", target.path), (":method", target.method)];
+        let mut lines = Vec::with_capacity(pseudo.len());
+        for (name, value) in pseudo {
+            lines.push((name.to_owned(), legal_value(name, &value)?));
+        }
+        for header in headers {
+            let (name, value) = header?;
+            lines.push((legal_name(&name)?, legal_value(&name, &value)?));
+        }
+        Ok(Self { lines, source: target.source })
+    }
+}
+
+/// Everything but the headers.
+struct Target {
+    host: Vec<u8>,
+    path: Vec<u8>,
+    method: Vec<u8>,
+    source: Option<String>,
+}
+
+impl TryFrom<&Explain> for Call {
+    type Error = anyhow::Error;
+
+    fn try_from(args: &Explain) -> Result<Self> {
+        let target = Target {
+            host: args.host.as_encoded_bytes().into(),
+            path: args.path.as_encoded_bytes().into(),
+            method: args.method.as_bytes().into(),
+            source: args.source_ip.clone(),
+        };
+        Self::new(target, args.headers.iter().map(|line| header_line(line)))
+    }
+}
+
+/// `name: value`.
+fn header_line(line: &OsStr) -> Result<(String, Vec<u8>)> {
+    let bytes = line.as_encoded_bytes();
+    let mut parts = bytes.splitn(2, |byte| *byte == b':');
+    let name = parts.next().unwrap_or_default();
+    let value =
+        parts.next().with_context(|| format!("expected `name: value`, found `{}`", line.display()))?;
+    Ok((String::from_utf8_lossy(name).into_owned(), value.into()))
+}
+
+/// A name in lower case, as HTTP/2 and Envoy have it.
+fn legal_name(name: &str) -> Result<String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(legal) {
+        bail!("`{name}` is not a header name");
+    }
+    let name = name.to_ascii_lowercase();
+    if name == "host" {
+        bail!("the host is not a header here, it has an option or field of its own");
+    }
+    Ok(name)
+}
+
+/// A value without the white space around it, as it arrives in Envoy.
+fn legal_value(name: &str, value: &[u8]) -> Result<Vec<u8>> {
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        bail!("the value of `{name}` has a line break or a NUL, which no request can carry");
+    }
+    let space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !space(byte)).map_or(start, |last| last.saturating_add(1));
+    Ok(value.get(start..end).unwrap_or_default().into())
+}
+
+/// One line of a batch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Line {
+    host: Text,
+    path: Text,
+    method: Text,
+    headers: Vec<(String, Text)>,
+    source_ip: Option<String>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        let [host, path, method] = ["localhost", "/", "GET"].map(|text| Text::Plain(text.to_owned()));
+        Self { host, path, method, headers: Vec::new(), source_ip: None }
+    }
+}
+
+/// A text that may be no UTF-8.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a text or {\"hex\": \"...\"}")]
+enum Text {
+    Plain(String),
+    Raw(Raw),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    hex: String,
+}
+
+impl Text {
+    fn bytes(self) -> Result<Vec<u8>> {
+        match self {
+            Self::Plain(text) => Ok(text.into_bytes()),
+            Self::Raw(Raw { hex }) => from_hex(&hex).with_context(|| format!("`{hex}` is not hex")),
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let value = |&[high, low]: &[u8; 2]| u8::try_from(digit(high)? << 4 | digit(low)?).ok();
+    pairs.iter().map(value).collect::<Option<_>>().filter(|_| rest.is_empty())
+}
+
+impl Call {
+    /// Reads a request from a line of JSON.
+    pub(crate) fn from_json(line: &str) -> Result<Self> {
+        let Line { host, path, method, headers, source_ip } = serde_json::from_str(line)?;
+        let source = source_ip.map(|text| args::source_ip(&text).map_err(anyhow::Error::msg)).transpose()?;
+        let target = Target { host: host.bytes()?, path: path.bytes()?, method: method.bytes()?, source };
+        Self::new(target, headers.into_iter().map(|(name, value)| Ok((name, value.bytes()?))))
+    }
+}

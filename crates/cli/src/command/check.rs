@@ -1,0 +1,41 @@
+//! `check`: whether a document can be served. Its problems are the answer here, so they go to standard output.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use rollout_core::compile::Compiled;
+
+use crate::args::{Check, Format};
+use crate::document::{Document, Verdict, problems_text};
+use crate::exit::Exit;
+use crate::output::{self, GOOD, TITLE, WARNING, paint};
+
+pub(super) fn run(args: &Check, format: Format) -> Result<Exit> {
+    let document = Document::read(&args.file)?;
+    let result = document.compile();
+    match (format, &result) {
+        (Format::Json, _) => output::json(&Verdict::of(&result))?,
+        (Format::Text, Ok(compiled)) => output::text(&good(document.name(), compiled))?,
+        (Format::Text, Err(refused)) => {
+            output::text(&(problems_text(document.name(), &refused.problems) + "\n"))?;
+        }
+    }
+    Ok(if result.is_ok() { Exit::Fine } else { Exit::Problems })
+}
+
+fn good(name: &str, Compiled { plan, warnings }: &Compiled) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        let (path, message) = (paint(TITLE, &warning.path), &warning.message);
+        let _ = writeln!(text, "{} {path}: {message}", paint(WARNING, "warning:"));
+    }
+    let rollouts = output::count(plan.rollouts().len(), "rollout");
+    let warned = match warnings.len() {
+        0 => String::new(),
+        count => format!(", {}", output::count(count, "warning")),
+    };
+    let (revision, hash) = (plan.revision(), plan.hash());
+    let _ =
+        writeln!(text, "{name}: {}, {rollouts}, revision {revision}, hash {hash}{warned}", paint(GOOD, "ok"));
+    text
+}

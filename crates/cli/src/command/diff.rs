@@ -1,0 +1,138 @@
+//! `diff`: whom a change moves, unit by unit. It says nothing about matches, clusters or headers.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+use rollout_core::decide::decide_unit;
+use rollout_core::plan::{Plan, Rollout};
+use serde::Serialize;
+
+use crate::args::{Diff, Format, Population};
+use crate::document::{Document, is_stdin};
+use crate::exit::Exit;
+use crate::output::{self, GOOD, TITLE, WARNING, paint};
+use crate::percent::Percent;
+
+#[derive(Serialize)]
+struct Answer {
+    rollouts: Vec<Change>,
+}
+
+#[derive(Serialize)]
+struct Change {
+    name: String,
+    moved_percent: Percent,
+    moves: Vec<Move>,
+}
+
+/// Null is a rollout that the document does not have.
+#[derive(Serialize)]
+struct Move {
+    from: Option<String>,
+    to: Option<String>,
+    percent: Percent,
+}
+
+pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
+    if args.enforce {
+        bail!("`--enforce` is not supported yet");
+    }
+    if is_stdin(&args.old) && is_stdin(&args.new) {
+        bail!("the documents can't both come from standard input");
+    }
+    let (old, new) = Document::load_both(Document::read(&args.old)?, Document::read(&args.new)?)?;
+    let answer = compare(&old.compiled.plan, &new.compiled.plan, &args.population);
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Text => output::text(&text(&answer))?,
+    }
+    Ok(Exit::Fine)
+}
+
+/// A rollout of a plan.
+#[derive(Clone, Copy)]
+struct Side<'p> {
+    plan: &'p Plan,
+    rollout: &'p Rc<Rollout>,
+}
+
+impl<'p> Side<'p> {
+    fn find(plan: &'p Plan, name: &str) -> Option<Self> {
+        let rollout = plan.rollouts().iter().find(|rollout| rollout.name() == name)?;
+        Some(Self { plan, rollout })
+    }
+
+    /// Position of the version of a unit.
+    fn version(self, unit: &str) -> Option<usize> {
+        let decided = decide_unit(self.plan, self.rollout, unit.as_bytes()).version.ordinal();
+        self.rollout.versions().iter().position(|version| version.ordinal() == decided)
+    }
+
+    fn name(self, position: usize) -> Option<&'p str> {
+        self.rollout.versions().get(position).map(|version| version.name())
+    }
+}
+
+/// The rollouts of the new document in their order, then those that it no longer has.
+fn compare(old: &Plan, new: &Plan, population: &Population) -> Answer {
+    let kept = new.rollouts().iter().map(|rollout| rollout.name());
+    let removed = old.rollouts().iter().map(|rollout| rollout.name());
+    let names = kept.chain(removed.filter(|name| Side::find(new, name).is_none()));
+    let changes = names.map(|name| change(name, [Side::find(old, name), Side::find(new, name)], population));
+    Answer { rollouts: changes.collect() }
+}
+
+fn change(name: &str, [old, new]: [Option<Side<'_>>; 2], population: &Population) -> Change {
+    let mut pairs: BTreeMap<(Option<usize>, Option<usize>), u64> = BTreeMap::new();
+    population.each(|unit| {
+        let pair = (old.and_then(|old| old.version(unit)), new.and_then(|new| new.version(unit)));
+        let count = pairs.entry(pair).or_default();
+        *count = count.saturating_add(1);
+    });
+    let label = |side: Option<Side<'_>>, position: Option<usize>| side?.name(position?).map(str::to_owned);
+    let mut moved = 0_u64;
+    let mut moves = Vec::new();
+    for ((from, to), units) in pairs {
+        let (from, to) = (label(old, from), label(new, to));
+        if from != to {
+            moved = moved.saturating_add(units);
+            moves.push(Move { from, to, percent: Percent::of(units, population.units) });
+        }
+    }
+    moves.sort_by_key(|found| std::cmp::Reverse(found.percent)); // stable: document order among equals
+    Change { name: name.to_owned(), moved_percent: Percent::of(moved, population.units), moves }
+}
+
+fn text(answer: &Answer) -> String {
+    if answer.rollouts.is_empty() {
+        return "no rollouts\n".to_owned();
+    }
+    let sections = answer.rollouts.iter().map(|change| {
+        let name = paint(TITLE, &change.name);
+        if change.moves.is_empty() {
+            return format!("{name}: {}\n", paint(GOOD, "no unit moves"));
+        }
+        let shown = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
+        let rows = change
+            .moves
+            .iter()
+            .map(|found| vec![shown(&found.from), shown(&found.to), found.percent.to_string()]);
+        let table = output::table(&["from", "to", "units"], 2, rows);
+        let moved = paint(WARNING, format_args!("{} of the units move", change.moved_percent));
+        format!("{name}: {}{moved}\n{table}", presence(change))
+    });
+    sections.collect::<Vec<_>>().join("\n")
+}
+
+/// Says so where only one document has the rollout.
+fn presence(change: &Change) -> &'static str {
+    match (
+        change.moves.iter().all(|found| found.from.is_none()),
+        change.moves.iter().all(|found| found.to.is_none()),
+    ) {
+        (true, _) => "new, ",
+        (_, true) => "removed, ",
+        _ => "",
+    }
+}

@@ -1,0 +1,146 @@
+//! `explain`: the decision for one request, or for a batch of them, taken as the filter takes it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rollout_core::bucket::BUCKETS;
+use rollout_core::decide::decide;
+use rollout_core::decision::{Decision, Reason};
+use rollout_core::plan::Plan;
+use rollout_core::request::Request;
+use serde::Serialize;
+
+use crate::args::{Explain, Format};
+use crate::call::Call;
+use crate::document::{Document, is_stdin};
+use crate::exit::Exit;
+use crate::output::{self, FAINT, GOOD, TITLE, paint};
+
+/// The answer for programs. Absent values are null.
+#[derive(Serialize)]
+struct Answer<'p> {
+    rollout: Option<&'p str>,
+    version: Option<&'p str>,
+    cluster: Option<&'p str>,
+    fallback: Option<&'p str>,
+    reason: &'static str,
+    bucket: Option<u32>,
+    shadows: Vec<&'p str>,
+    revision: u64,
+    set_headers: BTreeMap<&'static str, String>,
+}
+
+pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
+    let both_stdin = is_stdin(&args.file) && args.requests.as_deref().is_some_and(is_stdin);
+    if both_stdin {
+        bail!("document and requests can't both come from standard input");
+    }
+    let plan = Document::read(&args.file)?.load()?.compiled.plan;
+    match &args.requests {
+        Some(path) => batch(&plan, path)?,
+        None => single(&plan, &Call::try_from(args)?, format)?,
+    }
+    Ok(Exit::Fine)
+}
+
+fn single(plan: &Plan, call: &Call, format: Format) -> Result<()> {
+    let request = Request::new(plan, call.lines(), call.source());
+    let decision = decide(plan, &request);
+    let answer = Answer::new(plan, &request, decision.as_ref());
+    match format {
+        Format::Json => output::json(&answer),
+        Format::Text => output::text(&text(&answer, decision.as_ref(), request.unwanted())),
+    }
+}
+
+fn batch(plan: &Plan, path: &Path) -> Result<()> {
+    let shown = path.display();
+    let lines: Box<dyn BufRead> = match is_stdin(path) {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path).with_context(|| format!("can't read `{shown}`"))?)),
+    };
+    for (line, number) in lines.lines().zip(1_usize..) {
+        let place = || format!("`{shown}`, line {number}");
+        let line = line.with_context(place)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let call = Call::from_json(&line).with_context(place)?;
+        let request = Request::new(plan, call.lines(), call.source());
+        output::json_line(&Answer::new(plan, &request, decide(plan, &request).as_ref()))?;
+    }
+    Ok(())
+}
+
+impl<'d> Answer<'d> {
+    fn new(plan: &Plan, request: &Request<'_>, decision: Option<&'d Decision>) -> Self {
+        let headers = decision.map(|decision| {
+            let headers = decision.request_headers(request);
+            headers.map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned())).collect()
+        });
+        Self {
+            rollout: decision.map(|decision| decision.rollout.name()),
+            version: decision.map(|decision| decision.version.name()),
+            cluster: decision.map(|decision| decision.version.cluster()),
+            fallback: decision.map(Decision::fallback),
+            reason: decision.map_or(Reason::NoMatch, |decision| decision.reason).name(),
+            bucket: decision.and_then(|decision| decision.bucket).map(|bucket| bucket.get()),
+            shadows: decision.map(|decision| decision.shadow_clusters().collect()).unwrap_or_default(),
+            revision: plan.revision(),
+            set_headers: headers.unwrap_or_default(),
+        }
+    }
+}
+
+/// The answer for people.
+fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> String {
+    let mut text = String::new();
+    let mut field = |label: &str, value: &str| {
+        let _ = writeln!(text, "{}  {value}", paint(FAINT, format_args!("{label:<8}")));
+    };
+    let nothing = || "-".to_owned();
+    let bucket = answer.bucket.map_or_else(nothing, |bucket| format!("{bucket} of {BUCKETS}"));
+    let shadows = if answer.shadows.is_empty() { nothing() } else { answer.shadows.join(", ") };
+    field("rollout", answer.rollout.unwrap_or("-"));
+    field("version", &paint(GOOD, answer.version.unwrap_or("-")));
+    field("reason", &format!("{}: {}", answer.reason, in_words(decision)));
+    field("cluster", answer.cluster.unwrap_or("-"));
+    field("fallback", answer.fallback.unwrap_or("-"));
+    field("bucket", &bucket);
+    field("shadows", &shadows);
+    field("revision", &answer.revision.to_string());
+    let width = answer.set_headers.keys().map(|name| name.len()).max().unwrap_or(0);
+    if !answer.set_headers.is_empty() {
+        let _ = writeln!(text, "\n{}", paint(TITLE, "sets"));
+    }
+    for (name, value) in &answer.set_headers {
+        let _ = writeln!(text, "  {name:<width$}  {value}");
+    }
+    if !unwanted.is_empty() {
+        let _ = writeln!(text, "\n{}", paint(TITLE, "removes"));
+    }
+    for (position, name) in unwanted.iter().enumerate() {
+        if !unwanted.iter().take(position).any(|earlier| earlier == name) {
+            let _ = writeln!(text, "  {name}");
+        }
+    }
+    text
+}
+
+/// The reason as a sentence.
+fn in_words(decision: Option<&Decision>) -> &'static str {
+    let Some(decision) = decision else { return "no rollout matches, the route's own cluster serves" };
+    match (decision.reason, decision.bucket) {
+        (Reason::NoMatch, _) => "no rollout matches, the route's own cluster serves",
+        (Reason::Forced, _) => "an override names this version",
+        (Reason::MissingUnit, _) => "no source of the unit has a value, so the stable version serves",
+        (Reason::NotExposed, Some(_)) => "the unit's bucket is not exposed, so the stable version serves",
+        (Reason::NotExposed, None) => "nobody is exposed, so the stable version serves",
+        (Reason::Assigned, Some(_)) => "the unit's bucket belongs to this version",
+        (Reason::Assigned, None) => "every request gets this version",
+    }
+}

@@ -1,0 +1,225 @@
+//! `push`: a checked document into the file that Envoy watches, and on request the proof that Envoy serves it.
+//!
+//! Everything that can be refused is refused before the file changes.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rollout_core::plan::Plan;
+use serde::Serialize;
+
+use crate::args::{Format, Push};
+use crate::document::{Document, Loaded};
+use crate::ecds::{RESOURCE, Resources, Syntax};
+use crate::envoy::{Admin, Status};
+use crate::exit::Exit;
+use crate::output::{self, BAD, GOOD, paint};
+use crate::replace::Target;
+
+/// How often Envoy is asked. The filter announces a document on its first tick, 200 ms after it serves.
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Serialize)]
+struct Answer {
+    ok: bool,
+    hash: u32,
+    /// Null where no Envoy was asked.
+    live: Option<bool>,
+    missing_clusters: Vec<String>,
+}
+
+pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
+    let document = Document::read(&args.file)?.load()?;
+    for warning in &document.compiled.warnings {
+        output::warning(warning);
+    }
+    let target = Target::read(&args.to)?;
+    let mut resources = fill(args, &document, &target)?;
+    let plugin = resources.plugin_name().unwrap_or_default();
+    let text = resources.write(Syntax::of(&args.to))?;
+    let push = Prepared { target, text, hash: document.compiled.plan.hash() };
+    match &args.envoy {
+        None => push.write_only(format),
+        Some(url) => {
+            let admin = Admin::new(url, args.timeout)?;
+            let watch = Watch { admin: &admin, plugin: &plugin, timeout: args.timeout };
+            push.write_and_watch(&document.compiled.plan, &watch, format)
+        }
+    }
+}
+
+/// The values of the file with the document in them.
+fn fill(args: &Push, document: &Loaded, target: &Target) -> Result<Resources> {
+    let shown = args.to.display();
+    let text = target.text.as_deref().unwrap_or_default();
+    let mut resources = Resources::parse(text, Syntax::of(&args.to))
+        .with_context(|| format!("`{shown}` is not an ECDS file"))?;
+    if args.wasm.is_none() && resources.plugin_name().is_none() {
+        let state = if target.text.is_some() {
+            "has no wasm resource"
+        } else {
+            "does not exist, so it has no resource"
+        };
+        bail!("`{shown}` {state} `{RESOURCE}` yet: name the filter's module with `--wasm`");
+    }
+    if let Some(module) = &args.wasm {
+        resources.install()?;
+        resources.set_module(module)?;
+        if !module.exists() {
+            output::warning(format_args!(
+                "`{}` is not there, unless Envoy sees other files",
+                module.display()
+            ));
+        }
+    }
+    resources.set_document(&document.text, document.compiled.plan.hash())?;
+    Ok(resources)
+}
+
+/// Whom to ask, about what, and for how long.
+struct Watch<'a> {
+    admin: &'a Admin,
+    plugin: &'a str,
+    timeout: Duration,
+}
+
+/// What became of a file that Envoy should have read.
+enum Outcome {
+    Live,
+    Rejected,
+    Late(Result<Status>),
+}
+
+/// A push of which nothing but the write is left.
+struct Prepared {
+    target: Target,
+    text: String,
+    hash: u32,
+}
+
+impl Prepared {
+    fn write_only(&self, format: Format) -> Result<Exit> {
+        self.write()?;
+        self.answer(format, None, &format!("{}\n", self.written()))?;
+        Ok(Exit::Fine)
+    }
+
+    fn write_and_watch(&self, plan: &Plan, watch: &Watch<'_>, format: Format) -> Result<Exit> {
+        let url = watch.admin.url();
+        let missing = missing_clusters(plan, &watch.admin.clusters()?);
+        if !missing.is_empty() {
+            return self.refuse(missing, url, format);
+        }
+        let before = watch.admin.status(watch.plugin)?;
+        self.write()?;
+        let began = Instant::now();
+        let outcome = self.wait(watch, before);
+        let live = matches!(outcome, Outcome::Live);
+        let (verdict, explanation) = match &outcome {
+            Outcome::Live => {
+                let seconds = began.elapsed().as_secs_f64();
+                (paint(GOOD, "live"), format!("Envoy at {url} serves it after {seconds:.1} s"))
+            }
+            Outcome::Rejected => (
+                paint(BAD, "rejected"),
+                format!("Envoy at {url} refused the update and goes on as before; its log says why"),
+            ),
+            Outcome::Late(last) => (paint(BAD, "not live"), self.late(watch, before, last)),
+        };
+        let line = format!("{verdict}: {explanation}");
+        self.answer(format, Some(live), &format!("{}\n{line}\n", self.written()))?;
+        if !live && format == Format::Json {
+            output::error(&line);
+        }
+        Ok(if live { Exit::Fine } else { Exit::CouldNot })
+    }
+
+    fn write(&self) -> Result<()> {
+        self.target.replace(&self.text)?;
+        if let Some(link) = &self.target.link {
+            let (link, file) = (link.display(), self.target.path().display());
+            output::warning(format_args!(
+                "`{link}` is a link, replaced `{file}`: Envoy notices if it watches that file's directory"
+            ));
+        }
+        Ok(())
+    }
+
+    fn written(&self) -> String {
+        format!("{}: hash {} in `{}`", paint(GOOD, "pushed"), self.hash, self.target.path().display())
+    }
+
+    fn answer(&self, format: Format, live: Option<bool>, text: &str) -> Result<()> {
+        let ok = live.unwrap_or(true);
+        match format {
+            Format::Json => output::json(&Answer { ok, hash: self.hash, live, missing_clusters: Vec::new() }),
+            Format::Text => output::text(text),
+        }
+    }
+
+    fn refuse(&self, missing_clusters: Vec<String>, url: &str, format: Format) -> Result<Exit> {
+        let count = output::count(missing_clusters.len(), "cluster");
+        let names: String = missing_clusters.iter().map(|name| format!("  {name}\n")).collect();
+        let text =
+            format!("{}: Envoy at {url} lacks {count}, nothing was written\n{names}", paint(BAD, "refused"));
+        match format {
+            Format::Json => {
+                output::json(&Answer { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
+            }
+            Format::Text => output::text(&text)?,
+        }
+        Ok(Exit::No)
+    }
+
+    /// Asks until Envoy has read the file and serves the document. A document may have been live before, from an earlier push,
+    /// so the hash alone proves nothing where Envoy also counts its reads.
+    fn wait(&self, watch: &Watch<'_>, before: Status) -> Outcome {
+        let began = Instant::now();
+        loop {
+            let status = watch.admin.status(watch.plugin);
+            if let Ok(now) = &status {
+                if now.rejections > before.rejections {
+                    return Outcome::Rejected;
+                }
+                let was_read = now.reads.is_none() || now.reads != before.reads;
+                if was_read && now.hash == Some(self.hash.into()) {
+                    return Outcome::Live;
+                }
+            }
+            if began.elapsed() >= watch.timeout {
+                return Outcome::Late(status);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn late(&self, watch: &Watch<'_>, before: Status, last: &Result<Status>) -> String {
+        let (url, timeout) = (watch.admin.url(), humantime::format_duration(watch.timeout));
+        let status = match last {
+            Err(error) => return format!("no answer within {timeout}: {error:#}"),
+            Ok(status) => status,
+        };
+        let serves = match status.hash {
+            Some(hash) => {
+                format!("after {timeout} Envoy at {url} serves hash {hash}, expected {}", self.hash)
+            }
+            None => {
+                format!("after {timeout} no filter `{}` has announced itself in Envoy at {url}", watch.plugin)
+            }
+        };
+        if status.reads.is_some() && status.reads == before.reads {
+            let file = self.target.path().display();
+            return format!("{serves}; it has not read a file since: does it watch `{file}`?");
+        }
+        serves
+    }
+}
+
+/// Clusters of any version that Envoy does not have, by name.
+fn missing_clusters(plan: &Plan, known: &BTreeSet<String>) -> Vec<String> {
+    let versions = plan.rollouts().iter().flat_map(|rollout| rollout.versions());
+    let wanted: BTreeSet<&str> = versions.map(|version| version.cluster()).collect();
+    wanted.into_iter().filter(|name| !known.contains(*name)).map(str::to_owned).collect()
+}

@@ -1,0 +1,101 @@
+//! `simulate`: how the hash divides a population, beside what the document asks for.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+use rollout_core::decide::decide_unit;
+use rollout_core::plan::{Plan, Rollout};
+use serde::Serialize;
+
+use crate::args::{Format, Population, Simulate};
+use crate::document::Document;
+use crate::exit::Exit;
+use crate::output::{self, TITLE, paint};
+use crate::percent::Percent;
+
+#[derive(Serialize)]
+struct Answer<'p> {
+    rollouts: Vec<Division<'p>>,
+}
+
+#[derive(Serialize)]
+struct Division<'p> {
+    name: &'p str,
+    units: u64,
+    versions: Vec<Share<'p>>,
+}
+
+#[derive(Serialize)]
+struct Share<'p> {
+    name: &'p str,
+    units: u64,
+    percent: Percent,
+    expected_percent: Percent,
+}
+
+pub(super) fn run(args: &Simulate, format: Format) -> Result<Exit> {
+    let plan = Document::read(&args.file)?.load()?.compiled.plan;
+    let wanted = |rollout: &&Rc<Rollout>| args.rollout.as_deref().is_none_or(|name| name == rollout.name());
+    let rollouts: Vec<_> = plan.rollouts().iter().filter(wanted).collect();
+    if let Some(name) = args.rollout.as_deref().filter(|_| rollouts.is_empty()) {
+        let names: Vec<_> = plan.rollouts().iter().map(|rollout| format!("`{}`", rollout.name())).collect();
+        bail!(
+            "no rollout `{name}`; the document has {}",
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        );
+    }
+    let divided = rollouts.into_iter().map(|rollout| divide(&plan, rollout, &args.population));
+    let answer = Answer { rollouts: divided.collect() };
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Text => output::text(&text(&answer))?,
+    }
+    Ok(Exit::Fine)
+}
+
+fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population) -> Division<'p> {
+    let mut counts = vec![0_u64; rollout.versions().len()];
+    population.each(|unit| {
+        let decision = decide_unit(plan, rollout, unit.as_bytes());
+        let same =
+            rollout.versions().iter().position(|version| version.ordinal() == decision.version.ordinal());
+        if let Some(count) = same.and_then(|position| counts.get_mut(position)) {
+            *count = count.saturating_add(1);
+        }
+    });
+    let shares = rollout.versions().iter().zip(counts).map(|(version, units)| Share {
+        name: version.name(),
+        units,
+        percent: Percent::of(units, population.units),
+        expected_percent: rollout.expected(version).into(),
+    });
+    Division { name: rollout.name(), units: population.units, versions: shares.collect() }
+}
+
+impl Population {
+    /// Calls `visit` with each unit in turn.
+    pub(super) fn each(&self, mut visit: impl FnMut(&str)) {
+        let mut unit = self.prefix.clone();
+        for number in 0..self.units {
+            unit.truncate(self.prefix.len());
+            let _ = write!(unit, "{number}");
+            visit(&unit);
+        }
+    }
+}
+
+fn text(answer: &Answer<'_>) -> String {
+    if answer.rollouts.is_empty() {
+        return "no rollouts\n".to_owned();
+    }
+    let sections = answer.rollouts.iter().map(|rollout| {
+        let rows = rollout.versions.iter().map(|share| {
+            let (percent, expected) = (share.percent, share.expected_percent);
+            vec![share.name.to_owned(), share.units.to_string(), percent.to_string(), expected.to_string()]
+        });
+        let table = output::table(&["version", "units", "share", "expected"], 1, rows);
+        format!("{}: {} units\n{table}", paint(TITLE, rollout.name), rollout.units)
+    });
+    sections.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,95 @@
+//! Where answers and messages go: answers to standard output, messages to standard error, colour only where a terminal reads.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use serde::Serialize;
+
+/// Good news.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// Bad news.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// News to think about.
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// A name or title among other text.
+pub(crate) const TITLE: Style = Style::new().bold();
+/// What matters less than the text around it.
+pub(crate) const FAINT: Style = Style::new().dimmed();
+
+/// The text in a style; whether the style is shown is decided where it is written.
+pub(crate) fn paint(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Writes an answer for people.
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes an answer for programs.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    write(serde_json::to_string_pretty(value)?.as_bytes())
+}
+
+/// Writes one of many answers for programs, on a line of its own.
+pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    write(serde_json::to_string(value)?.as_bytes())
+}
+
+fn write(line: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(line)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// A message; nobody is left to tell where this fails.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// A message about something that is allowed and probably not meant.
+pub(crate) fn warning(text: impl Display) {
+    note(format_args!("{} {text}", paint(WARNING, "warning:")));
+}
+
+/// Why it could not be done.
+pub(crate) fn error(text: impl Display) {
+    note(format_args!("{} {text}", paint(BAD, "error:")));
+}
+
+/// True where the reader of the answer went away, as `head` does.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
+}
+
+/// `1 problem`, `2 problems`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A table whose first `names` columns are text and the others numbers, indented under its title.
+pub(crate) fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(Row::from(header.to_vec()));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (position, column) in table.column_iter_mut().enumerate() {
+        if position >= names {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        column.set_constraint(ColumnConstraint::ContentWidth).set_padding((1, 1));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        let _ = writeln!(text, " {}", line.trim_end());
+    }
+    text
+}

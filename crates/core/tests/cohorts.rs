@@ -1,0 +1,152 @@
+//! What must hold for the cohorts of any document: sticky, as large as they say, independent of each other.
+
+#![expect(clippy::arithmetic_side_effects, reason = "statistics over small numbers")]
+
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use rollout_core::compile::compile;
+use rollout_core::decide::decide_unit;
+use rollout_core::decision::Reason;
+use rollout_core::plan::{Plan, Rollout};
+use serde_json::{Value, json};
+
+/// A rollout of `v0` (stable) to `v16` with this strategy.
+fn plan(salt: &str, strategy: &Value) -> Plan {
+    let versions: Vec<Value> =
+        (0..=16).map(|i| json!({"name": format!("v{i}"), "cluster": format!("c{i}")})).collect();
+    let document = json!({"revision": 1, "rollouts": [{
+        "name": "cohorts", "unit": [{"header": "x-user-id"}], "salt": salt, "stable": "v0",
+        "versions": versions[..16], "strategy": strategy}]});
+    compile(document.to_string().as_bytes()).unwrap().plan
+}
+
+fn ab_test(weights: &[u32], percent: f64) -> Value {
+    let arms: Vec<Value> = weights
+        .iter()
+        .enumerate()
+        .map(|(arm, weight)| json!({"version": format!("v{arm}"), "weight": weight}))
+        .collect();
+    json!({"ab_test": {"arms": arms, "percent": percent}})
+}
+
+fn decided(plan: &Plan, unit: &str) -> (String, Reason) {
+    let decision = decide_unit(plan, only(plan), unit.as_bytes());
+    (decision.version.name().to_owned(), decision.reason)
+}
+
+fn only(plan: &Plan) -> &Rc<Rollout> {
+    plan.rollouts().first().unwrap()
+}
+
+fn percent() -> impl Strategy<Value = f64> {
+    (0..=1_000_000_u32).prop_map(|ppm| f64::from(ppm) / 10_000.0)
+}
+
+/// Weights of 2, 3 or 8 arms that do not add up to nothing.
+fn weights() -> impl Strategy<Value = Vec<u32>> {
+    let arms = prop_oneof![Just(2_usize), Just(3), Just(8)];
+    let weights = arms.prop_flat_map(|arms| prop::collection::vec(0..=1_000_000_u32, arms));
+    weights.prop_filter("a weight above zero", |weights| weights.iter().any(|weight| *weight > 0))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn raising_an_exposure_never_moves_an_exposed_unit(weights in weights(), one in percent(), other in percent(), salt in "[a-z]{1,8}") {
+        let (less, more) = (one.min(other), one.max(other));
+        let (before, after) = (plan(&salt, &ab_test(&weights, less)), plan(&salt, &ab_test(&weights, more)));
+        for unit in (0..2_000).map(|i| format!("user-{i}")) {
+            let (version, reason) = decided(&before, &unit);
+            if reason == Reason::Assigned {
+                prop_assert_eq!(decided(&after, &unit), (version, reason), "{} from {} to {}", unit, less, more);
+            }
+        }
+    }
+
+    #[test]
+    fn raising_a_canary_moves_units_into_it_and_nowhere_else(one in percent(), other in percent(), salt in "[a-z]{1,8}") {
+        let canary = |percent: f64| plan(&salt, &json!({"canary": {"version": "v1", "percent": percent}}));
+        let (before, after) = (canary(one.min(other)), canary(one.max(other)));
+        for unit in (0..2_000).map(|i| format!("user-{i}")) {
+            let (was, is) = (decided(&before, &unit).0, decided(&after, &unit).0);
+            prop_assert!(was == is || (was == "v0" && is == "v1"), "{} went from {} to {}", unit, was, is);
+        }
+    }
+}
+
+const MILLION: u32 = 1_000_000;
+
+/// Four standard deviations of a binomial share of a million units.
+fn four_sigma(share: f64) -> f64 {
+    4.0 * (share * (1.0 - share) * f64::from(MILLION)).sqrt()
+}
+
+#[test]
+fn shares_are_within_four_sigma_over_a_million_units() {
+    let cases = [
+        json!({"canary": {"version": "v1", "percent": 0.0001}}),
+        json!({"canary": {"version": "v1", "percent": 5}}),
+        json!({"canary": {"version": "v1", "percent": 50}}),
+        ab_test(&[1, 1], 100.0),
+        ab_test(&[1, 2, 1], 37.5),
+        ab_test(&[1, 2, 3, 4, 5, 6, 7, 8], 100.0),
+    ];
+    for strategy in cases {
+        let plan = plan("shares-2026", &strategy);
+        let mut counts = vec![0_u32; plan.versions()];
+        for unit in 0..MILLION {
+            let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes());
+            counts[decision.version.ordinal()] += 1;
+        }
+        for version in only(&plan).versions() {
+            let share = f64::from(only(&plan).expected(version).get()) / f64::from(MILLION);
+            let off = f64::from(counts[version.ordinal()]) - share * f64::from(MILLION);
+            assert!(off.abs() <= four_sigma(share), "{} is off by {off} units in {strategy}", version.name());
+        }
+    }
+}
+
+#[test]
+fn rollouts_with_different_salts_are_independent() {
+    let strategy = ab_test(&[1, 1, 1, 1], 100.0);
+    let (left, right) = (plan("left", &strategy), plan("right", &strategy));
+    let mut table = [[0_u32; 4]; 4];
+    for unit in 0..MILLION {
+        let unit = format!("user-{unit}");
+        let row = decide_unit(&left, only(&left), unit.as_bytes()).version.ordinal();
+        let column = decide_unit(&right, only(&right), unit.as_bytes()).version.ordinal();
+        table[row][column] += 1;
+    }
+    let row_sum = |row: usize| f64::from(table[row].iter().sum::<u32>());
+    let column_sum = |column: usize| f64::from(table.iter().map(|row| row[column]).sum::<u32>());
+    let mut chi_square = 0.0;
+    for row in 0..4 {
+        for column in 0..4 {
+            let expected = row_sum(row) * column_sum(column) / f64::from(MILLION);
+            chi_square += (f64::from(table[row][column]) - expected).powi(2) / expected;
+        }
+    }
+    // 9 degrees of freedom: above 27.88 one time in a thousand if they are independent.
+    assert!(chi_square < 27.88, "chi-square {chi_square} of {table:?}");
+}
+
+#[test]
+fn a_shadow_samples_independently_of_the_split() {
+    let document = json!({"revision": 1, "rollouts": [{
+        "name": "cohorts", "unit": [{"header": "x-user-id"}], "salt": "s", "stable": "v0", "idempotent": true,
+        "versions": [{"name": "v0", "cluster": "c0"}, {"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
+        "strategy": {"canary": {"version": "v1", "percent": 50}}, "shadow": [{"version": "v2", "percent": 50}]}]});
+    let plan = compile(document.to_string().as_bytes()).unwrap().plan;
+    let mut table = [[0_u32; 2]; 2];
+    for unit in 0..MILLION / 4 {
+        let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes());
+        table[decision.version.ordinal()][usize::from(decision.shadows[0].is_some())] += 1;
+    }
+    let expected = f64::from(MILLION) / 16.0;
+    let chi_square: f64 =
+        table.iter().flatten().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum();
+    // 3 degrees of freedom: above 16.27 one time in a thousand.
+    assert!(chi_square < 16.27, "chi-square {chi_square} of {table:?}");
+}

@@ -1,0 +1,56 @@
+//! The golden data, read by the core alone.
+
+#[path = "../../../tests/golden/mod.rs"]
+mod golden;
+
+use rollout_core::bucket::Salt;
+use rollout_core::compile::compile;
+
+#[test]
+fn the_core_decides_every_golden_case() {
+    let mut count = 0;
+    for suite in golden::suites() {
+        let plan = golden::plan(&suite.document);
+        for case in suite.cases {
+            let place = format!("{}, {}", suite.file, case.name);
+            golden::assert_expected(&place, &case.expect, &golden::explain(&plan, &case.request));
+            count += 1;
+        }
+    }
+    assert!(count > 200, "only {count} cases were found");
+}
+
+#[test]
+fn the_core_gives_every_golden_vector_its_bucket() {
+    let vectors = golden::vectors();
+    assert!(vectors.len() >= 75);
+    for (salt, unit, bucket) in vectors {
+        assert_eq!(u64::from(Salt::new(&salt).bucket(&unit).get()), bucket, "salt {salt}, unit {unit:x?}");
+    }
+}
+
+#[test]
+fn every_refused_document_names_all_its_problems_and_no_others() {
+    let documents = golden::refused();
+    assert!(documents.len() >= 40, "only {} kinds", documents.len());
+    for document in documents {
+        let Err(refused) = compile(document.text.as_bytes()) else {
+            panic!("{} was accepted", document.name)
+        };
+        let found: Vec<String> = refused.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), document.problems.len(), "{}: {found:#?}", document.name);
+        for (problem, (path, words)) in refused.problems.iter().zip(&document.problems) {
+            assert_eq!(&problem.path, path, "{}: {found:#?}", document.name);
+            assert!(problem.message.contains(words), "{}: {problem}", document.name);
+        }
+    }
+}
+
+#[test]
+fn a_connect_request_matches_nothing() {
+    let suites = golden::suites();
+    let canary = suites.iter().find(|suite| suite.file == "canary.json").unwrap();
+    let mut request = canary.cases[0].request.clone();
+    request["method"] = "CONNECT".into();
+    assert_eq!(golden::explain(&golden::plan(&canary.document), &request)["reason"], "no_match");
+}

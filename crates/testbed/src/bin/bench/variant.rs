@@ -1,0 +1,238 @@
+//! The variants: what stands in each Envoy, and what it has to agree with.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use testbed::envoy::{Builder, Cluster, Filter, Outcome, wasm_filter};
+use testbed::{Envoy, module};
+
+use crate::traffic::{Connection, Load, Requests, serve};
+
+/// What every request asks for: in the rollout in the middle of the thousand.
+pub(crate) const PATH: &str = "/v2/models/model-500/infer";
+
+/// Users whose decisions are compared before anything is measured.
+const CHECKED: usize = 300;
+
+/// What stands in the filter's place.
+enum Content {
+    /// Nothing; these routes instead of the shipped ones.
+    Native(Value),
+    Lua(&'static str),
+    /// A module and its document, pushed as a user would.
+    Wasm(PathBuf, String),
+}
+
+/// Its part in the comparison.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Role {
+    Plain,
+    Base,
+    Empty,
+    Lua,
+    Filter,
+    Thousand,
+    RequestOnly,
+    /// Measured for its own sake.
+    Extra,
+}
+
+/// One Envoy to measure.
+pub(crate) struct Variant {
+    pub(crate) about: String,
+    pub(crate) role: Role,
+    content: Content,
+    /// It decides, and sends on the very headers that [`Role::Filter`] does.
+    agrees: bool,
+}
+
+impl Variant {
+    fn new(role: Role, about: &str, content: Content) -> Self {
+        let agrees = matches!(role, Role::Lua | Role::Filter | Role::Thousand | Role::RequestOnly);
+        Self { about: about.into(), role, content, agrees }
+    }
+
+    /// What all others are compared with.
+    pub(crate) fn is_base(&self) -> bool {
+        self.role == Role::Base
+    }
+}
+
+/// All variants, and one more for each of `others`, which are modules like `filter`.
+pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
+    let one = |edit: fn(&mut Value)| {
+        let mut rollout = rollout(500);
+        edit(&mut rollout);
+        document(vec![rollout])
+    };
+    let wasm = |document| Content::Wasm(filter.into(), document);
+    let mut all = vec![
+        Variant::new(Role::Plain, "(a) no filter, one cluster", Content::Native(plain())),
+        Variant::new(
+            Role::Base,
+            "(b) native weighted_clusters with use_hash_policy",
+            Content::Native(weighted()),
+        ),
+        Variant::new(Role::Empty, "(c) empty Rust filter", Content::Wasm(empty_filter(), String::new())),
+        Variant::new(Role::Lua, "(d) Lua filter, request path", Content::Lua(include_str!("split.lua"))),
+        Variant::new(Role::Filter, "(e) this filter, 1 rollout", wasm(one(|_| {}))),
+        Variant::new(
+            Role::Thousand,
+            "(f) this filter, 1,000 rollouts",
+            wasm(document((0..1_000).map(rollout).collect())),
+        ),
+        Variant::new(
+            Role::RequestOnly,
+            "(g) as (e), no response phase",
+            Content::Wasm(without(filter, "proxy_on_response_headers"), one(|_| {})),
+        ),
+        Variant::new(
+            Role::Extra,
+            "(h) as (e), with failover",
+            wasm(one(|rollout| rollout["failover"] = json!({"to": ["v1"]}))),
+        ),
+        Variant::new(
+            Role::Extra,
+            "(i) as (e), exposing debug",
+            wasm(one(|rollout| rollout["expose"] = json!("debug"))),
+        ),
+    ];
+    all.extend(others.iter().map(|path| {
+        let content = Content::Wasm(path.clone(), one(|_| {}));
+        Variant { agrees: true, ..Variant::new(Role::Extra, &format!("{}", path.display()), content) }
+    }));
+    all
+}
+
+fn rollout(model: usize) -> Value {
+    json!({
+        "name": format!("model-{model}"),
+        "match": [{"path": {"prefix": format!("/v2/models/model-{model}/")}}],
+        "unit": [{"header": "x-user-id"}],
+        "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+        "strategy": {"canary": {"version": "v2", "percent": 10}}
+    })
+}
+
+fn document(rollouts: Vec<Value>) -> String {
+    json!({"revision": 1, "rollouts": rollouts}).to_string()
+}
+
+fn plain() -> Value {
+    json!([{"match": {"prefix": "/"}, "route": {"cluster": "fraud-v1", "timeout": "0s", "idle_timeout": "300s"}}])
+}
+
+fn weighted() -> Value {
+    json!([{"match": {"prefix": "/"}, "route": {
+        "weighted_clusters": {
+            "use_hash_policy": true,
+            "clusters": [{"name": "fraud-v1", "weight": 90}, {"name": "fraud-v2", "weight": 10}]
+        },
+        "hash_policy": [{"header": {"header_name": "x-user-id"}}],
+        "timeout": "0s", "idle_timeout": "300s"
+    }}])
+}
+
+/// Builds the empty filter the way a user of the SDK does.
+fn empty_filter() -> PathBuf {
+    let folder = module::workspace().join("crates/testbed/empty-filter");
+    let target = scratch().join("empty-filter");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"])
+        .arg("--manifest-path")
+        .arg(folder.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "the empty filter can't be built: {status}");
+    target.join("wasm32-unknown-unknown/wasm/empty_filter.wasm")
+}
+
+/// A copy of a module without one of its exports: what is not exported is never called.
+fn without(path: &Path, export: &str) -> PathBuf {
+    let mut module = walrus::Module::from_file(path).expect("the filter is a module");
+    module.exports.remove(export).unwrap_or_else(|error| panic!("the filter has no {export}: {error}"));
+    walrus::passes::gc::run(&mut module);
+    let copy = scratch().join(format!("without_{export}.wasm"));
+    module.emit_wasm_file(&copy).expect("the target folder is writable");
+    copy
+}
+
+/// A folder beside this program, which is in the target folder.
+fn scratch() -> PathBuf {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let folder = program.with_file_name("bench-modules");
+    std::fs::create_dir_all(&folder).expect("the target folder is writable");
+    folder
+}
+
+/// A variant in its Envoy.
+pub(crate) struct Running {
+    pub(crate) variant: Variant,
+    pub(crate) envoy: Envoy,
+    /// Nanoseconds of CPU a request, by round.
+    pub(crate) costs: Vec<f64>,
+    connections: Vec<Connection>,
+}
+
+impl Running {
+    pub(crate) fn start(variant: Variant) -> Self {
+        let envoy = match &variant.content {
+            Content::Native(routes) => envoy().filter(Filter::Absent).routes(routes.clone()).start(),
+            Content::Lua(code) => envoy().filter(Filter::Lua((*code).into())).start(),
+            Content::Wasm(module, document) => {
+                let envoy = envoy().start();
+                let text =
+                    json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});
+                assert_eq!(
+                    envoy.push_filter(wasm_filter(module, text)),
+                    Outcome::Accepted,
+                    "{}",
+                    variant.about
+                );
+                envoy
+            }
+        };
+        Self { variant, envoy, costs: Vec::new(), connections: Vec::new() }
+    }
+
+    /// One round: CPU a request in nanoseconds.
+    pub(crate) fn measure(&mut self, load: &Load, requests: &Requests) -> f64 {
+        let before = self.envoy.cpu_nanos();
+        let answered = load.drive(self.envoy.address(), &mut self.connections, requests);
+        let spent = self.envoy.cpu_nanos().saturating_sub(before);
+        spent as f64 / answered as f64
+    }
+}
+
+/// The shipped configuration with one upstream behind both versions.
+fn envoy() -> Builder {
+    static UPSTREAM: OnceLock<u16> = OnceLock::new();
+    let port = *UPSTREAM.get_or_init(serve);
+    Envoy::builder()
+        .log_level("warn")
+        .clusters([Cluster::new("fraud-v1", &[port]), Cluster::new("fraud-v2", &[port])])
+}
+
+/// Panics unless every variant that decides sends on the same headers, forged ones removed; returns for how many users.
+pub(crate) fn agree(running: &[Running], requests: &Requests) -> usize {
+    let deciding: Vec<&Running> = running.iter().filter(|running| running.variant.agrees).collect();
+    let mut treated = 0;
+    for user in 0..CHECKED {
+        let mut expected: Option<Vec<String>> = None;
+        for other in &deciding {
+            let received = requests.received(other.envoy.address(), user);
+            assert_eq!(received.len(), 4, "{}: user {user}: {received:?}", other.variant.about);
+            treated += usize::from(received.iter().any(|line| line.ends_with("=v2")));
+            let expected = expected.get_or_insert_with(|| received.clone());
+            assert_eq!(*expected, received, "{}: user {user}", other.variant.about);
+        }
+    }
+    assert!(deciding.is_empty() || treated > 0, "the canary serves nobody");
+    CHECKED
+}
