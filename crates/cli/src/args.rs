@@ -124,7 +124,7 @@ pub(crate) struct Simulate {
     pub(crate) moment: Moment,
 }
 
-/// Say whom a change moves: which share of the units gets another version, from where to where
+/// Say whom a change moves: which share of the units, from which version to which
 ///
 /// Compares unit by unit, rollout by rollout of the same name; `-` stands for a rollout that only one document has.
 #[derive(Debug, clap::Args)]
@@ -171,7 +171,7 @@ pub(crate) struct RenderEcds {
     pub(crate) wasm: PathBuf,
 }
 
-/// Check a document and put it into the ECDS file that Envoy watches, in one step that Envoy sees whole
+/// Check a document and put it into the ECDS file that Envoy watches, whole or not at all
 ///
 /// Replaces the configuration of the wasm resource `rollout` and the file's `version_info`, and keeps every other value of the
 /// file; comments of a YAML file are not kept. The new file is written beside the old one and renamed over it, with its

@@ -1,11 +1,13 @@
 //! Envoy's ECDS file: a discovery response whose resource `rollout` is the wasm filter with its document inside.
 //!
-//! Works on parsed values, so whatever else a file holds stays what it was.
+//! Whatever else a file holds stays what it was.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use yaml_serde::{Mapping, Value};
+
+use crate::node::Node;
+use crate::yaml;
 
 /// Name of the resource, and of the filter in the connection manager.
 pub(crate) const RESOURCE: &str = "rollout";
@@ -46,43 +48,42 @@ impl Syntax {
 }
 
 /// The values of an ECDS file.
-pub(crate) struct Resources(Mapping);
+pub(crate) struct Resources(Node);
 
 impl Resources {
     /// A file with the wasm resource alone.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(yaml_serde::from_str(TEMPLATE)?))
+        yaml::parse(TEMPLATE).map(Self)
     }
 
     /// Reads a file; an empty one has no resources.
     pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Self> {
-        let value: Value = match syntax {
-            _ if text.trim().is_empty() => Value::Null,
-            Syntax::Yaml => yaml_serde::from_str(text)?,
-            Syntax::Json => serde_json::from_str(text)?,
+        let node = match syntax {
+            _ if text.trim().is_empty() => Node::NULL,
+            Syntax::Yaml => yaml::parse(text)?,
+            Syntax::Json => Node::from_json(text)?,
         };
-        let mapping = match value {
-            Value::Null => Mapping::new(),
-            Value::Mapping(mapping) => mapping,
-            _ => bail!("expected an object with `resources`"),
-        };
-        if mapping.get("resources").is_some_and(|resources| !resources.is_sequence() && !resources.is_null())
-        {
+        let node = if node.is_null() { Node::object([("version_info", Node::NULL)]) } else { node };
+        if !node.is_object() {
+            bail!("expected an object with `resources`");
+        }
+        let is_list = |resources: &Node| resources.is_null() || matches!(resources, Node::List(_));
+        if !node.get("resources").is_none_or(is_list) {
             bail!("`resources` is not a list");
         }
-        Ok(Self(mapping))
+        Ok(Self(node))
     }
 
     pub(crate) fn write(&self, syntax: Syntax) -> Result<String> {
         match syntax {
-            Syntax::Yaml => Ok(yaml_serde::to_string(&self.0)?),
-            Syntax::Json => Ok(serde_json::to_string_pretty(&self.0)? + "\n"),
+            Syntax::Yaml => Ok(yaml::write(&self.0)),
+            Syntax::Json => self.0.to_json(),
         }
     }
 
     /// Name that the plugin reports its metrics under; none where `rollout` is not the wasm filter.
     pub(crate) fn plugin_name(&mut self) -> Option<String> {
-        let name = self.plugin()?.get("name").and_then(Value::as_str);
+        let name = self.plugin()?.get("name").and_then(Node::as_str);
         Some(name.unwrap_or_default().to_owned())
     }
 
@@ -92,16 +93,14 @@ impl Resources {
             return Ok(());
         }
         let mut fresh = Self::new()?;
-        let resource = fresh.resource().map(std::mem::take).context("the template has no resource")?;
+        let resource = fresh.resource().context("the template has no resource")?.clone();
         if let Some(place) = self.resource() {
             *place = resource;
             return Ok(());
         }
-        match self.0.get_mut("resources").and_then(Value::as_sequence_mut) {
+        match self.0.get_mut("resources").and_then(Node::as_list_mut) {
             Some(resources) => resources.push(resource),
-            None => {
-                self.0.insert("resources".into(), Value::Sequence(vec![resource]));
-            }
+            None => self.0.set("resources", Node::List(vec![resource])),
         }
         Ok(())
     }
@@ -110,36 +109,34 @@ impl Resources {
     pub(crate) fn set_module(&mut self, path: &Path) -> Result<()> {
         let path = std::path::absolute(path)?;
         let path = path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
+        let code = Node::object([("local", Node::object([("filename", Node::text(path))]))]);
         let plugin = self.plugin().context("no wasm resource")?;
-        let machine = plugin.entry("vm_config".into()).or_insert_with(|| Value::Mapping(Mapping::new()));
-        let machine = machine.as_mapping_mut().context("`vm_config` is not an object")?;
-        machine.insert("code".into(), object([("local", object([("filename", path.into())]))]));
+        match plugin.get_mut("vm_config").filter(|machine| machine.is_object()) {
+            Some(machine) => machine.set("code", code),
+            None => plugin.set("vm_config", Node::object([("code", code)])),
+        }
         Ok(())
     }
 
     /// Puts the document in; its hash is the version that Envoy shows.
     pub(crate) fn set_document(&mut self, text: &str, hash: u32) -> Result<()> {
-        let kind = "type.googleapis.com/google.protobuf.StringValue";
-        let configuration = object([("@type", kind.into()), ("value", text.into())]);
-        self.plugin().context("no wasm resource")?.insert("configuration".into(), configuration);
-        self.0.insert("version_info".into(), hash.to_string().into());
+        let kind = Node::Plain("type.googleapis.com/google.protobuf.StringValue".to_owned());
+        let configuration = Node::object([("@type", kind), ("value", Node::text(text))]);
+        self.plugin().context("no wasm resource")?.set("configuration", configuration);
+        self.0.set("version_info", Node::text(hash.to_string()));
         Ok(())
     }
 
-    fn resource(&mut self) -> Option<&mut Value> {
-        let resources = self.0.get_mut("resources")?.as_sequence_mut()?;
-        resources.iter_mut().find(|resource| resource.get("name").and_then(Value::as_str) == Some(RESOURCE))
+    fn resource(&mut self) -> Option<&mut Node> {
+        let resources = self.0.get_mut("resources")?.as_list_mut()?;
+        resources.iter_mut().find(|resource| resource.get("name").and_then(Node::as_str) == Some(RESOURCE))
     }
 
     /// The plugin's own configuration, if the resource is a wasm filter.
-    fn plugin(&mut self) -> Option<&mut Mapping> {
+    fn plugin(&mut self) -> Option<&mut Node> {
         let typed = self.resource()?.get_mut("typed_config")?;
-        let kind = typed.get("@type").and_then(Value::as_str)?;
+        let kind = typed.get("@type").and_then(Node::as_str)?;
         let is_wasm = kind.rsplit('/').next() == Some(WASM);
-        typed.get_mut("config").filter(|_| is_wasm)?.as_mapping_mut()
+        typed.get_mut("config").filter(|config| is_wasm && config.is_object())
     }
-}
-
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Mapping(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }

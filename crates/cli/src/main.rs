@@ -10,9 +10,11 @@ mod document;
 mod ecds;
 mod envoy;
 mod exit;
+mod node;
 mod output;
 mod percent;
 mod replace;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,7 @@ pub struct Builder {
     arguments: Vec<String>,
     tweaks: Vec<Tweak>,
     module: Option<PathBuf>,
+    json_ecds: bool,
 }
 
 impl Builder {
@@ -88,6 +89,13 @@ impl Builder {
         self
     }
 
+    /// Watches `ecds.json` instead of `ecds.yaml`: Envoy's YAML reader makes a string of every number with a fraction, which
+    /// shows inside a `Struct`.
+    pub fn json_ecds(mut self) -> Self {
+        self.json_ecds = true;
+        self
+    }
+
     /// Envoy's log level; `info` unless set. `wasm:debug` and the like set one component's.
     pub fn log_level(mut self, level: &str) -> Self {
         self.log_level = level.into();
@@ -109,8 +117,9 @@ impl Builder {
     pub fn try_start(self) -> Result<Envoy, String> {
         let folder =
             TempDir::with_prefix("rollout-envoy-").expect("the system's temporary folder is writable");
-        let ecds = folder.path().join("ecds.yaml");
-        std::fs::copy(config::shipped("ecds.yaml"), &ecds).expect("the shipped ecds.yaml can be copied");
+        let ecds = folder.path().join(if self.json_ecds { "ecds.json" } else { "ecds.yaml" });
+        let shipped = config::shipped_yaml("ecds.yaml");
+        std::fs::write(&ecds, shipped.to_string()).expect("the private folder is writable");
 
         let mut bootstrap = config::bootstrap(&ecds, self.clusters);
         let module = self.module;
@@ -176,6 +185,7 @@ impl Envoy {
             arguments: Vec::new(),
             tweaks: Vec::new(),
             module: None,
+            json_ecds: false,
         }
     }
 

@@ -202,16 +202,17 @@ impl Prepared {
             Ok(status) => status,
         };
         let serves = match status.hash {
-            Some(hash) => {
-                format!("after {timeout} Envoy at {url} serves hash {hash}, expected {}", self.hash)
+            Some(hash) if hash == u64::from(self.hash) => {
+                format!("Envoy at {url} serves this document from before")
             }
+            Some(hash) => format!("after {timeout} Envoy at {url} serves hash {hash}, not {}", self.hash),
             None => {
                 format!("after {timeout} no filter `{}` has announced itself in Envoy at {url}", watch.plugin)
             }
         };
         if status.reads.is_some() && status.reads == before.reads {
             let file = self.target.path().display();
-            return format!("{serves}; it has not read a file since: does it watch `{file}`?");
+            return format!("{serves} and has not read a file since: does it watch `{file}`?");
         }
         serves
     }

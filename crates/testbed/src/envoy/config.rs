@@ -76,10 +76,15 @@ pub(super) fn shipped(name: &str) -> PathBuf {
     crate::module::workspace().join("envoy").join(name)
 }
 
+/// A shipped YAML file.
+pub(super) fn shipped_yaml(name: &str) -> Value {
+    let text = std::fs::read_to_string(shipped(name)).expect("the shipped file can be read");
+    serde_yaml_ng::from_str(&text).expect("the shipped file is YAML")
+}
+
 /// The shipped bootstrap on free loopback ports, with these clusters and this ECDS file.
 pub(super) fn bootstrap(ecds: &Path, clusters: Vec<Cluster>) -> Value {
-    let text = std::fs::read_to_string(shipped("envoy.yaml")).expect("the shipped envoy.yaml can be read");
-    let mut bootstrap: Value = serde_yaml_ng::from_str(&text).expect("the shipped envoy.yaml is YAML");
+    let mut bootstrap = shipped_yaml("envoy.yaml");
     bootstrap["admin"]["address"] = loopback(0);
     bootstrap["static_resources"]["listeners"][0]["address"] = loopback(0);
     *at(filters(&mut bootstrap), "/0/config_discovery/config_source/path_config_source/path") = json!(ecds);

@@ -55,11 +55,8 @@ fn aims(role: Role) -> &'static [Aim] {
 pub(crate) fn print(rows: &[Row], module: &Path) {
     let of = |role: Role| rows.iter().find(|row| row.role == role);
     let mut table = Table::new();
-    table.load_preset(if std::io::stdout().is_terminal() {
-        presets::UTF8_FULL_CONDENSED
-    } else {
-        presets::NOTHING
-    });
+    let on_terminal = std::io::stdout().is_terminal();
+    table.load_style(if on_terminal { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
     table.set_header([
         "CPU of Envoy per request",
         "least",
@@ -68,10 +65,10 @@ pub(crate) fn print(rows: &[Row], module: &Path) {
         "median / b",
         "aim, of least",
     ]);
+    let base = of(Role::Base);
+    let ratio =
+        |value: f64, base: Option<f64>| base.map_or(String::new(), |base| format!("{:.3}", value / base));
     for row in rows {
-        let ratio = |value: f64, base: fn(&Row) -> f64| {
-            of(Role::Base).map_or(String::new(), |other| format!("{:.3}", value / base(other)))
-        };
         let judged = aims(row.role).iter().filter_map(|aim| {
             let ratio = row.least / of(aim.of)?.least;
             let word = if ratio <= aim.factor { "met" } else { "MISSED" };
@@ -81,8 +78,8 @@ pub(crate) fn print(rows: &[Row], module: &Path) {
             row.about.clone(),
             micros(row.least),
             micros(row.median),
-            ratio(row.least, |base| base.least),
-            ratio(row.median, |base| base.median),
+            ratio(row.least, base.map(|base| base.least)),
+            ratio(row.median, base.map(|base| base.median)),
             judged.collect::<Vec<_>>().join(", "),
         ]);
     }

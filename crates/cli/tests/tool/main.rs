@@ -1,0 +1,13 @@
+//! The tool as its users run it: the built binary, its exit codes, and what it writes where.
+
+#![cfg(test)]
+
+mod check;
+mod command_line;
+mod diff;
+mod explain;
+mod fake_envoy;
+mod push;
+mod render;
+mod run;
+mod simulate;

@@ -1,0 +1,62 @@
+//! Every kind of bad document is refused by the real Envoy too, and the running plan serves on.
+
+#![expect(clippy::expect_used, reason = "a test may stop with the reason")]
+
+mod golden;
+
+use serde_json::json;
+use testbed::client::Request;
+use testbed::envoy::{Envoy, Outcome};
+use testbed::upstream::Upstream;
+
+#[test]
+fn envoy_refuses_every_bad_document_and_serves_on_with_the_old_plan() {
+    let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();
+    let good = |revision: u64| {
+        let document = json!({"revision": revision, "rollouts": [{
+            "name": "fraud-score", "unit": [{"header": "x-user-id"}], "stable": "v1", "expose": "debug",
+            "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+            "strategy": {"blue_green": {"active": "v2"}}}]});
+        assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+        envoy.wait_revision(revision);
+    };
+    good(1);
+    let documents = golden::refused();
+    assert!(documents.len() >= 40);
+    let client = envoy.client();
+    for document in &documents {
+        assert_eq!(envoy.push(&document.text), Outcome::Rejected, "{}", document.name);
+        let response = client.send(Request::get("/").header("x-user-id", "alice")).expect("Envoy answers");
+        let seen = (response.status, response.upstream(), response.header("x-rollout-revision"));
+        assert_eq!(seen, (200, "fraud-v2".into(), Some("1".into())), "after {}", document.name);
+    }
+    assert_eq!(envoy.revision(), 1);
+    good(2);
+    assert_eq!(envoy.vm_reloads(), 0);
+    let log = envoy.log();
+    for word in [
+        "rollouts[0].strategy.canary.percent: expected a percentage",
+        "rollouts[0].stable: no version is named `v9`; ",
+    ] {
+        assert!(log.contains(word), "the log names the place and the problem: {word}");
+    }
+}
+
+#[test]
+fn a_struct_is_refused_and_accepted_like_the_text_that_it_stands_for() {
+    let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = Envoy::builder().clusters(&upstreams).concurrency(1).json_ecds().start();
+    for (revision, suite) in (1_000..).zip(golden::suites()) {
+        let mut document = suite.document;
+        document["revision"] = revision.into();
+        assert_eq!(envoy.push_struct(&document), Outcome::Accepted, "{}", suite.file);
+        envoy.wait_revision(revision);
+        assert_eq!(envoy.config_hash(), u64::from(golden::plan(&document).hash()), "{}", suite.file);
+    }
+    let mut bad = json!({"revision": 1.5, "rollouts": []});
+    assert_eq!(envoy.push_struct(&bad), Outcome::Rejected);
+    bad = json!({});
+    assert_eq!(envoy.push_struct(&bad), Outcome::Rejected);
+    assert_eq!(envoy.vm_reloads(), 0);
+}
