@@ -1,6 +1,6 @@
 //! What must hold for the cohorts of any document: sticky, as large as they say, independent of each other.
 
-#![expect(clippy::arithmetic_side_effects, reason = "statistics over small numbers")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may stop with the reason")]
 
 use std::rc::Rc;
 
@@ -11,13 +11,13 @@ use rollout_core::decision::Reason;
 use rollout_core::plan::{Plan, Rollout};
 use serde_json::{Value, json};
 
-/// A rollout of `v0` (stable) to `v16` with this strategy.
+/// A rollout of `v0` (stable) to `v15` with this strategy.
 fn plan(salt: &str, strategy: &Value) -> Plan {
     let versions: Vec<Value> =
         (0..=16).map(|i| json!({"name": format!("v{i}"), "cluster": format!("c{i}")})).collect();
     let document = json!({"revision": 1, "rollouts": [{
         "name": "cohorts", "unit": [{"header": "x-user-id"}], "salt": salt, "stable": "v0",
-        "versions": versions[..16], "strategy": strategy}]});
+        "versions": versions, "strategy": strategy}]});
     compile(document.to_string().as_bytes()).unwrap().plan
 }
 
@@ -119,13 +119,13 @@ fn rollouts_with_different_salts_are_independent() {
         let column = decide_unit(&right, only(&right), unit.as_bytes()).version.ordinal();
         table[row][column] += 1;
     }
-    let row_sum = |row: usize| f64::from(table[row].iter().sum::<u32>());
-    let column_sum = |column: usize| f64::from(table.iter().map(|row| row[column]).sum::<u32>());
+    let rows = table.map(|row| f64::from(row.iter().sum::<u32>()));
+    let columns = [0, 1, 2, 3].map(|column| f64::from(table.iter().map(|row| row[column]).sum::<u32>()));
     let mut chi_square = 0.0;
-    for row in 0..4 {
-        for column in 0..4 {
-            let expected = row_sum(row) * column_sum(column) / f64::from(MILLION);
-            chi_square += (f64::from(table[row][column]) - expected).powi(2) / expected;
+    for (cells, row) in table.iter().zip(rows) {
+        for (count, column) in cells.iter().zip(columns) {
+            let expected = row * column / f64::from(MILLION);
+            chi_square += (f64::from(*count) - expected).powi(2) / expected;
         }
     }
     // 9 degrees of freedom: above 27.88 one time in a thousand if they are independent.

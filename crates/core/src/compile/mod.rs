@@ -3,6 +3,7 @@
 //! The only door to a [`Plan`]. It is a pure function of its bytes: Envoy runs it once per thread and once more on a canary, and all
 //! of them must come to the same verdict.
 
+mod build;
 mod matching;
 mod reader;
 mod rollout;

@@ -46,7 +46,9 @@ impl fmt::Display for Place<'_> {
         if !is_top {
             parent.fmt(formatter)?;
         }
-        let plain = |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let plain = |key: &str| {
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
         match self.step {
             Step::Document => Ok(()),
             Step::Item(position) => write!(formatter, "[{position}]"),

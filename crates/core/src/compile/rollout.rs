@@ -1,18 +1,15 @@
-//! Reads one rollout and, where it has no problem, resolves its names and builds it.
+//! Reads one rollout: what it says, with the versions it names as positions, and what in it is probably not meant.
 
 use std::rc::Rc;
 
+use super::build::build;
 use super::matching::{self, Alternative};
 use super::reader::{At, Draft, Fields, name_of, shown};
 use super::strategy::{self, Strategy};
 use super::{scalar, traffic};
-use crate::bucket::Salt;
-use crate::decision::{Expose, header};
-use crate::failover::Failover;
+use crate::decision::Expose;
 use crate::json::Node;
-use crate::plan::{Override, Rollout, Version};
-use crate::shadow::Shadow;
-use crate::split::Split;
+use crate::plan::Rollout;
 
 /// The version names of a rollout, known before anything that refers to them is read.
 pub(super) struct Names<'n> {
@@ -48,26 +45,28 @@ fn position(names: &[&str], name: &str) -> Option<usize> {
     names.iter().position(|known| *known == name && !name.is_empty())
 }
 
-struct VersionDraft<'n> {
-    name: &'n str,
-    cluster: &'n str,
-    failover: Option<traffic::Failover>,
+pub(super) struct VersionDraft<'n> {
+    pub(super) name: &'n str,
+    pub(super) cluster: &'n str,
+    pub(super) failover: Option<traffic::Failover>,
 }
 
 /// All that a rollout says, names not yet resolved to versions.
-struct RolloutDraft<'n> {
-    name: &'n str,
-    unit: Box<[crate::unit::Source]>,
-    salt: Option<&'n str>,
-    stable: usize,
-    versions: Vec<VersionDraft<'n>>,
-    strategy: Strategy,
-    overrides: Vec<traffic::Override>,
-    failover: Option<traffic::Failover>,
-    shadows: Vec<traffic::Shadow>,
+pub(super) struct RolloutDraft<'n> {
+    pub(super) name: &'n str,
+    pub(super) unit: Box<[crate::unit::Source]>,
+    pub(super) salt: Option<&'n str>,
+    pub(super) stable: usize,
+    pub(super) versions: Vec<VersionDraft<'n>>,
+    pub(super) strategy: Strategy,
+    pub(super) overrides: Vec<traffic::Override>,
+    pub(super) failover: Option<traffic::Failover>,
+    pub(super) shadows: Vec<traffic::Shadow>,
+    /// Whoever gets requests other than copies, as far as the document says by name.
+    serving: Vec<usize>,
     idempotent: bool,
-    expose: Expose,
-    expose_failover: bool,
+    pub(super) expose: Expose,
+    pub(super) expose_failover: bool,
 }
 
 /// A rollout, and the ways in which a request comes to it.
@@ -94,10 +93,14 @@ pub(super) fn rollout(at: At<'_, '_>, draft: &mut Draft) -> Option<(Rc<Rollout>,
     let own = versions.iter().flatten().map(|version| version.failover.as_ref());
     let failovers: Vec<usize> =
         own.chain([failover.as_ref()]).flatten().map(|failover| failover.to).collect();
-    let shadowed = only_shadowed(&shadows, &overrides, &failovers, names.stable);
+    let mut serving: Vec<usize> = names.stable.into_iter().chain(failovers.iter().copied()).collect();
+    serving.extend(overrides.iter().filter_map(traffic::Override::version));
+    let shadowed: Vec<usize> =
+        shadows.iter().map(|shadow| shadow.version).filter(|version| !serving.contains(version)).collect();
     let strategy = fields
         .optional("strategy", draft, |at, draft| strategy::strategy(at, draft, &names, &shadowed))
         .unwrap_or_default();
+    serving.extend(strategy.treatments());
     let expose = fields.optional("expose", draft, expose).unwrap_or_default();
     let expose_failover = fields.optional("expose_failover", draft, scalar::boolean).unwrap_or(true);
     fields.later(&["guardrails", "bucketing", "layer", "sessions", "freeze", "api"], draft);
@@ -117,11 +120,12 @@ pub(super) fn rollout(at: At<'_, '_>, draft: &mut Draft) -> Option<(Rc<Rollout>,
         overrides,
         failover,
         shadows,
+        serving,
         idempotent,
         expose,
         expose_failover,
     };
-    warn(at, draft, &parts, &alternatives);
+    parts.warn(at, draft, &alternatives);
     Some((Rc::new(build(parts, draft)?), alternatives))
 }
 
@@ -152,154 +156,34 @@ fn expose(at: At<'_, '_>, draft: &mut Draft) -> Option<Expose> {
     }
 }
 
-/// Versions that a shadow names, and neither overrides, stable nor a failover; the strategy comes later.
-fn only_shadowed(
-    shadows: &[traffic::Shadow],
-    overrides: &[traffic::Override],
-    failovers: &[usize],
-    stable: Option<usize>,
-) -> Vec<usize> {
-    let forced = |wanted: usize| {
-        overrides
-            .iter()
-            .any(|rule| matches!(rule, traffic::Override::Units { version, .. } if *version == wanted))
-    };
-    let serves =
-        |version: &usize| stable == Some(*version) || failovers.contains(version) || forced(*version);
-    shadows.iter().map(|shadow| shadow.version).filter(|version| !serves(version)).collect()
-}
-
-fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollout> {
-    let mut versions = Vec::with_capacity(parts.versions.len());
-    for (position, version) in parts.versions.iter().enumerate() {
-        let own =
-            version.failover.as_ref().or(parts.failover.as_ref().filter(|failover| failover.to != position));
-        let target = own.and_then(|failover| Some((failover, parts.versions.get(failover.to)?)));
-        versions.push(Rc::new(build_version(parts.name, version, target, draft.versions)));
-        draft.versions = draft.versions.saturating_add(1);
-    }
-    let at = |position: usize| versions.get(position).cloned();
-    let treatments: Vec<&str> = parts
-        .strategy
-        .treatments()
-        .into_iter()
-        .filter_map(|version| parts.versions.get(version))
-        .map(|of| of.name)
-        .collect();
-    let default_salt = format!("{}/{}", parts.name, treatments.join(","));
-    let salt = parts.salt.unwrap_or(&default_salt);
-    let split = match parts.strategy {
-        Strategy::None => Split::Stable,
-        Strategy::Canary { version, exposure } | Strategy::BlueGreen { other: version, exposure } => {
-            Split::single(at(version)?, exposure)
-        }
-        Strategy::AbTest { arms, exposure } => {
-            let arms: Option<Vec<_>> =
-                arms.into_iter().map(|(version, weight)| Some((at(version)?, weight))).collect();
-            Split::weighted(arms?, exposure)
-        }
-    };
-    let overrides: Option<Vec<Override>> = parts
-        .overrides
-        .into_iter()
-        .map(|rule| match rule {
-            traffic::Override::Units { units, version } => {
-                Some(Override::Units { units, version: at(version)? })
-            }
-            traffic::Override::Header { name, secret_header, secret } => {
-                Some(Override::Header { name, secret_header, secret })
-            }
-        })
-        .collect();
-    let shadows: Option<Vec<Rc<Shadow>>> = parts
-        .shadows
-        .into_iter()
-        .map(|shadow| {
-            let version = at(shadow.version)?;
-            let salt = Salt::new(&format!("shadow:{salt}:{}", version.name));
-            let (methods, headers) = (shadow.methods, shadow.headers);
-            Some(Rc::new(Shadow { version, share: shadow.share, salt, methods, headers }))
-        })
-        .collect();
-    Some(Rollout {
-        name: parts.name.into(),
-        unit: parts.unit,
-        salt: Salt::new(salt),
-        stable: at(parts.stable)?,
-        split,
-        overrides: overrides?.into(),
-        shadows: shadows?.into(),
-        versions: versions.into(),
-        expose: parts.expose,
-        expose_failover: parts.expose_failover,
-    })
-}
-
-fn build_version(
-    rollout: &str,
-    version: &VersionDraft<'_>,
-    target: Option<(&traffic::Failover, &VersionDraft<'_>)>,
-    ordinal: usize,
-) -> Version {
-    let fallback = target.map_or(version.cluster, |(_, target)| target.cluster);
-    let mut headers: Vec<(&'static str, Box<str>)> = vec![
-        (header::CLUSTER, version.cluster.into()),
-        (header::FALLBACK, fallback.into()),
-        (header::PICK, "0".into()),
-    ];
-    headers.extend(target.iter().flat_map(|(failover, _)| failover.retry.headers()));
-    let failover = target.map(|(_, target)| Failover {
-        to: target.name.into(),
-        cluster: target.cluster.into(),
-        mark: format!("{}>{}", version.name, target.name).into(),
-    });
-    Version {
-        name: version.name.into(),
-        cluster: version.cluster.into(),
-        ordinal,
-        assignment: format!("{rollout}={}", version.name).into(),
-        failover,
-        headers: headers.into(),
-    }
-}
-
-/// Names what is allowed and probably not meant.
-fn warn(at: At<'_, '_>, draft: &mut Draft, parts: &RolloutDraft<'_>, alternatives: &[Alternative]) {
-    let failovers = parts.failovers();
-    if !failovers.is_empty() && !parts.idempotent && !alternatives.iter().all(Alternative::is_safe) {
-        at.warning(
-            draft,
-            "failover repeats methods that may write, and the first attempt may have run; say `\"idempotent\": true` if that is harmless",
-        );
-    }
-    let by_header = parts.overrides.iter().any(|rule| matches!(rule, traffic::Override::Header { .. }));
-    let treatments = parts.strategy.treatments();
-    for (position, version) in parts.versions.iter().enumerate() {
-        let forced = parts
-            .overrides
-            .iter()
-            .any(|rule| matches!(rule, traffic::Override::Units { version, .. } if *version == position));
-        let serves = position == parts.stable
-            || treatments.contains(&position)
-            || failovers.contains(&position)
-            || forced;
-        if !serves && !by_header && !parts.shadows.iter().any(|shadow| shadow.version == position) {
-            at.warning(draft, &format!("nothing sends traffic to version {}", shown(version.name)));
-        }
-        let own =
-            version.failover.as_ref().or(parts.failover.as_ref().filter(|failover| failover.to != position));
-        let target = own.and_then(|failover| parts.versions.get(failover.to));
-        if target.is_some_and(|target| target.cluster == version.cluster) {
-            let name = shown(version.name);
-            at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
-        }
-    }
-}
-
 impl RolloutDraft<'_> {
-    fn failovers(&self) -> Vec<usize> {
-        let all =
-            self.versions.iter().map(|version| version.failover.as_ref()).chain([self.failover.as_ref()]);
-        all.flatten().map(|failover| failover.to).collect()
+    /// The failover of the version at this position: its own, or else the rollout's unless that leads back to it.
+    pub(super) fn failover_of(&self, position: usize) -> Option<(&traffic::Failover, &VersionDraft<'_>)> {
+        let own = self.versions.get(position)?.failover.as_ref();
+        let failover = own.or(self.failover.as_ref().filter(|failover| failover.to != position))?;
+        Some((failover, self.versions.get(failover.to)?))
+    }
+
+    /// Names what is allowed and probably not meant.
+    fn warn(&self, at: At<'_, '_>, draft: &mut Draft, alternatives: &[Alternative]) {
+        let fails_over = (0..self.versions.len()).any(|position| self.failover_of(position).is_some());
+        if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {
+            at.warning(
+                draft,
+                "failover repeats methods that may write, and the first attempt may have run; \
+                 say `\"idempotent\": true` if that is harmless",
+            );
+        }
+        let by_header = self.overrides.iter().any(|rule| rule.version().is_none());
+        for (position, version) in self.versions.iter().enumerate() {
+            let shadowed = self.shadows.iter().any(|shadow| shadow.version == position);
+            if !self.serving.contains(&position) && !by_header && !shadowed {
+                at.warning(draft, &format!("nothing sends traffic to version {}", shown(version.name)));
+            }
+            if self.failover_of(position).is_some_and(|(_, target)| target.cluster == version.cluster) {
+                let name = shown(version.name);
+                at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
+            }
+        }
     }
 }

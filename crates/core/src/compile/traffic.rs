@@ -17,6 +17,16 @@ pub(super) enum Override {
     Header { name: Slot, secret_header: Slot, secret: Secret },
 }
 
+impl Override {
+    /// The version that the document names; the header form leaves that to the request.
+    pub(super) fn version(&self) -> Option<usize> {
+        match self {
+            Self::Units { version, .. } => Some(*version),
+            Self::Header { .. } => None,
+        }
+    }
+}
+
 pub(super) fn overrides(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Vec<Override>> {
     at.list(draft, 0..=64, |at, draft| {
         let mut fields = Fields::of(at, draft)?;
