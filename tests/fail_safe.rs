@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -474,8 +475,12 @@ fn any_byte_in_a_header_value_is_served_or_refused_and_harms_nothing() {
     };
     let answers = send_all(site.envoy.address(), (0..=255).map(request).collect());
     for (byte, answer) in (0_u8..=255).zip(answers) {
-        assert_eq!(answer, Some(if is_legal(byte) { 200 } else { 400 }), "{byte:#04x} by HTTP/1.1");
+        let served = is_legal(byte) || byte == b'\r'; // Envoy leaves out a CR that no LF follows
+        assert_eq!(answer, Some(if served { 200 } else { 400 }), "{byte:#04x} by HTTP/1.1");
     }
+    let received = site.upstreams.iter().flat_map(Upstream::requests).flat_map(|request| request.headers);
+    let passed: BTreeSet<u8> = received.flat_map(|(_, value)| value).collect();
+    assert_eq!(passed, (0..=255).filter(|byte| is_legal(*byte)).collect(), "what models get to see");
 
     for byte in 0..=255 {
         let value = value(byte);
@@ -596,23 +601,19 @@ fn with_higher_limits_the_filter_itself_takes_a_thousand_headers() {
     let lines = |name: fn(usize) -> String| {
         (0..1000).fold(base(), move |request, n| request.header(&name(n), "v".repeat(60)))
     };
-    // What a client sends as its own reaches the model, which takes no more than 100 headers; the filter's removals first.
-    let requests = [
-        ("1,000 rollout headers", lines(|n| format!("x-rollout-{n}"))),
-        ("1,000 lines of a secret", lines(|_| "x-odd-key".into())),
-        ("900 KiB of trusted assignment", base().header("x-rollout-foo", "v".repeat(900 * 1024))),
-        ("1,000 cookies", base().header("cookie", "c=1; ".repeat(1000) + "uid=alice")),
-    ];
-    for client in site.clients() {
-        for (what, request) in &requests {
-            let answer = client.send(request.clone());
-            if answer.is_err() {println!("{what} {answer:?} {}\n{:?}", site.envoy.log().lines().filter(|l| !l.contains("]   envoy.")).collect::<Vec<_>>().join("\n"), site.envoy.stats("wasm|http.ingress.*(_tx_reset|_rq_|431|over|destroy)")); }
-            let answer = answer.expect(what);
-            assert_eq!(
-                (answer.status, answer.header("x-rollout-revision").as_deref()),
-                (200, Some("1")),
-                "{what}"
-            );
+    // As much of one header as Envoy takes: its HTTP/2 codec stops at 64 KiB. What the filter removes is sent,
+    // for the model takes no more than 100 headers.
+    for (client, kib) in site.clients().iter().zip([900, 60]) {
+        let requests = [
+            ("1,000 rollout headers", lines(|n| format!("x-rollout-{n}"))),
+            ("1,000 lines of a secret", lines(|_| "x-odd-key".into())),
+            ("one huge rollout header", base().header("x-rollout-foo", "v".repeat(kib * 1024))),
+            ("1,000 cookies", base().header("cookie", "c=1; ".repeat(1000) + "uid=alice")),
+        ];
+        for (what, request) in requests {
+            let answer = client.send(request).expect(what);
+            let revision = answer.header("x-rollout-revision");
+            assert_eq!((answer.status, revision.as_deref()), (200, Some("1")), "{what}");
         }
     }
     site.assert_filter_is_well();

@@ -113,7 +113,8 @@ fn counts_are_exact_over_two_workers_and_carry_their_labels() {
 fn counts_survive_pushes_between_two_ticks() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();
-    let document = |revision: u64| json!({"revision": revision, "rollouts": [rollout("split", &json!({}))]}).to_string();
+    let document =
+        |revision: u64| json!({"revision": revision, "rollouts": [rollout("split", &json!({}))]}).to_string();
     assert_eq!(envoy.push(&document(1)), Outcome::Accepted);
     envoy.wait_revision(1);
     let client = envoy.client();

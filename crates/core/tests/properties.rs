@@ -1,5 +1,7 @@
 //! What must hold whatever the bytes: nothing panics, the index finds what a plain walk finds, `x-rollout-*` is never believed.
 
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test may stop with the reason")]
+
 use proptest::prelude::*;
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
@@ -42,7 +44,7 @@ fn alternative() -> impl Strategy<Value = Value> {
 }
 
 /// The contract's words, read off the document without any index.
-fn holds(alternative: &Value, host: &str, path: &str, method: &str, header: &str) -> bool {
+fn holds(alternative: &Value, [host, path, method, header]: [&str; 4]) -> bool {
     let host_holds = alternative["hosts"][0].as_str().is_none_or(|pattern| match pattern.strip_prefix('*') {
         Some(below) => host.len() > below.len() && host.ends_with(below),
         None => host == pattern,
@@ -81,7 +83,7 @@ proptest! {
         let found = decide(&plan, &request).map(|decision| decision.rollout.name().to_owned());
         let walked = rollouts
             .iter()
-            .position(|list| list.iter().any(|alternative| holds(alternative, host, &path, method, header)))
+            .position(|list| list.iter().any(|alternative| holds(alternative, [host, &path, method, header])))
             .map(|position| format!("r{position}"));
         prop_assert_eq!(found, walked);
     }

@@ -7,6 +7,7 @@ mod push;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ pub struct Builder {
     tweaks: Vec<Tweak>,
     module: Option<PathBuf>,
     json_ecds: bool,
+    own_group: bool,
 }
 
 impl Builder {
@@ -93,6 +95,12 @@ impl Builder {
     /// shows inside a `Struct`.
     pub fn json_ecds(mut self) -> Self {
         self.json_ecds = true;
+        self
+    }
+
+    /// Keeps a terminal's Ctrl-C away from Envoy, for a caller that ends it by itself.
+    pub fn own_process_group(mut self) -> Self {
+        self.own_group = true;
         self
     }
 
@@ -155,6 +163,9 @@ impl Builder {
         if !levels.is_empty() {
             command.args(["--component-log-level", &levels.join(",")]);
         }
+        if self.own_group {
+            command.process_group(0);
+        }
         let process = Process::spawn(command);
         Envoy::attach(
             Envoy { process, module, ecds, log, folder, admin: unset(), address: unset() },
@@ -186,6 +197,7 @@ impl Envoy {
             tweaks: Vec::new(),
             module: None,
             json_ecds: false,
+            own_group: false,
         }
     }
 
