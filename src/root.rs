@@ -36,12 +36,14 @@ struct Root {
     announced: bool,
 }
 
-impl Context for Root {
-    /// The host does not end the timer of a root context that goes.
-    fn on_done(&mut self) -> bool {
+impl Context for Root {}
+
+/// The host does not end the timer of a root context that goes. `on_done` would be the place for it, but the host calls that for
+/// each stream too, once it is exported; `on_delete`, which drops a context, comes anyway.
+impl Drop for Root {
+    fn drop(&mut self) {
         host::set_tick_period(Duration::ZERO);
         self.flush();
-        true
     }
 }
 

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 /// The exports that the filter lives on; all others go.
-const KEEP: [&str; 13] = [
+const KEEP: [&str; 12] = [
     "_initialize",
     "malloc",
     "memory",
@@ -15,7 +15,6 @@ const KEEP: [&str; 13] = [
     "proxy_on_configure",
     "proxy_on_context_create",
     "proxy_on_delete",
-    "proxy_on_done",
     "proxy_on_memory_allocate",
     "proxy_on_request_headers",
     "proxy_on_response_headers",

@@ -145,6 +145,22 @@ fn a_unit_may_be_any_bytes() {
 }
 
 #[test]
+fn a_header_that_envoy_keeps_as_one_line_is_joined_and_any_other_is_not() {
+    let place = Place::new();
+    let bucket = |name: &str, values: &[&str]| {
+        let mut document = document(50.0);
+        document["rollouts"][0]["unit"] = json!([{"header": name}]);
+        place.write("document.json", &document.to_string());
+        let headers: Vec<_> = values.iter().map(|value| [name, value]).collect();
+        place.write("r", &json!({"host": "ml.example.com", "path": "/v2/", "headers": headers}).to_string());
+        place.run(&["explain", "document.json", "--requests", "r"]).json()["bucket"].clone()
+    };
+    assert_eq!(bucket("x-user-id", &["a", "b"]), bucket("x-user-id", &["a"]));
+    assert_eq!(bucket("user-agent", &["a", "b"]), bucket("user-agent", &["a,b"]));
+    assert_eq!(bucket("user-agent", &["", "a", "", "b"]), bucket("user-agent", &["a,b"]));
+}
+
+#[test]
 fn a_batch_is_answered_line_by_line_in_order() {
     let place = Place::with_documents();
     let units = ["alice", "bob", "user-123", "użytkownik-7"];
