@@ -1,11 +1,6 @@
 //! The metrics of the contract: exact counts, labels that Prometheus sees, and a bound on the number of series.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::arithmetic_side_effects,
-    reason = "a test may stop with the reason"
-)]
+#![expect(clippy::expect_used, reason = "a test may stop with the reason")]
 
 use serde_json::{Value, json};
 use testbed::client::Request;

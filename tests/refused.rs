@@ -1,7 +1,5 @@
 //! Every kind of bad document is refused by the real Envoy too, and the running plan serves on.
 
-#![expect(clippy::expect_used, reason = "a test may stop with the reason")]
-
 mod golden;
 
 use serde_json::json;

@@ -2,6 +2,8 @@
 //!
 //! Aims: `decide` below 250 ns with one rollout and 400 ns with 1,000; `compile` of 1,000 below 20 ms.
 
+#![expect(clippy::expect_used, reason = "a benchmark may stop with the reason")]
+
 use std::fmt::Write;
 use std::hint::black_box;
 use std::time::Duration;

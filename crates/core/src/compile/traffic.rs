@@ -68,8 +68,13 @@ fn header_override(at: At<'_, '_>, draft: &mut Draft) -> Option<Override> {
 }
 
 fn secret(at: At<'_, '_>, draft: &mut Draft) -> Option<Secret> {
-    if matches!(at.node, Node::Text(_)) {
-        return scalar::text(at, draft, 1..=256).map(Secret::of);
+    if let Node::Text(text) = at.node {
+        // Not read by `scalar::text`, whose messages show what they found.
+        let legal = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        return match legal {
+            true => Some(Secret::of(text)),
+            false => at.problem(draft, "expected 1 to 256 characters, none of them a control character"),
+        };
     }
     let mut fields = Fields::of(at, draft)?;
     let secret = fields.required("sha256", draft, |at, draft| match Secret::from_hex(at.any_text(draft)?) {

@@ -78,8 +78,7 @@ pub(super) fn shipped(name: &str) -> PathBuf {
 
 /// A shipped YAML file.
 pub(super) fn shipped_yaml(name: &str) -> Value {
-    let text = std::fs::read_to_string(shipped(name)).expect("the shipped file can be read");
-    serde_yaml_ng::from_str(&text).expect("the shipped file is YAML")
+    crate::yaml(&std::fs::read_to_string(shipped(name)).expect("the shipped file can be read"))
 }
 
 /// The shipped bootstrap on free loopback ports, with these clusters and this ECDS file.

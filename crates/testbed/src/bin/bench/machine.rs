@@ -10,7 +10,7 @@ pub(crate) fn cores() -> Option<(usize, usize)> {
     let allowed = sched_getaffinity(None).ok()?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
     let first = cores.next()?;
-    Some((first, cores.last()?))
+    Some((first, cores.next_back()?))
 }
 
 /// Pins all threads of a process to one core; threads made later inherit it.
