@@ -1,0 +1,65 @@
+//! The demo: two real models behind a real Envoy, released step by step while users keep asking.
+//!
+//! `stage` installs, trains and starts everything; `traffic` is the users, and keeps the books on who was answered by what;
+//! `story` is the release; `screen` is what you see. The last line counts what a release must not do: fail a request, or
+//! change a user's version without a cause. Everything runs on loopback and is stopped at the end, after Ctrl-C too.
+
+mod screen;
+mod stage;
+mod story;
+mod traffic;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why the demo did not get to its end.
+pub(crate) enum Stop {
+    /// Ctrl-C.
+    Interrupted,
+    /// Something that should have happened did not.
+    Failed(String),
+}
+
+impl From<String> for Stop {
+    fn from(cause: String) -> Self {
+        Self::Failed(cause)
+    }
+}
+
+/// Whether somebody pressed Ctrl-C.
+#[derive(Clone, Default)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        if self.0.load(Ordering::Relaxed) { Err(Stop::Interrupted) } else { Ok(()) }
+    }
+}
+
+fn main() -> ExitCode {
+    let interrupt = Interrupt::default();
+    let pressed = interrupt.clone();
+    if let Err(error) = ctrlc::set_handler(move || pressed.0.store(true, Ordering::Relaxed)) {
+        eprintln!("Ctrl-C will not clean up: {error}");
+    }
+    match run(&interrupt) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Stop::Interrupted) => {
+            screen::note("interrupted; everything that was started is stopped");
+            ExitCode::from(130)
+        }
+        Err(Stop::Failed(cause)) => {
+            screen::note(&format!("the demo stopped: {cause}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether the release kept its promises.
+fn run(interrupt: &Interrupt) -> Result<bool, Stop> {
+    screen::title("Rollout Filter: a new model in production, without downtime");
+    let stage = stage::Stage::set(interrupt)?;
+    story::tell(stage, interrupt)
+}

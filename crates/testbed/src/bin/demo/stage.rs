@@ -1,0 +1,189 @@
+//! Sets the stage: a Python environment with MLServer, two trained models, their servers, and a real Envoy from the shipped
+//! configuration. What was installed and trained stays in `.models` for the next time; what was started ends with the stage.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use testbed::module::workspace;
+use testbed::{Client, Cluster, Envoy};
+
+use crate::screen::{Wait, note};
+use crate::{Interrupt, Stop};
+
+/// Where a version of the model is asked whether it can answer.
+const READY: &str = "/v2/models/breast-cancer/ready";
+
+/// The actors.
+pub(crate) struct Stage {
+    pub(crate) envoy: Envoy,
+    /// The servers of v1 and v2.
+    pub(crate) models: [Model; 2],
+    /// Real questions: Open Inference Protocol requests made from the rows of the data set.
+    pub(crate) questions: Vec<String>,
+}
+
+impl Stage {
+    /// Installs what is missing, trains, and starts everything.
+    pub(crate) fn set(interrupt: &Interrupt) -> Result<Self, Stop> {
+        let folder = workspace().join(".models");
+        let python = environment(&folder, interrupt)?;
+        let trained = folder.join("trained");
+        let words =
+            "training two models on the breast-cancer data set: logistic regression, gradient boosting";
+        let train = Command::new(&python)
+            .arg(sources().join("train.py"))
+            .arg(&trained)
+            .output_of(words, interrupt)?;
+        train.lines().filter(|line| line.contains("accuracy")).for_each(note);
+        let text = fs::read_to_string(trained.join("requests.json")).map_err(|error| error.to_string())?;
+        let questions: Vec<serde_json::Value> =
+            serde_json::from_str(&text).map_err(|error| error.to_string())?;
+
+        let waiting = Wait::begin("starting two MLServers and Envoy");
+        let mut models = ["v1", "v2"].map(|name| Model::new(name, &python, &trained));
+        for model in &mut models {
+            model.start()?;
+        }
+        for model in &mut models {
+            model.wait_ready(interrupt)?;
+        }
+        let clusters = models.each_ref().map(|model| Cluster::new(&model.cluster(), &[model.port]));
+        let envoy =
+            Envoy::builder().clusters(clusters).concurrency(2).module(module()).own_process_group().start();
+        drop(waiting);
+        let ports = models.each_ref().map(|model| model.port);
+        note(&format!(
+            "MLServer v1 on :{}, v2 on :{}, Envoy on :{}",
+            ports[0],
+            ports[1],
+            envoy.address().port()
+        ));
+        Ok(Self { envoy, models, questions: questions.iter().map(ToString::to_string).collect() })
+    }
+}
+
+/// The filter, as `make demo` has just built it.
+pub(crate) fn module() -> PathBuf {
+    workspace().join("dist/rollout_filter.wasm")
+}
+
+fn sources() -> PathBuf {
+    workspace().join("crates/testbed/models")
+}
+
+/// The Python of an environment with MLServer; a changed list of requirements makes a new one.
+fn environment(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf, Stop> {
+    let requirements = sources().join("requirements.txt");
+    let mut hasher = DefaultHasher::new();
+    fs::read(&requirements)
+        .map_err(|error| format!("{}: {error}", requirements.display()))?
+        .hash(&mut hasher);
+    let home = folder.join(format!("python-{:016x}", hasher.finish()));
+    let (python, complete) = (home.join("bin/python"), home.join(".complete"));
+    if !complete.exists() {
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&home)
+            .output_of("making a Python environment", interrupt)?;
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&requirements)
+            .output_of("installing MLServer and scikit-learn, a minute the first time", interrupt)?;
+        fs::write(&complete, "").map_err(|error| error.to_string())?;
+    }
+    Ok(python)
+}
+
+/// Runs a command to its end, showing these words meanwhile.
+trait OutputOf {
+    fn output_of(&mut self, words: &str, interrupt: &Interrupt) -> Result<String, Stop>;
+}
+
+impl OutputOf for Command {
+    fn output_of(&mut self, words: &str, interrupt: &Interrupt) -> Result<String, Stop> {
+        let _waiting = Wait::begin(words);
+        let output = self.stdin(Stdio::null()).output().map_err(|error| format!("{words}: {error}"))?;
+        interrupt.check()?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Stop::Failed(format!("{words}: {}\n{error}", output.status)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// A version of the model and the process that serves it.
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    port: u16,
+    python: PathBuf,
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+impl Model {
+    fn new(name: &'static str, python: &Path, trained: &Path) -> Self {
+        let free =
+            TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let port = free.expect("a free port on loopback").port();
+        Self { name, port, python: python.into(), folder: trained.join(name), process: None }
+    }
+
+    /// The name of its cluster in Envoy.
+    pub(crate) fn cluster(&self) -> String {
+        format!("breast-cancer-{}", self.name)
+    }
+
+    /// Starts the server, in a process group of its own: a terminal's Ctrl-C is for the demo alone.
+    pub(crate) fn start(&mut self) -> Result<(), Stop> {
+        let log = fs::File::create(self.folder.join("server.log")).map_err(|error| error.to_string())?;
+        let errors = log.try_clone().map_err(|error| error.to_string())?;
+        let mut command = Command::new(&self.python);
+        command
+            .arg(sources().join("serve.py"))
+            .arg(&self.folder)
+            .env("MLSERVER_HTTP_PORT", self.port.to_string());
+        // The server ends when its standard input does, so it can't outlive the demo.
+        command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
+        self.process = Some(command.spawn().map_err(|error| format!("{}: {error}", self.python.display()))?);
+        Ok(())
+    }
+
+    /// Waits until the model can answer.
+    pub(crate) fn wait_ready(&mut self, interrupt: &Interrupt) -> Result<(), Stop> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        while !Client::new(address).get(READY, &[]).is_ok_and(|response| response.status == 200) {
+            interrupt.check()?;
+            let ended = self.process.as_mut().is_none_or(|process| !matches!(process.try_wait(), Ok(None)));
+            if ended || Instant::now() > deadline {
+                let log = fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
+                return Err(Stop::Failed(format!("the server of {} did not start:\n{log}", self.name)));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Kills the server at once (SIGKILL), as a crash or an eviction would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
