@@ -67,6 +67,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_index_finds_what_a_walk_through_the_document_finds(
         rollouts in prop::collection::vec(prop::collection::vec(alternative(), 1..4), 0..12),
