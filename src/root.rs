@@ -18,6 +18,9 @@ use crate::stream::Stream;
 /// How late a counter may be: counts of all workers meet in the host at least this often.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Protects the log from a document that is nothing but mistakes; `rolloutctl check` shows them all.
+const LOGGED: usize = 20;
+
 /// Called once by each VM.
 pub(crate) fn start() {
     proxy_wasm::set_log_level(LogLevel::Warn);
@@ -57,7 +60,13 @@ impl RootContext for Root {
                 true
             }
             Err(refused) => {
-                log::error!("rollout document refused: {refused}");
+                let shown: Vec<String> =
+                    refused.problems.iter().take(LOGGED).map(ToString::to_string).collect();
+                log::error!(
+                    "rollout document refused, {} problems: {}",
+                    refused.problems.len(),
+                    shown.join("; ")
+                );
                 false
             }
         }
