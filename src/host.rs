@@ -13,6 +13,11 @@ pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
 }
 
+/// Adds a line to a request header: for a header that is not there, cheaper than replacing it.
+pub(crate) fn add_request_header(name: &str, value: &[u8]) {
+    let _ = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value);
+}
+
 /// Replaces all lines of a request header.
 pub(crate) fn set_request_header(name: &str, value: &[u8]) {
     let _ = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value));

@@ -44,7 +44,8 @@ impl HttpContext for Stream {
             return Action::Continue;
         };
         for (name, value) in decision.request_headers(&request) {
-            host::set_request_header(name, &value);
+            let edit = if request.lacks(name) { host::add_request_header } else { host::set_request_header };
+            edit(name, &value);
         }
         metrics.count(Some(&decision.version), Event::Request(decision.reason));
         for shadow in decision.shadows.iter().flatten() {

@@ -138,6 +138,12 @@ impl<'a> Request<'a> {
         &self.unwanted
     }
 
+    /// True for a header of the filter's own that, once the unwanted ones are removed, the request does not have.
+    #[must_use]
+    pub fn lacks(&self, name: &str) -> bool {
+        name.starts_with(header::PREFIX) && (name != header::ASSIGNMENT || self.assignments.is_empty())
+    }
+
     /// The assignments that trusted hops made before, in their order.
     pub(crate) fn assignments(&self) -> &[&'a [u8]] {
         &self.assignments

@@ -23,10 +23,10 @@ use variant::{Running, Variant};
 #[command(name = "bench", about)]
 struct Options {
     /// Measured rounds over all variants
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 16)]
     rounds: usize,
     /// Requests of each variant in a round
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 3000)]
     requests: usize,
     /// Keep-alive connections
     #[arg(long, default_value_t = 8)]
