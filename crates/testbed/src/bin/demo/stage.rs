@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use testbed::module::workspace;
 use testbed::{Client, Cluster, Envoy};
 
@@ -113,13 +114,21 @@ trait OutputOf {
 impl OutputOf for Command {
     fn output_of(&mut self, words: &str, interrupt: &Interrupt) -> Result<String, Stop> {
         let _waiting = Wait::begin(words);
-        let output = self.stdin(Stdio::null()).output().map_err(|error| format!("{words}: {error}"))?;
-        interrupt.check()?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Stop::Failed(format!("{words}: {}\n{error}", output.status)));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let fault = |error: std::io::Error| format!("{words}: {error}");
+        let written = tempfile::NamedTempFile::new().map_err(fault)?;
+        let handle = || written.as_file().try_clone().map_err(fault);
+        // A group of its own, so that an interrupt ends pip with all that pip started.
+        self.stdin(Stdio::null()).stdout(handle()?).stderr(handle()?).process_group(0);
+        let mut group = Group(self.spawn().map_err(fault)?);
+        let status = loop {
+            if let Some(status) = group.0.try_wait().map_err(fault)? {
+                break status;
+            }
+            interrupt.check()?;
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let text = String::from_utf8_lossy(&fs::read(written.path()).map_err(fault)?).into_owned();
+        if status.success() { Ok(text) } else { Err(Stop::Failed(format!("{words}: {status}\n{text}"))) }
     }
 }
 
@@ -141,6 +150,19 @@ fn fitting_python() -> Result<&'static str, Stop> {
     found.ok_or_else(|| {
         Stop::Failed("MLServer needs Python 3.11 or 3.12, and neither is on the path".to_owned())
     })
+}
+
+/// A command and all that it started; ends with its owner.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // Not reaped yet, so the id is still its own.
+            let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
 }
 
 /// A version of the model and the process that serves it.

@@ -41,6 +41,8 @@ pub(crate) struct Books {
     pub(crate) last: Vec<Option<Version>>,
     /// Whether a user was answered in this step.
     seen: Vec<bool>,
+    /// Whether a user was ever answered without a cause.
+    strayed: Vec<bool>,
     pub(crate) step: Counts,
     pub(crate) total: Counts,
     /// The first failures and wrong answers, in words.
@@ -52,6 +54,7 @@ pub(crate) struct Books {
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) failed: u64,
+    /// Users, not answers: one who strays twice counts once.
     pub(crate) without_cause: u64,
     pub(crate) failed_over: u64,
     /// Requests of users whose requests are shadowed.
@@ -108,11 +111,12 @@ impl Books {
             || answer
                 .version
                 .is_none_or(|version| documents.iter().any(|document| document.given[user] == version));
+        let strays = !right && !std::mem::replace(&mut self.strayed[user], true);
         for counts in [&mut self.step, &mut self.total] {
             counts.sent += 1;
             counts.failed += u64::from(answer.version.is_none());
             counts.failed_over += u64::from(answer.failed_over);
-            counts.without_cause += u64::from(!right);
+            counts.without_cause += u64::from(strays);
             counts.shadowed += u64::from(shadowed);
             if let Some(version) = answer.version {
                 counts.answered[version] += 1;
@@ -152,8 +156,12 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Lets the users ask, in turn and for as long as the story lasts.
     pub(crate) fn start(envoy: std::net::SocketAddr, questions: Vec<String>, books: Books) -> Self {
-        let books =
-            Arc::new(Mutex::new(Books { last: vec![None; USERS], seen: vec![false; USERS], ..books }));
+        let books = Arc::new(Mutex::new(Books {
+            last: vec![None; USERS],
+            seen: vec![false; USERS],
+            strayed: vec![false; USERS],
+            ..books
+        }));
         let (over, next, started) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Instant::now());
         let questions = Arc::new(questions);
