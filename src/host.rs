@@ -3,10 +3,12 @@
 //!
 //! The SDK's convenience methods unwrap; its `hostcalls` answer with a result as long as each is used in the phase it belongs to.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType};
+use rollout_core::unit::Nonce;
 
 /// The request's headers in their order, pseudo headers included. Only in the request phase.
 pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
@@ -30,6 +32,11 @@ pub(crate) fn remove_request_header(name: &str) {
 /// Replaces all lines of a response header, or removes them.
 pub(crate) fn set_response_header(name: &str, value: Option<&str>) {
     let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, name, value);
+}
+
+/// Adds a line to a response header, beside those of the upstream.
+pub(crate) fn add_response_header(name: &str, value: &str) {
+    let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
 }
 
 /// The status of the response. Only in the response phase.
@@ -65,6 +72,17 @@ fn property(path: &[&str]) -> Option<Bytes> {
 /// The document of this plugin.
 pub(crate) fn document(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// What makes a new id unlike every other. The connection's number is the proxy's, and the counter this VM's.
+pub(crate) fn nonce(now: Duration) -> Nonce {
+    thread_local! {
+        static COUNTER: Cell<u64> = const { Cell::new(0) };
+    }
+    let counter = COUNTER.replace(COUNTER.get().wrapping_add(1));
+    let number = |bytes: Bytes| bytes.try_into().map(u64::from_le_bytes).ok();
+    let connection = property(&["connection", "id"]).and_then(number).unwrap_or(0);
+    Nonce { connection, clock: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), counter }
 }
 
 /// Time since the epoch.

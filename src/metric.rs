@@ -3,9 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 
+use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::metric::{self, Family};
 use rollout_core::plan::{Plan, Version};
+use rollout_core::time::Time;
 
 use crate::host;
 
@@ -46,10 +48,11 @@ pub(crate) enum Event {
     Failure,
     Failover,
     ShadowSent,
+    Unacceptable,
 }
 
 impl Event {
-    const COUNT: usize = Reason::COUNT + 3;
+    const COUNT: usize = Reason::COUNT + 4;
 
     fn index(self) -> usize {
         match self {
@@ -57,6 +60,7 @@ impl Event {
             Self::Failure => Reason::COUNT,
             Self::Failover => Reason::COUNT + 1,
             Self::ShadowSent => Reason::COUNT + 2,
+            Self::Unacceptable => Reason::COUNT + 3,
         }
     }
 }
@@ -141,6 +145,31 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
         Event::Failure => series(metric::FAILURES, &[rollout, version], host::define_counter),
         Event::Failover => series(metric::FAILOVERS, &[rollout, version, to], host::define_counter),
         Event::ShadowSent => series(metric::SHADOWS, &[rollout, version, "sent"], host::define_counter),
+        Event::Unacceptable => series(metric::UNACCEPTABLE, &[rollout, version], host::define_counter),
+    }
+}
+
+/// The exposures that a plan's gauges show, by version; none before the first tick.
+#[derive(Default)]
+pub(crate) struct Exposures(Vec<Option<Ppm>>);
+
+impl Exposures {
+    /// Sets the gauges whose values have changed; after the first time only a ramp's can have.
+    pub(crate) fn show(&mut self, plan: &Plan, now: Time) {
+        let is_first = self.0.is_empty();
+        self.0.resize(plan.versions(), None);
+        for rollout in plan.rollouts().iter().filter(|rollout| is_first || rollout.ramp().is_some()) {
+            for (version, exposure) in rollout.exposures(now) {
+                let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
+                if shown.replace(exposure) == Some(exposure) {
+                    continue;
+                }
+                let labels = [rollout.name(), version.name()];
+                if let Some(id) = series(metric::EXPOSURE, &labels, host::define_gauge) {
+                    host::record(id, exposure.into());
+                }
+            }
+        }
     }
 }
 

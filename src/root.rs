@@ -10,9 +10,10 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 use rollout_core::compile::compile;
 use rollout_core::plan::Plan;
+use rollout_core::time::Time;
 
 use crate::host;
-use crate::metric::{self, Metrics};
+use crate::metric::{self, Exposures, Metrics};
 use crate::stream::Stream;
 
 /// How late a counter may be: counts of all workers meet in the host at least this often.
@@ -37,6 +38,7 @@ pub(crate) struct Active {
 struct Root {
     active: Option<Rc<Active>>,
     announced: bool,
+    exposures: Exposures,
 }
 
 impl Context for Root {}
@@ -74,9 +76,12 @@ impl RootContext for Root {
 
     /// The first tick announces the plan: `on_configure` runs on the canary too, which never serves.
     fn on_tick(&mut self) {
-        if let Some(active) = self.active.as_ref().filter(|_| !self.announced) {
-            metric::announce(&active.plan);
-            self.announced = true;
+        if let Some(active) = &self.active {
+            if !self.announced {
+                metric::announce(&active.plan);
+                self.announced = true;
+            }
+            self.exposures.show(&active.plan, Time::from_seconds(host::now().as_secs()));
         }
         self.flush();
     }

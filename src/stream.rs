@@ -8,8 +8,9 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use rollout_core::decide::decide;
-use rollout_core::decision::{Decision, header};
+use rollout_core::decision::{Decision, Reason, header};
 use rollout_core::request::Request;
+use rollout_core::time::Time;
 
 use crate::host;
 use crate::metric::Event;
@@ -35,12 +36,17 @@ impl HttpContext for Stream {
         let headers = host::request_headers();
         let source = plan.reads_source_address().then(host::source_address).flatten();
         let lines = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-        let request = Request::new(plan, lines, source.as_deref());
+        let mut request = Request::new(plan, lines, source.as_deref());
+        self.started = host::now();
+        if request.may_need_id(plan) {
+            request = request.with_nonce(host::nonce(self.started));
+        }
         for name in request.unwanted() {
             host::remove_request_header(name);
         }
-        let Some(decision) = decide(plan, &request) else {
-            metrics.count(None, Event::Request(rollout_core::decision::Reason::NoMatch));
+        let now = Time::from_seconds(self.started.as_secs());
+        let Some(decision) = decide(plan, &request, now) else {
+            metrics.count(None, Event::Request(Reason::NoMatch));
             return Action::Continue;
         };
         for (name, value) in decision.request_headers(&request) {
@@ -48,10 +54,12 @@ impl HttpContext for Stream {
             edit(name, &value);
         }
         metrics.count(Some(&decision.version), Event::Request(decision.reason));
+        if decision.is_unacceptable {
+            metrics.count(Some(&decision.version), Event::Unacceptable);
+        }
         for shadow in decision.shadows.iter().flatten() {
             metrics.count(Some(&shadow.version), Event::ShadowSent);
         }
-        self.started = host::now();
         self.decision = Some(decision);
         Action::Continue
     }
@@ -60,7 +68,7 @@ impl HttpContext for Stream {
         let (Some(active), Some(decision)) = (self.active.as_deref(), self.decision.as_ref()) else {
             return Action::Continue;
         };
-        let answered = decision.version.failover().and_then(|_| host::upstream_cluster());
+        let answered = decision.failover().and_then(|_| host::upstream_cluster());
         match answered.and_then(|cluster| decision.failed_over(&cluster)) {
             Some(failover) => {
                 active.metrics.count(Some(&decision.version), Event::Failover);
@@ -72,6 +80,9 @@ impl HttpContext for Stream {
         }
         for (name, value) in decision.response_headers(&active.plan) {
             host::set_response_header(name, value.as_deref());
+        }
+        for cookie in &decision.cookies {
+            host::add_response_header("set-cookie", cookie);
         }
         Action::Continue
     }

@@ -119,7 +119,8 @@ fn core_tool_and_envoy_agree_on_every_golden_case() {
         for (case, explained) in suite.cases.iter().zip(explained) {
             let place = format!("{}, {}", suite.file, case.name);
             golden::assert_expected(&format!("{place}, rolloutctl"), &case.expect, &explained);
-            if !is_loopback(&case.request) {
+            // The clock of the real one shows what it shows, and its address is loopback.
+            if !is_loopback(&case.request) || !case.request["at"].is_null() {
                 continue;
             }
             let response = send(&client, &case.request);

@@ -41,7 +41,8 @@ fn expected(document: &Value, user: &str) -> Vec<String> {
         ("x-user-id", user.as_bytes()),
     ];
     let request = rollout_core::request::Request::new(&plan, lines, None);
-    let decision = decide(&plan, &request).expect("the rollout matches every request");
+    let decision = decide(&plan, &request, rollout_core::time::Time::default())
+        .expect("the rollout matches every request");
     decision.shadow_clusters().map(str::to_owned).collect()
 }
 

@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
 use rollout_core::request::Request;
+use rollout_core::time::Time;
 
 const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "rollouts": [
   {"name": "one", "stable": "v1", "match": [

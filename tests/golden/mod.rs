@@ -11,11 +11,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
 use rollout_core::plan::Plan;
 use rollout_core::request::Request;
+use rollout_core::time::Time;
+use rollout_core::unit::Nonce;
 use serde_json::{Map, Value, json};
 
 /// A document and the cases that it must decide.
@@ -133,12 +136,21 @@ pub(crate) fn lines(request: &Value) -> Vec<(String, Vec<u8>)> {
     lines
 }
 
+/// When a golden request comes: at its own time, or in November 2026.
+fn moment(request: &Value) -> Time {
+    request["at"].as_str().map_or(Time::from_seconds(1_795_599_000), |at| {
+        let seconds = humantime::parse_rfc3339(at).expect("a time").duration_since(SystemTime::UNIX_EPOCH);
+        Time::from_seconds(seconds.expect("after 1970").as_secs())
+    })
+}
+
 /// What the core decides, in the form of `rolloutctl explain`.
 pub(crate) fn explain(plan: &Plan, request: &Value) -> Value {
     let owned = lines(request);
     let borrowed = owned.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let picked = Request::new(plan, borrowed, request["source_ip"].as_str().map(str::as_bytes));
-    let Some(decision) = decide(plan, &picked) else {
+    let picked = picked.with_nonce(Nonce { connection: 1, clock: 1, counter: 1 });
+    let Some(decision) = decide(plan, &picked, moment(request)) else {
         return json!({"rollout": null, "version": null, "cluster": null, "fallback": null, "reason": "no_match",
                       "bucket": null, "shadows": [], "revision": plan.revision(), "set_headers": {}});
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use rollout_core::time::Time;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -73,7 +74,8 @@ Batch mode answers many requests in one run, as JSON lines in their order:
   rolloutctl explain rollout.json --requests requests.jsonl
 
   {\"host\": \"ml.example.com\", \"path\": \"/v2/models/fraud/infer\", \"method\": \"POST\",
-   \"headers\": [[\"x-user-id\", \"alice\"], [\"x-raw\", {\"hex\": \"ff00\"}]], \"source_ip\": \"10.0.0.1\"}
+   \"headers\": [[\"x-user-id\", \"alice\"], [\"x-raw\", {\"hex\": \"ff00\"}]], \"source_ip\": \"10.0.0.1\",
+   \"at\": \"2026-11-25T09:30:00Z\"}
 
 One request a line; every field may be left out; a text that is not UTF-8 is written in hex.")]
 pub(crate) struct Explain {
@@ -230,9 +232,25 @@ pub(crate) struct Population {
 /// When the decision is taken.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Moment {
-    /// Decide as at this time, such as `2026-11-23T09:30:00Z`; no decision depends on the time yet
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339)]
-    pub(crate) at: Option<SystemTime>,
+    /// Decide as at this time, such as `2026-11-23T09:30:00Z`; now, unless given
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) at: Option<Time>,
+}
+
+impl Moment {
+    /// The time to decide at, in the whole seconds that decisions are made of.
+    pub(crate) fn time(&self) -> Time {
+        self.at.unwrap_or_else(|| whole_seconds(SystemTime::now()))
+    }
+}
+
+/// RFC 3339 in UTC.
+pub(crate) fn time(text: &str) -> Result<Time, humantime::TimestampError> {
+    humantime::parse_rfc3339(text).map(whole_seconds)
+}
+
+fn whole_seconds(time: SystemTime) -> Time {
+    Time::from_seconds(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// An address, with or without a port, as Envoy writes it.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use anyhow::{Context, Result, bail};
+use rollout_core::time::Time;
 use serde::Deserialize;
 
 use crate::args::{self, Explain};
@@ -48,9 +49,15 @@ const JOINED: [&str; 32] = [
 pub(crate) struct Call {
     lines: Vec<(String, Vec<u8>)>,
     source: Option<String>,
+    at: Option<Time>,
 }
 
 impl Call {
+    /// When it comes, where it says so.
+    pub(crate) fn at(&self) -> Option<Time> {
+        self.at
+    }
+
     /// All header lines, pseudo headers first.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.lines.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
@@ -72,7 +79,7 @@ impl Call {
             let value = legal_value(&name, &value)?;
             add(&mut lines, legal_name(&name)?, &value);
         }
-        Ok(Self { lines, source: target.source })
+        Ok(Self { lines, source: target.source, at: None })
     }
 }
 
@@ -153,12 +160,13 @@ struct Line {
     method: Text,
     headers: Vec<(String, Text)>,
     source_ip: Option<String>,
+    at: Option<String>,
 }
 
 impl Default for Line {
     fn default() -> Self {
         let [host, path, method] = ["localhost", "/", "GET"].map(|text| Text::Plain(text.to_owned()));
-        Self { host, path, method, headers: Vec::new(), source_ip: None }
+        Self { host, path, method, headers: Vec::new(), source_ip: None, at: None }
     }
 }
 
@@ -195,9 +203,11 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 impl Call {
     /// Reads a request from a line of JSON.
     pub(crate) fn from_json(line: &str) -> Result<Self> {
-        let Line { host, path, method, headers, source_ip } = serde_json::from_str(line)?;
+        let Line { host, path, method, headers, source_ip, at } = serde_json::from_str(line)?;
+        let at = at.map(|text| args::time(&text).with_context(|| format!("`at` is `{text}`"))).transpose()?;
         let source = source_ip.map(|text| args::source_ip(&text).map_err(anyhow::Error::msg)).transpose()?;
         let target = Target { host: host.bytes()?, path: path.bytes()?, method: method.bytes()?, source };
-        Self::new(target, headers.into_iter().map(|(name, value)| Ok((name, value.bytes()?))))
+        let call = Self::new(target, headers.into_iter().map(|(name, value)| Ok((name, value.bytes()?))))?;
+        Ok(Self { at, ..call })
     }
 }

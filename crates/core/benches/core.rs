@@ -9,7 +9,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rollout_core::{compile::compile, decide::decide, plan::Plan, request::Request};
+use rollout_core::{compile::compile, decide::decide, plan::Plan, request::Request, time::Time};
+
+const NOW: Time = Time::from_seconds(1_795_599_000);
 
 /// What a client behind an edge sends, for the rollout in the middle of the thousand.
 const LINES: [(&str, &[u8]); 15] = [
@@ -55,10 +57,10 @@ fn core(criterion: &mut Criterion) {
     for (size, document) in [("1 rollout", document([500])), ("1,000 rollouts", document(0..1_000))] {
         let plan = plan(&document);
         let request = Request::new(&plan, LINES, None);
-        assert!(decide(&plan, &request).is_some_and(|decision| decision.bucket.is_some()));
+        assert!(decide(&plan, &request, NOW).is_some_and(|decision| decision.bucket.is_some()));
 
         criterion.bench_function(&format!("decide/{size}"), |bencher| {
-            bencher.iter(|| decide(black_box(&plan), black_box(&request)));
+            bencher.iter(|| decide(black_box(&plan), black_box(&request), NOW));
         });
         criterion.bench_function(&format!("pick/{size}"), |bencher| {
             bencher.iter(|| Request::new(black_box(&plan), black_box(LINES), None));
@@ -66,7 +68,7 @@ fn core(criterion: &mut Criterion) {
         criterion.bench_function(&format!("pick, decide and edit/{size}"), |bencher| {
             bencher.iter(|| {
                 let request = Request::new(black_box(&plan), black_box(LINES), None);
-                let decision = decide(black_box(&plan), &request)?;
+                let decision = decide(black_box(&plan), &request, NOW)?;
                 let length: usize = decision.request_headers(&request).map(|(_, value)| value.len()).sum();
                 Some((decision, length))
             });

@@ -1,69 +1,227 @@
-//! The decision itself, in the order of the contract: match, override, unit, hash, shadow.
+//! The decision itself, in the order of the contract: match, override, unit, holdout, layer, session, hash; then what may still
+//! move the request, dependency and compatibility; then failover and shadows.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::bucket::Bucket;
+use crate::compatibility::Demand;
 use crate::decision::{Decision, Reason};
 use crate::plan::{Override, Plan, Rollout, Version};
 use crate::request::Request;
+use crate::session::{Holder, Sessions};
 use crate::shadow::{self, Shadows};
-use crate::split::Split;
-use crate::unit::unit;
+use crate::split::{Placement, Split};
+use crate::time::Time;
+use crate::unit::{Issuer, Source};
 
-/// The version that serves `request`, or none where no rollout matches: then the filter decides nothing and the route's own
-/// cluster serves.
+/// The version that serves `request` at the moment `now`, or none where no rollout matches: then the filter decides nothing and the
+/// route's own cluster serves.
 #[must_use]
-pub fn decide(plan: &Plan, request: &Request<'_>) -> Option<Decision> {
+pub fn decide(plan: &Plan, request: &Request<'_>, now: Time) -> Option<Decision> {
     if request.method == b"CONNECT" {
         return None; // a tunnel, not a call of a model
     }
     let rollout = plan.index.find(request)?;
-    let unit = unit(&rollout.unit, request);
-    Some(decide_in(rollout, unit.as_deref(), request))
+    Some(Evaluation::new(plan, request, now).decide(rollout))
 }
 
-/// The decision of one rollout for one unit, as if a request without any header had matched it.
+/// The decision of one rollout for one unit, as if a request without any header had matched it. Whatever other rollouts the
+/// decision asks get the same unit.
 #[must_use]
-pub fn decide_unit(plan: &Plan, rollout: &Rc<Rollout>, unit: &[u8]) -> Decision {
-    decide_in(rollout, Some(unit), &Request::new(plan, [], None))
+pub fn decide_unit(plan: &Plan, rollout: &Rc<Rollout>, unit: &[u8], now: Time) -> Decision {
+    let request = Request::new(plan, [], None);
+    let evaluation = Evaluation { given: Some(unit), ..Evaluation::new(plan, &request, now) };
+    evaluation.decide(rollout)
 }
 
-fn decide_in(rollout: &Rc<Rollout>, unit: Option<&[u8]>, request: &Request<'_>) -> Decision {
-    let bucket = unit.and_then(|unit| rollout.bucket(unit));
-    let (version, reason) = match forced(rollout, unit, request) {
-        Some(version) => (version, Reason::Forced),
-        None => assign(rollout, bucket),
-    };
-    let shadows = match unit {
-        Some(unit) if reason != Reason::Forced => shadow::sample(rollout, version, unit, request),
-        _ => Shadows::default(),
-    };
-    Decision { rollout: Rc::clone(rollout), version: Rc::clone(version), reason, bucket, shadows }
+/// A version and what led to it.
+#[derive(Clone, Copy)]
+struct Choice<'e> {
+    version: &'e Rc<Version>,
+    reason: Reason,
 }
 
-/// The version of the first override that applies.
-fn forced<'p>(rollout: &'p Rollout, unit: Option<&[u8]>, request: &Request<'_>) -> Option<&'p Rc<Version>> {
-    rollout.overrides.iter().find_map(|rule| match rule {
-        Override::Units { units, version } => {
-            let unit = unit?;
-            units.binary_search_by(|listed| listed.as_ref().cmp(unit)).is_ok().then_some(version)
+/// A rollout, and the request as that rollout sees it.
+struct Case<'e> {
+    rollout: &'e Rc<Rollout>,
+    unit: Option<Cow<'e, [u8]>>,
+    placement: Option<Placement<'e>>,
+    demand: Demand<'e>,
+}
+
+/// One request's way through the plan.
+struct Evaluation<'e> {
+    plan: &'e Plan,
+    request: &'e Request<'e>,
+    now: Time,
+    /// The unit of every rollout, whatever its sources say.
+    given: Option<&'e [u8]>,
+    /// What other rollouts have decided for this request, by their positions: each is asked at most once.
+    elsewhere: Vec<(usize, &'e Rc<Version>)>,
+    /// Ids given out, each with the cookie that carries it.
+    issued: Vec<(&'e Issuer, String)>,
+}
+
+impl<'e> Evaluation<'e> {
+    fn new(plan: &'e Plan, request: &'e Request<'e>, now: Time) -> Self {
+        Self { plan, request, now, given: None, elsewhere: Vec::new(), issued: Vec::new() }
+    }
+
+    fn decide(mut self, rollout: &'e Rc<Rollout>) -> Decision {
+        let case = self.case(rollout);
+        let forced = self.forced(&case);
+        let assigned = forced.unwrap_or_else(|| self.assigned(&case, rollout.sessions.as_ref()));
+        let served = self.checked(&case, assigned);
+
+        let fails_over = served.version.failover().is_some_and(|failover| {
+            let target = rollout.versions.get(failover.position);
+            target.is_some_and(|target| case.demand.accepts(target) && self.meets(target))
+        });
+        let ids = self.issued.iter().map(|(issuer, id)| issuer.cookie.line(id, issuer.cookie.max_age));
+        let cookies = ids.chain(self.begun(&case, assigned)).collect();
+        let shadows = match &case.unit {
+            Some(unit) if forced.is_none() => {
+                let fits =
+                    |shadow: &Version| shadow.differs_from(served.version) && case.demand.accepts(shadow);
+                shadow::sample(rollout, unit, self.request, fits)
+            }
+            _ => Shadows::default(),
+        };
+        Decision {
+            rollout: Rc::clone(rollout),
+            version: Rc::clone(served.version),
+            reason: served.reason,
+            bucket: case.placement.map(|placement| placement.bucket),
+            shadows,
+            cookies,
+            is_unacceptable: !case.demand.accepts(served.version),
+            fails_over,
         }
-        Override::Header { name, secret_header, secret } => {
-            let presented = request.header(*secret_header)?;
-            let wanted = request.header(*name).filter(|_| secret.opens_with(&presented))?;
-            rollout.versions.iter().find(|version| version.name.as_bytes() == wanted.as_ref())
-        }
-    })
-}
+    }
 
-fn assign(rollout: &Rollout, bucket: Option<Bucket>) -> (&Rc<Version>, Reason) {
-    let treatment = match (&rollout.split, bucket) {
-        (Split::Stable, _) => return (&rollout.stable, Reason::Assigned),
-        (Split::Lanes(_), Some(bucket)) => rollout.split.treatment(bucket),
-        (Split::Lanes(_), None) => match rollout.split.settled() {
-            Some(lane) => Some(&lane.version).filter(|_| lane.exposed().get() > 0),
-            None => return (&rollout.stable, Reason::MissingUnit),
-        },
-    };
-    treatment.map_or((&rollout.stable, Reason::NotExposed), |version| (version, Reason::Assigned))
+    fn case(&mut self, rollout: &'e Rc<Rollout>) -> Case<'e> {
+        let unit = self.unit(rollout);
+        let place = |unit: &[u8]| rollout.split.place(&rollout.salt, unit, self.now);
+        let placement = unit.as_deref().and_then(place);
+        Case { rollout, unit, placement, demand: Demand::of(rollout, self.request) }
+    }
+
+    /// The first source that yields a value; a source that issues ids always does, if the caller knows what to make one of.
+    fn unit(&mut self, rollout: &'e Rollout) -> Option<Cow<'e, [u8]>> {
+        if self.given.is_some() {
+            return self.given.map(Cow::Borrowed);
+        }
+        for source in &rollout.unit {
+            let value = source.value(self.request);
+            let value = match source {
+                Source::Issued(issuer) => value.or_else(|| self.issue(issuer)),
+                Source::Header(_) | Source::Cookie { .. } | Source::Query(_) | Source::PeerAddress => value,
+            };
+            if value.is_some() {
+                return value;
+            }
+        }
+        None
+    }
+
+    fn issue(&mut self, issuer: &'e Issuer) -> Option<Cow<'e, [u8]>> {
+        let id = issuer.new_id(self.request, self.request.nonce?);
+        if !self.issued.iter().any(|(known, _)| known.cookie.name == issuer.cookie.name) {
+            self.issued.push((issuer, id.clone()));
+        }
+        Some(Cow::Owned(id.into_bytes()))
+    }
+
+    /// The version of the first override that applies.
+    fn forced(&self, case: &Case<'e>) -> Option<Choice<'e>> {
+        let version = case.rollout.overrides.iter().find_map(|rule| match rule {
+            Override::Units { units, version } => {
+                let unit = case.unit.as_deref()?;
+                units.binary_search_by(|listed| listed.as_ref().cmp(unit)).is_ok().then_some(version)
+            }
+            Override::Header { name, secret_header, secret } => {
+                let presented = self.request.header(*secret_header)?;
+                let wanted = self.request.header(*name).filter(|_| secret.opens_with(&presented))?;
+                case.rollout.versions.iter().find(|version| version.name.as_bytes() == wanted.as_ref())
+            }
+        });
+        version.map(|version| Choice { version, reason: Reason::Forced })
+    }
+
+    /// What the client's session or the hash says, or the rule that keeps them from being asked.
+    fn assigned(&self, case: &Case<'e>, sessions: Option<&Sessions>) -> Choice<'e> {
+        let rollout = case.rollout;
+        let stable = |reason| Choice { version: &rollout.stable, reason };
+        if let Some(unit) = case.unit.as_deref() {
+            if let Some(reason) = self.excluded(rollout, unit) {
+                return stable(reason);
+            }
+            let holder = Holder { rollout, unit };
+            let resumed = sessions.and_then(|sessions| sessions.resumed(holder, self.request, self.now));
+            if let Some(version) = resumed {
+                return Choice { version, reason: Reason::Session };
+            }
+        }
+        let treatment = match (&rollout.split, case.placement) {
+            (Split::Stable, _) => return stable(Reason::Assigned),
+            (_, Some(placement)) => placement.treatment,
+            (split, None) => match split.settled(self.now) {
+                Some(treatment) => treatment,
+                None => return stable(Reason::MissingUnit),
+            },
+        };
+        treatment.map_or(stable(Reason::NotExposed), |version| Choice { version, reason: Reason::Assigned })
+    }
+
+    /// Why a unit takes no part in a rollout.
+    fn excluded(&self, rollout: &Rollout, unit: &[u8]) -> Option<Reason> {
+        if self.plan.holdouts.iter().any(|holdout| holdout.contains(unit)) {
+            return Some(Reason::Holdout);
+        }
+        let outside = rollout.layer.as_ref().is_some_and(|layer| !layer.contains(unit));
+        outside.then_some(Reason::Layer)
+    }
+
+    /// Moves the request where the chosen version must not or can't serve it; an override passes over dependencies.
+    fn checked(&mut self, case: &Case<'e>, mut choice: Choice<'e>) -> Choice<'e> {
+        let stable = &case.rollout.stable;
+        if choice.reason != Reason::Forced && !self.meets(choice.version) {
+            choice = Choice { version: stable, reason: Reason::Dependency };
+        }
+        if case.demand.accepts(choice.version) {
+            return choice;
+        }
+        let others = case.rollout.versions.iter().filter(|version| !version.is_shadow_only);
+        let mut others = [stable].into_iter().chain(others);
+        let other = others.find(|version| case.demand.accepts(version) && self.meets(version));
+        Choice { version: other.unwrap_or(stable), reason: Reason::Incompatible }
+    }
+
+    /// True where all that the version requires of other rollouts has been decided.
+    fn meets(&mut self, version: &Version) -> bool {
+        version.requires.iter().all(|requirement| {
+            let decided = self.decided(requirement.rollout);
+            decided.is_some_and(|decided| decided.ordinal == requirement.version)
+        })
+    }
+
+    /// What another rollout decides for this request, whether or not it matches it, without its overrides and sessions.
+    fn decided(&mut self, position: usize) -> Option<&'e Rc<Version>> {
+        if let Some((_, known)) = self.elsewhere.iter().find(|(known, _)| *known == position) {
+            return Some(known);
+        }
+        let case = self.case(self.plan.rollouts.get(position)?);
+        let assigned = self.assigned(&case, None);
+        let decided = self.checked(&case, assigned).version;
+        self.elsewhere.push((position, decided));
+        Some(decided)
+    }
+
+    /// The cookie of a session that begins now, on what the hash said.
+    fn begun(&self, case: &Case<'e>, assigned: Choice<'e>) -> Option<String> {
+        let by_hash = matches!(assigned.reason, Reason::NotExposed | Reason::Assigned);
+        let sessions = case.rollout.sessions.as_ref().filter(|_| by_hash)?;
+        let holder = Holder { rollout: case.rollout, unit: case.unit.as_deref()? };
+        sessions.begun(holder, assigned.version, self.now)
+    }
 }

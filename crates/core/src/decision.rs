@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::bucket::Bucket;
+use crate::failover::Failover;
 use crate::plan::{Plan, Rollout, Version};
 use crate::request::Request;
 use crate::shadow::{MAX_SHADOWS, Shadows};
@@ -26,6 +27,8 @@ pub mod header {
     pub const SHADOW: &str = "x-rollout-shadow";
     /// `<rollout>=<version>`, on requests, and on responses where the rollout exposes it.
     pub const ASSIGNMENT: &str = "x-rollout-assignment";
+    /// Host rewrite of the assigned version, applied by the route.
+    pub const HOST: &str = "x-rollout-host";
     /// The feature set that travels with a request.
     pub const FEATURE_SET: &str = "x-rollout-feature-set";
     /// `<from>><to>` on a failed-over response.
@@ -47,18 +50,38 @@ pub enum Reason {
     Forced,
     /// The decision needs a unit and the request has none.
     MissingUnit,
+    /// The unit is held out of all rollouts.
+    Holdout,
+    /// The unit is outside the rollout's slice of its layer.
+    Layer,
+    /// The client's session names the version.
+    Session,
     /// The unit is outside the exposed part of its lane.
     NotExposed,
     /// The hash, or the absence of a strategy.
     Assigned,
+    /// The version requires a decision of another rollout that was not taken.
+    Dependency,
+    /// The version does not accept the request's API version or feature set.
+    Incompatible,
 }
 
 impl Reason {
     /// Number of reasons.
-    pub const COUNT: usize = 5;
-    /// All reasons, each at the position of [`Reason::index`].
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::NoMatch, Self::Forced, Self::MissingUnit, Self::NotExposed, Self::Assigned];
+    pub const COUNT: usize = 10;
+    /// All reasons in the order in which they are tried, each at the position of [`Reason::index`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::NoMatch,
+        Self::Forced,
+        Self::MissingUnit,
+        Self::Holdout,
+        Self::Layer,
+        Self::Session,
+        Self::NotExposed,
+        Self::Assigned,
+        Self::Dependency,
+        Self::Incompatible,
+    ];
 
     /// Position in [`Reason::ALL`].
     #[must_use]
@@ -73,8 +96,13 @@ impl Reason {
             Self::NoMatch => "no_match",
             Self::Forced => "forced",
             Self::MissingUnit => "missing_unit",
+            Self::Holdout => "holdout",
+            Self::Layer => "layer",
+            Self::Session => "session",
             Self::NotExposed => "not_exposed",
             Self::Assigned => "assigned",
+            Self::Dependency => "dependency",
+            Self::Incompatible => "incompatible",
         }
     }
 }
@@ -104,6 +132,11 @@ pub struct Decision {
     pub bucket: Option<Bucket>,
     /// Who gets a copy.
     pub shadows: Shadows,
+    /// `Set-Cookie` lines for the response, beside those of the model.
+    pub cookies: Vec<String>,
+    /// True where no version accepts the request, so that stable serves it all the same.
+    pub is_unacceptable: bool,
+    pub(crate) fails_over: bool,
 }
 
 impl Decision {
@@ -111,14 +144,19 @@ impl Decision {
     pub fn request_headers<'d>(
         &'d self,
         request: &Request<'_>,
-    ) -> impl Iterator<Item = (&'static str, Cow<'d, [u8]>)> {
-        let fixed = self.version.headers.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_bytes())));
-        let assignment = (header::ASSIGNMENT, self.assignment_after(request.assignments()));
-        fixed.chain([assignment]).chain(
-            self.shadow_clusters()
-                .zip(header::SHADOWS)
-                .map(|(cluster, name)| (name, Cow::Borrowed(cluster.as_bytes()))),
-        )
+    ) -> impl Iterator<Item = (&'d str, Cow<'d, [u8]>)> {
+        let bytes = |value: &'d str| Cow::Borrowed(value.as_bytes());
+        let own = self.version.headers.iter().map(move |(name, value)| (&**name, bytes(value)));
+        let fallback = [(header::FALLBACK, bytes(self.fallback()))];
+        let retry = self.failover().into_iter().flat_map(|failover| &failover.headers);
+        let retry = retry.map(move |(name, value)| (*name, bytes(value)));
+        let assignment = [(header::ASSIGNMENT, self.assignment_after(request.assignments()))];
+        let shadows = self.shadow_clusters().zip(header::SHADOWS);
+        let shadows = shadows.map(move |(cluster, name)| (name, bytes(cluster)));
+        let prefix = self.version.path_prefix.as_ref();
+        let path = prefix.and_then(|prefix| prefix.replaced_in(request.target));
+        let path = path.map(|path| (":path", Cow::Owned(path)));
+        own.chain(fallback).chain(retry).chain(assignment).chain(shadows).chain(path)
     }
 
     /// Clusters of the shadows, in document order.
@@ -126,10 +164,16 @@ impl Decision {
         self.shadows.iter().flatten().map(|shadow| shadow.version.cluster())
     }
 
+    /// What happens when the call fails, if anything.
+    #[must_use]
+    pub fn failover(&self) -> Option<&Failover> {
+        self.version.failover.as_ref().filter(|_| self.fails_over)
+    }
+
     /// Cluster of the failover target, else that of the version itself.
     #[must_use]
     pub fn fallback(&self) -> &str {
-        self.version.failover.as_ref().map_or(self.version.cluster(), |failover| failover.cluster())
+        self.failover().map_or(self.version.cluster(), Failover::cluster)
     }
 
     /// The response headers to set, or to remove where there is no value.
@@ -152,8 +196,8 @@ impl Decision {
 
     /// The failover mark for a response that came from `cluster`; none where the assigned version answered itself.
     #[must_use]
-    pub fn failed_over(&self, cluster: &[u8]) -> Option<&crate::failover::Failover> {
-        let failover = self.version.failover.as_ref()?;
+    pub fn failed_over(&self, cluster: &[u8]) -> Option<&Failover> {
+        let failover = self.failover()?;
         let elsewhere = failover.cluster != self.version.cluster && failover.cluster.as_bytes() == cluster;
         elsewhere.then_some(failover)
     }

@@ -6,10 +6,14 @@
 /// Where a failed call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failover {
+    /// Position of the target in its rollout.
+    pub(crate) position: usize,
     pub(crate) to: Box<str>,
     pub(crate) cluster: Box<str>,
     /// `<from>><to>`.
     pub(crate) mark: Box<str>,
+    /// The request headers that make Envoy retry.
+    pub(crate) headers: Box<[(&'static str, Box<str>)]>,
 }
 
 impl Failover {
@@ -66,24 +70,28 @@ pub(crate) const GRPC_CONDITIONS: [&str; 5] =
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
+/// The request headers that carry them.
+pub(crate) const RETRY_HEADERS: [&str; 5] = [
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+];
+
 impl Retry {
     /// The request headers that make Envoy retry so; absent ones would leave room for what a client sent.
-    pub(crate) fn headers(&self) -> Vec<(&'static str, Box<str>)> {
-        let mut headers: Vec<(&'static str, Box<str>)> = Vec::new();
-        if !self.http.is_empty() {
-            headers.push(("x-envoy-retry-on", self.http.join(",").into()));
-        }
-        if !self.grpc.is_empty() {
-            headers.push(("x-envoy-retry-grpc-on", self.grpc.join(",").into()));
-        }
-        headers.push(("x-envoy-max-retries", self.retries.to_string().into()));
-        if !self.status_codes.is_empty() {
-            let codes: Vec<String> = self.status_codes.iter().map(u16::to_string).collect();
-            headers.push(("x-envoy-retriable-status-codes", codes.join(",").into()));
-        }
-        if let Some(timeout) = self.per_try_timeout_ms {
-            headers.push(("x-envoy-upstream-rq-per-try-timeout-ms", timeout.to_string().into()));
-        }
-        headers
+    pub(crate) fn headers(&self) -> Box<[(&'static str, Box<str>)]> {
+        let words = |words: &[&str]| Some(words.join(",")).filter(|_| !words.is_empty());
+        let codes: Vec<String> = self.status_codes.iter().map(u16::to_string).collect();
+        let values = [
+            words(&self.http),
+            words(&self.grpc),
+            Some(self.retries.to_string()),
+            Some(codes.join(",")).filter(|_| !codes.is_empty()),
+            self.per_try_timeout_ms.map(|timeout| timeout.to_string()),
+        ];
+        let headers = RETRY_HEADERS.into_iter().zip(values);
+        headers.filter_map(|(name, value)| Some((name, value?.into()))).collect()
     }
 }

@@ -4,7 +4,7 @@
 //! every problem that it has; [`decide`](decide::decide) turns a plan and a request into a [`decision::Decision`]:
 //!
 //! ```
-//! use rollout_core::{compile::compile, decide::decide, request::Request};
+//! use rollout_core::{compile::compile, decide::decide, request::Request, time::Time};
 //!
 //! let document = br#"{"revision": 1, "rollouts": [{
 //!     "name": "fraud-score", "unit": [{"header": "x-user-id"}], "salt": "fraud-2026-11", "stable": "v1",
@@ -13,7 +13,7 @@
 //! let plan = compile(document).expect("the document has no problems").plan;
 //!
 //! let lines: [(&str, &[u8]); 2] = [(":path", b"/v2/models/fraud/infer"), ("x-user-id", b"alice")];
-//! let decision = decide(&plan, &Request::new(&plan, lines, None)).expect("the rollout matches every request");
+//! let decision = decide(&plan, &Request::new(&plan, lines, None), Time::from_seconds(0)).expect("the rollout matches every request");
 //! assert_eq!(decision.bucket.map(|bucket| bucket.get()), Some(330_920));
 //! assert_eq!(decision.version.cluster(), "fraud-v2");
 //! ```
@@ -22,19 +22,26 @@
 //! values come out, so the proxy and the tool can't disagree.
 
 pub mod bucket;
+mod cohort;
+mod compatibility;
 pub mod compile;
+mod cookie;
 pub mod decide;
 pub mod decision;
 pub mod failover;
 mod index;
 mod json;
+mod keyed;
 pub mod matching;
 pub mod metric;
 pub mod plan;
 pub mod problem;
 mod protobuf;
+pub mod ramp;
 pub mod request;
 mod secret;
+mod session;
 pub mod shadow;
-pub mod split;
+mod split;
+pub mod time;
 pub mod unit;

@@ -25,6 +25,11 @@ pub const DURATION: Family = Family { name: "rollout_request_duration_ms", label
 /// Copies, by the version that got them and what became of them.
 pub const SHADOWS: Family =
     Family { name: "rollout_shadow_total", labels: &["rollout", "version", "result"] };
+/// Requests that no version of their rollout accepts, by the stable version, which serves them all the same.
+pub const UNACCEPTABLE: Family =
+    Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };
+/// Parts per million of the bucket space that the strategy exposes to a treatment; a gauge.
+pub const EXPOSURE: Family = Family { name: "rollout_exposure_ppm", labels: &["rollout", "version"] };
 /// Revision of the document that serves; a gauge.
 pub const REVISION: Family = Family { name: "rollout_config_revision", labels: &["plugin"] };
 /// Hash of the document that serves; a gauge.

@@ -5,15 +5,20 @@
 
 use std::rc::Rc;
 
-use crate::bucket::{BUCKETS, Bucket, Ppm, Salt};
+use crate::bucket::{Ppm, Salt};
+use crate::cohort::{Holdout, Layer};
+use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
 use crate::failover::Failover;
 use crate::index::Index;
+use crate::ramp::{Ramp, Stop};
 use crate::request::{Inputs, Slot};
 use crate::secret::Secret;
+use crate::session::Sessions;
 use crate::shadow::Shadow;
-use crate::split::{Lane, Split};
-use crate::unit::Source;
+use crate::split::Split;
+use crate::time::Time;
+use crate::unit::{Issuer, Source};
 
 /// A document, ready to decide.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +29,9 @@ pub struct Plan {
     pub(crate) index: Index,
     pub(crate) inputs: Inputs,
     pub(crate) versions: usize,
+    pub(crate) holdouts: Box<[Holdout]>,
+    /// Each issued cookie once.
+    pub(crate) issuers: Box<[Rc<Issuer>]>,
 }
 
 impl Plan {
@@ -71,6 +79,12 @@ pub struct Rollout {
     pub(crate) shadows: Box<[Rc<Shadow>]>,
     pub(crate) expose: Expose,
     pub(crate) expose_failover: bool,
+    pub(crate) layer: Option<Layer>,
+    pub(crate) sessions: Option<Sessions>,
+    pub(crate) freeze: Option<Freeze>,
+    pub(crate) api: Option<Api>,
+    /// True where a version names a feature set: only then a request's set is looked at.
+    pub(crate) names_features: bool,
 }
 
 impl Rollout {
@@ -92,34 +106,74 @@ impl Rollout {
         &self.stable
     }
 
-    /// The share of all units that the hash gives to a version, overrides aside.
+    /// The share of all units that get a version by the hash, holdouts and layer counted, overrides, sessions, dependencies and
+    /// compatibility aside.
     #[must_use]
-    pub fn expected(&self, version: &Version) -> Ppm {
-        let lanes: &[Lane] = match &self.split {
-            Split::Stable => &[],
-            Split::Lanes(lanes) => lanes,
+    pub fn expected(&self, plan: &Plan, version: &Version, now: Time) -> Ppm {
+        let open = |share: u64, holdout: &Holdout| part(share, MILLION.saturating_sub(holdout.share.into()));
+        let slice = self.layer.as_ref().map_or(Ppm::WHOLE, Layer::share);
+        let reached = plan.holdouts.iter().fold(slice.into(), open);
+        let exposures = self.split.exposures(now);
+        let of = |wanted: &str| {
+            let own = exposures.iter().filter(|(version, _)| *version.name == *wanted);
+            own.map(|(_, exposure)| part(reached, (*exposure).into())).sum::<u64>()
         };
-        let mut own = 0_u32;
-        let mut unexposed = BUCKETS;
-        for lane in lanes {
-            let exposed = lane.exposed().get();
-            unexposed = unexposed.saturating_sub(exposed);
-            if lane.version.name == version.name {
-                own = own.saturating_add(exposed);
-            }
-        }
-        if version.name == self.stable.name {
-            own = own.saturating_add(unexposed);
-        }
-        Ppm::new(own).unwrap_or(Ppm::WHOLE)
+        let treated = exposures.iter().map(|(_, exposure)| part(reached, (*exposure).into())).sum();
+        let rest = if version.name == self.stable.name { MILLION.saturating_sub(treated) } else { 0 };
+        Ppm::new(u32::try_from(of(&version.name).saturating_add(rest)).unwrap_or(u32::MAX))
+            .unwrap_or(Ppm::WHOLE)
     }
 
-    /// The bucket of a unit; none where there is no strategy to need one.
-    pub(crate) fn bucket(&self, unit: &[u8]) -> Option<Bucket> {
-        match self.split {
-            Split::Stable => None,
-            Split::Lanes(_) => Some(self.salt.bucket(unit)),
+    /// Each treatment of the strategy with the share of all buckets that is exposed to it, in document order.
+    #[must_use]
+    pub fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
+        self.split.exposures(now)
+    }
+
+    /// True where buckets are our own, out of a million; another product's scheme counts as it does.
+    #[must_use]
+    pub fn has_native_buckets(&self) -> bool {
+        !matches!(self.split, Split::Scheme(_))
+    }
+
+    /// The ramp of a progressive rollout, with the version that it exposes.
+    #[must_use]
+    pub fn ramp(&self) -> Option<(&Rc<Version>, &Ramp)> {
+        match &self.split {
+            Split::Ramp(version, ramp) => Some((version, ramp)),
+            Split::Stable | Split::Lanes(_) | Split::Scheme(_) => None,
         }
+    }
+
+    /// The freeze whose window a moment is in.
+    #[must_use]
+    pub fn freeze(&self, now: Time) -> Option<&Freeze> {
+        self.freeze.as_ref().filter(|freeze| freeze.from <= now && now < freeze.until)
+    }
+}
+
+const MILLION: u64 = 1_000_000;
+
+/// A share of a share, both in parts per million, rounded to the nearest.
+fn part(of: u64, share: u64) -> u64 {
+    let parts = of.saturating_mul(share).saturating_add(MILLION >> 1);
+    parts.checked_div(MILLION).unwrap_or(0)
+}
+
+/// A window in which nothing about a rollout may change, but that traffic is withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freeze {
+    /// Its first second.
+    pub from: Time,
+    /// The first second after it.
+    pub until: Time,
+    /// Why, in the author's words.
+    pub reason: Option<Box<str>>,
+}
+
+impl Freeze {
+    pub(crate) fn stop(&self) -> Stop {
+        Stop { from: self.from, until: Some(self.until), phase: crate::ramp::Phase::Frozen }
     }
 }
 
@@ -132,8 +186,15 @@ pub struct Version {
     /// `<rollout>=<version>`.
     pub(crate) assignment: Box<str>,
     pub(crate) failover: Option<Failover>,
-    /// The request headers that do not depend on the request.
-    pub(crate) headers: Box<[(&'static str, Box<str>)]>,
+    /// The request headers that depend on nothing but the version.
+    pub(crate) headers: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) path_prefix: Option<PathPrefix>,
+    /// API versions; none: all.
+    pub(crate) accepts: Option<Box<[Box<[u8]>]>>,
+    pub(crate) features: Option<Box<str>>,
+    pub(crate) requires: Box<[Requirement]>,
+    /// True where nothing but a shadow names it.
+    pub(crate) is_shadow_only: bool,
 }
 
 impl Version {
@@ -155,10 +216,30 @@ impl Version {
         self.ordinal
     }
 
+    /// True where a copy for this version is not a second call of what serves already.
+    pub(crate) fn differs_from(&self, serving: &Self) -> bool {
+        self.name != serving.name && self.cluster != serving.cluster
+    }
+
     /// What happens when a call to this version fails.
     #[must_use]
     pub fn failover(&self) -> Option<&Failover> {
         self.failover.as_ref()
+    }
+}
+
+/// What the beginning of a path becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathPrefix {
+    pub(crate) from: Box<[u8]>,
+    pub(crate) to: Box<[u8]>,
+}
+
+impl PathPrefix {
+    /// The path with its beginning replaced, the rest and the query kept; none where it begins otherwise.
+    pub(crate) fn replaced_in(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let rest = path.strip_prefix(self.from.as_ref())?;
+        Some([&self.to, rest].concat())
     }
 }
 

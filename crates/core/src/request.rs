@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::decision::header;
 use crate::plan::Plan;
+use crate::unit::{Issuer, Nonce};
 
 /// Place of a header name among the names that a plan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,11 +63,15 @@ pub struct Request<'a> {
     pub(crate) method: &'a [u8],
     pub(crate) path: &'a [u8],
     pub(crate) query: &'a [u8],
+    /// Path and query as they came.
+    pub(crate) target: &'a [u8],
     pub(crate) source: Option<IpAddr>,
+    pub(crate) nonce: Option<Nonce>,
     /// True for a copy that a trusted hop made: it is not copied again.
     pub(crate) is_shadow: bool,
     lines: Vec<(Slot, &'a [u8])>,
     assignments: Vec<&'a [u8]>,
+    feature_sets: Vec<&'a [u8]>,
     unwanted: Vec<&'a str>,
 }
 
@@ -83,16 +88,32 @@ impl<'a> Request<'a> {
             method: b"",
             path: b"",
             query: b"",
+            target: b"",
             source: source.and_then(address),
+            nonce: None,
             is_shadow: false,
             lines: Vec::new(),
             assignments: Vec::new(),
+            feature_sets: Vec::new(),
             unwanted: Vec::new(),
         };
         for (name, value) in lines {
             request.take(&plan.inputs, name, value);
         }
         request
+    }
+
+    /// The same request with what a new id is made of, where [`Request::may_need_id`] asks for it.
+    #[must_use]
+    pub fn with_nonce(self, nonce: Nonce) -> Self {
+        Self { nonce: Some(nonce), ..self }
+    }
+
+    /// True where the plan may have to give this client an id.
+    #[must_use]
+    pub fn may_need_id(&self, plan: &Plan) -> bool {
+        let lacks = |issuer: &Issuer| issuer.brought(self).is_none();
+        plan.issuers.iter().any(|issuer| lacks(issuer))
     }
 
     fn take(&mut self, inputs: &Inputs, name: &'a str, value: &'a [u8]) {
@@ -115,6 +136,7 @@ impl<'a> Request<'a> {
             ":authority" => self.host = normal_host(value),
             ":method" => self.method = value,
             ":path" => {
+                self.target = value;
                 let mut parts = value.splitn(2, |byte| *byte == b'?');
                 self.path = parts.next().unwrap_or_default();
                 self.query = parts.next().unwrap_or_default();
@@ -127,7 +149,7 @@ impl<'a> Request<'a> {
         match name {
             header::ASSIGNMENT if inputs.trust_hop => self.assignments.push(value),
             header::SHADOW if inputs.trust_hop => self.is_shadow = true,
-            header::FEATURE_SET if inputs.trust_hop => {}
+            header::FEATURE_SET if inputs.trust_hop => self.feature_sets.push(value),
             _ => self.unwanted.push(name),
         }
     }
@@ -141,7 +163,17 @@ impl<'a> Request<'a> {
     /// True for a header of the filter's own that, once the unwanted ones are removed, the request does not have.
     #[must_use]
     pub fn lacks(&self, name: &str) -> bool {
-        name.starts_with(header::PREFIX) && (name != header::ASSIGNMENT || self.assignments.is_empty())
+        let kept = match name {
+            header::ASSIGNMENT => &self.assignments,
+            header::FEATURE_SET => &self.feature_sets,
+            _ => return name.starts_with(header::PREFIX),
+        };
+        kept.is_empty()
+    }
+
+    /// The feature set that a trusted hop chose before.
+    pub(crate) fn feature_set(&self) -> Option<Cow<'a, [u8]>> {
+        joined(self.feature_sets.iter().copied())
     }
 
     /// The assignments that trusted hops made before, in their order.
@@ -156,15 +188,7 @@ impl<'a> Request<'a> {
 
     /// The value of a header as conditions see it: repeated lines joined with a comma.
     pub(crate) fn header(&self, slot: Slot) -> Option<Cow<'a, [u8]>> {
-        let mut lines = self.lines(slot);
-        let first = lines.next()?;
-        let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
-        let mut joined = [first, second].join(&b',');
-        for line in lines {
-            joined.push(b',');
-            joined.extend_from_slice(line);
-        }
-        Some(Cow::Owned(joined))
+        joined(self.lines(slot))
     }
 
     /// The first query parameter of this name, form-decoded.
@@ -175,6 +199,17 @@ impl<'a> Request<'a> {
             (key.as_ref() == name).then(|| form_decode(parts.next().unwrap_or_default()))
         })
     }
+}
+
+fn joined<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, [u8]>> {
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
+    let mut joined = [first, second].join(&b',');
+    for line in lines {
+        joined.push(b',');
+        joined.extend_from_slice(line);
+    }
+    Some(Cow::Owned(joined))
 }
 
 /// The host without its port, in lower case.

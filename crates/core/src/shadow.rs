@@ -30,13 +30,19 @@ pub type Shadows = [Option<Rc<Shadow>>; MAX_SHADOWS];
 /// Methods that only read (RFC 9110, 9.2.1), without TRACE, which no proxy should repeat.
 pub(crate) const SAFE_METHODS: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
-/// The shadows that sample this request, which itself goes to `assigned`.
-pub(crate) fn sample(rollout: &Rollout, assigned: &Version, unit: &[u8], request: &Request<'_>) -> Shadows {
+/// The shadows that sample this request, of those whose version fits.
+pub(crate) fn sample(
+    rollout: &Rollout,
+    unit: &[u8],
+    request: &Request<'_>,
+    fits: impl Fn(&Version) -> bool,
+) -> Shadows {
     let mut shadows = Shadows::default();
     if request.is_shadow {
         return shadows;
     }
-    let sampled = rollout.shadows.iter().filter(|shadow| shadow.samples(assigned, unit, request));
+    let sampled =
+        rollout.shadows.iter().filter(|shadow| fits(&shadow.version) && shadow.samples(unit, request));
     for (place, shadow) in shadows.iter_mut().zip(sampled) {
         *place = Some(Rc::clone(shadow));
     }
@@ -44,10 +50,8 @@ pub(crate) fn sample(rollout: &Rollout, assigned: &Version, unit: &[u8], request
 }
 
 impl Shadow {
-    fn samples(&self, assigned: &Version, unit: &[u8], request: &Request<'_>) -> bool {
-        self.version.cluster != assigned.cluster
-            && self.version.name != assigned.name
-            && self.methods.as_deref().is_none_or(|methods| contains_method(methods, request))
+    fn samples(&self, unit: &[u8], request: &Request<'_>) -> bool {
+        self.methods.as_deref().is_none_or(|methods| contains_method(methods, request))
             && self.headers.iter().all(|condition| condition.holds(request))
             && self.share.contains(self.salt.bucket(unit))
     }

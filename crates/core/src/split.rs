@@ -1,45 +1,53 @@
-//! From bucket to version: the bucket space is cut into lanes, one per treatment, and the first part of each lane is exposed.
+//! From a unit to its treatment: the bucket space is cut into lanes, one per treatment, and the first part of each lane is exposed.
 //!
 //! The ends of the lanes depend on weights only and exposure only grows from a lane's start, so raising an exposure moves units
-//! into that treatment and nowhere else, with any number of arms.
+//! into that treatment and nowhere else, with any number of arms. A rollout that goes on with another product's bucketing
+//! leaves all this to `bucket::scheme`.
 
 use std::rc::Rc;
 
-use crate::bucket::{BUCKETS, Bucket, Ppm};
+use crate::bucket::scheme::Scheme;
+use crate::bucket::{BUCKETS, Bucket, Ppm, Salt};
 use crate::plan::Version;
+use crate::ramp::Ramp;
+use crate::time::Time;
 
 /// How a rollout divides its units.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Split {
+pub(crate) enum Split {
     /// No strategy: every request gets the stable version, and there is no bucket.
     Stable,
     /// Treatments, each with its lane.
     Lanes(Box<[Lane]>),
+    /// One lane over the whole space, exposed by the clock.
+    Ramp(Rc<Version>, Ramp),
+    /// Another product's rule.
+    Scheme(Scheme),
 }
 
 /// The part of the bucket space that belongs to one treatment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lane {
-    /// The treatment.
-    pub version: Rc<Version>,
+pub(crate) struct Lane {
+    version: Rc<Version>,
     start: u32,
     exposed_end: u32,
     end: u32,
 }
 
-impl Lane {
-    /// Width of the part whose units get the treatment, in ppm of all units.
-    #[must_use]
-    pub fn exposed(&self) -> Ppm {
-        Ppm::new(self.exposed_end.saturating_sub(self.start)).unwrap_or(Ppm::WHOLE)
-    }
+/// Where a unit falls, and the treatment there.
+#[derive(Clone, Copy)]
+pub(crate) struct Placement<'s> {
+    pub(crate) bucket: Bucket,
+    pub(crate) treatment: Option<&'s Rc<Version>>,
+}
 
+impl Lane {
     fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    fn is_settled(&self) -> bool {
-        self.exposed_end == self.start || self.exposed_end == self.end
+    fn exposed(&self) -> Ppm {
+        Ppm::new(self.exposed_end.saturating_sub(self.start)).unwrap_or(Ppm::WHOLE)
     }
 }
 
@@ -66,21 +74,51 @@ impl Split {
         Self::Lanes(lanes.into())
     }
 
-    /// The treatment of a bucket; none where the bucket is not exposed.
-    #[must_use]
-    pub fn treatment(&self, bucket: Bucket) -> Option<&Rc<Version>> {
-        let Self::Lanes(lanes) = self else { return None };
-        let lane = lanes.iter().find(|lane| bucket.get() < lane.end)?;
-        (bucket.get() < lane.exposed_end).then_some(&lane.version)
+    /// Where a unit falls; none where there is no strategy to need it.
+    pub(crate) fn place(&self, salt: &Salt, unit: &[u8], now: Time) -> Option<Placement<'_>> {
+        let (bucket, treatment) = match self {
+            Self::Stable => return None,
+            Self::Lanes(lanes) => {
+                let bucket = salt.bucket(unit);
+                let lane = lanes.iter().find(|lane| bucket.get() < lane.end);
+                let exposed = lane.filter(|lane| bucket.get() < lane.exposed_end);
+                (bucket, exposed.map(|lane| &lane.version))
+            }
+            Self::Ramp(version, ramp) => {
+                let bucket = salt.bucket(unit);
+                (bucket, Some(version).filter(|_| ramp.exposure(now).contains(bucket)))
+            }
+            Self::Scheme(scheme) => scheme.place(unit),
+        };
+        Some(Placement { bucket, treatment })
     }
 
-    /// The one lane that decides alike for every unit, so that a request without a unit can be decided too.
-    #[must_use]
-    pub fn settled(&self) -> Option<&Lane> {
-        let Self::Lanes(lanes) = self else { return None };
-        let mut filled = lanes.iter().filter(|lane| !lane.is_empty());
-        let lane = filled.next()?;
-        (filled.next().is_none() && lane.is_settled()).then_some(lane)
+    /// The treatment, or that there is none, where it is the same for every unit, so that a request without a unit can be
+    /// decided too: a single lane, exposed to nobody or to everybody.
+    pub(crate) fn settled(&self, now: Time) -> Option<Option<&Rc<Version>>> {
+        let lanes = match self {
+            Self::Stable => 0,
+            Self::Lanes(lanes) => lanes.iter().filter(|lane| !lane.is_empty()).count(),
+            Self::Ramp(..) => 1,
+            Self::Scheme(scheme) => scheme.lanes(),
+        };
+        let (version, exposure) = self.exposures(now).into_iter().max_by_key(|(_, exposure)| *exposure)?;
+        match exposure {
+            _ if lanes != 1 => None,
+            Ppm::ZERO => Some(None),
+            Ppm::WHOLE => Some(Some(version)),
+            _ => None,
+        }
+    }
+
+    /// Each treatment with the share of all units that gets it, in document order.
+    pub(crate) fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
+        match self {
+            Self::Stable => Vec::new(),
+            Self::Lanes(lanes) => lanes.iter().map(|lane| (&lane.version, lane.exposed())).collect(),
+            Self::Ramp(version, ramp) => vec![(version, ramp.exposure(now))],
+            Self::Scheme(scheme) => scheme.exposures(),
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The unit of a request: what is hashed, so that one user, session or caller always gets the same version.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
+use crate::cookie::{Cookie, pair};
+use crate::keyed::Key;
 use crate::request::{Request, Slot};
 
 /// Where a unit may come from.
@@ -15,54 +18,68 @@ pub(crate) enum Source {
     Query(Box<[u8]>),
     /// The peer's address.
     PeerAddress,
+    /// A cookie that the filter itself gives to a client without it.
+    Issued(Rc<Issuer>),
 }
 
-/// The first source that yields a non-empty value.
-pub(crate) fn unit<'a>(sources: &[Source], request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
-    sources.iter().find_map(|source| source.value(request).filter(|value| !value.is_empty()))
+/// Gives an anonymous client an id of its own, in a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Issuer {
+    pub(crate) slots: IssuerSlots,
+    pub(crate) cookie: Cookie,
+    pub(crate) key: Key,
+}
+
+/// The headers that an issuer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IssuerSlots {
+    pub(crate) cookie: Slot,
+    pub(crate) request_id: Slot,
+}
+
+/// What makes a new id different from every other: values of the proxy that no client chooses. A request id alone would not do,
+/// because a client may send its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nonce {
+    /// Number of the connection in the proxy.
+    pub connection: u64,
+    /// Nanoseconds since the epoch.
+    pub clock: u64,
+    /// How many streams the VM has seen.
+    pub counter: u64,
 }
 
 impl Source {
-    fn value<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
-        match self {
+    /// The value that a request brings.
+    pub(crate) fn value<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
+        let value = match self {
             Self::Header(slot) => request.lines(*slot).next().map(Cow::Borrowed),
-            Self::Cookie { cookie, name } => {
-                request.lines(*cookie).find_map(|line| pair(line, name)).map(Cow::Borrowed)
-            }
+            Self::Cookie { cookie, name } => cookie_value(request, *cookie, name).map(Cow::Borrowed),
             Self::Query(name) => request.query_value(name),
             Self::PeerAddress => request.source.map(|address| Cow::Owned(address.to_string().into_bytes())),
-        }
+            Self::Issued(issuer) => issuer.brought(request).map(Cow::Borrowed),
+        };
+        value.filter(|value| !value.is_empty())
     }
 }
 
-/// The value of a cookie in one line (RFC 6265, 5.4): pairs separated by semicolons, white space around them, quotes kept.
-fn pair<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    line.split(|byte| *byte == b';').find_map(|pair| {
-        let mut parts = pair.splitn(2, |byte| *byte == b'=');
-        let key = parts.next().unwrap_or_default().trim_ascii();
-        let value = parts.next()?.trim_ascii();
-        (key == name).then_some(value)
-    })
+impl Issuer {
+    /// The id that a client got earlier.
+    pub(crate) fn brought<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
+        let id = cookie_value(request, self.slots.cookie, self.cookie.name.as_bytes());
+        id.filter(|id| !id.is_empty())
+    }
+
+    /// A new id: 128 bits in hexadecimal.
+    pub(crate) fn new_id(&self, request: &Request<'_>, nonce: Nonce) -> String {
+        let request_id = request.lines(self.slots.request_id).next().unwrap_or_default();
+        let [connection, clock, counter] =
+            [nonce.connection, nonce.clock, nonce.counter].map(u64::to_le_bytes);
+        self.key.tag(&[b"id", request_id, &connection, &clock, &counter]).to_string()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_cookie_of_the_name_counts() {
-        for (line, value) in [
-            ("uid=alice", Some("alice")),
-            ("a=1; uid=alice; uid=bob", Some("alice")),
-            ("a=1;uid = alice ;b=2", Some("alice")),
-            ("uid=\"alice\"", Some("\"alice\"")),
-            ("uid=a=b", Some("a=b")),
-            ("uid=; uid=bob", Some("")),
-            ("uid; uid=bob", Some("bob")),
-            ("xuid=alice; UID=bob", None),
-            ("", None),
-        ] {
-            assert_eq!(pair(line.as_bytes(), b"uid"), value.map(str::as_bytes), "{line}");
-        }
-    }
+/// The first pair of a name over all cookie lines.
+pub(crate) fn cookie_value<'a>(request: &Request<'a>, cookie: Slot, name: &[u8]) -> Option<&'a [u8]> {
+    request.lines(cookie).find_map(|line| pair(line, name))
 }

@@ -9,7 +9,10 @@ use rollout_core::compile::compile;
 use rollout_core::decide::decide_unit;
 use rollout_core::decision::Reason;
 use rollout_core::plan::{Plan, Rollout};
+use rollout_core::time::Time;
 use serde_json::{Value, json};
+
+const NOW: Time = Time::from_seconds(0);
 
 /// A rollout of `v0` (stable) to `v15` with this strategy.
 fn plan(salt: &str, strategy: &Value) -> Plan {
@@ -31,7 +34,7 @@ fn ab_test(weights: &[u32], percent: f64) -> Value {
 }
 
 fn decided(plan: &Plan, unit: &str) -> (String, Reason) {
-    let decision = decide_unit(plan, only(plan), unit.as_bytes());
+    let decision = decide_unit(plan, only(plan), unit.as_bytes(), NOW);
     (decision.version.name().to_owned(), decision.reason)
 }
 
@@ -97,11 +100,11 @@ fn shares_are_within_four_sigma_over_a_million_units() {
         let plan = plan("shares-2026", &strategy);
         let mut counts = vec![0_u32; plan.versions()];
         for unit in 0..MILLION {
-            let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes());
+            let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes(), NOW);
             counts[decision.version.ordinal()] += 1;
         }
         for version in only(&plan).versions() {
-            let share = f64::from(only(&plan).expected(version).get()) / f64::from(MILLION);
+            let share = f64::from(only(&plan).expected(&plan, version, NOW).get()) / f64::from(MILLION);
             let off = f64::from(counts[version.ordinal()]) - share * f64::from(MILLION);
             assert!(off.abs() <= four_sigma(share), "{} is off by {off} units in {strategy}", version.name());
         }
@@ -115,8 +118,8 @@ fn rollouts_with_different_salts_are_independent() {
     let mut table = [[0_u32; 4]; 4];
     for unit in 0..MILLION {
         let unit = format!("user-{unit}");
-        let row = decide_unit(&left, only(&left), unit.as_bytes()).version.ordinal();
-        let column = decide_unit(&right, only(&right), unit.as_bytes()).version.ordinal();
+        let row = decide_unit(&left, only(&left), unit.as_bytes(), NOW).version.ordinal();
+        let column = decide_unit(&right, only(&right), unit.as_bytes(), NOW).version.ordinal();
         table[row][column] += 1;
     }
     let rows = table.map(|row| f64::from(row.iter().sum::<u32>()));
@@ -141,7 +144,7 @@ fn a_shadow_samples_independently_of_the_split() {
     let plan = compile(document.to_string().as_bytes()).unwrap().plan;
     let mut table = [[0_u32; 2]; 2];
     for unit in 0..MILLION / 4 {
-        let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes());
+        let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes(), NOW);
         table[decision.version.ordinal()][usize::from(decision.shadows[0].is_some())] += 1;
     }
     let expected = f64::from(MILLION) / 16.0;

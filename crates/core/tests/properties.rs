@@ -7,6 +7,7 @@ use rollout_core::compile::compile;
 use rollout_core::decide::decide;
 use rollout_core::plan::Plan;
 use rollout_core::request::Request;
+use rollout_core::time::Time;
 use serde_json::{Value, json};
 
 fn compiled(document: &Value) -> Plan {
@@ -82,7 +83,7 @@ proptest! {
         let plan = compiled(&json!({"revision": 1, "rollouts": documents}));
         let lines = [(":authority", host), (":path", &path), (":method", method), ("x-t", header)];
         let request = Request::new(&plan, lines.map(|(name, value)| (name, value.as_bytes())), None);
-        let found = decide(&plan, &request).map(|decision| decision.rollout.name().to_owned());
+        let found = decide(&plan, &request, Time::from_seconds(0)).map(|decision| decision.rollout.name().to_owned());
         let walked = rollouts
             .iter()
             .position(|list| list.iter().any(|alternative| holds(alternative, [host, &path, method, header])))
@@ -107,7 +108,7 @@ proptest! {
         ];
         let request = Request::new(&plan, lines.map(|(name, value)| (name, value.as_slice())), Some(&source));
         prop_assert_eq!(request.unwanted(), ["x-rollout-cluster", "x-rollout-anything", "x-k"]);
-        if let Some(decision) = decide(&plan, &request) {
+        if let Some(decision) = decide(&plan, &request, Time::from_seconds(0)) {
             for (name, value) in decision.request_headers(&request) {
                 prop_assert!(name.starts_with("x-rollout-") || name.starts_with("x-envoy-"));
                 prop_assert!(value.iter().all(|byte| byte.is_ascii_graphic()), "{} carries {:?}", name, value);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use rollout_core::decide::decide_unit;
 use rollout_core::plan::{Plan, Rollout};
+use rollout_core::time::Time;
 use serde::Serialize;
 
 use crate::args::{Diff, Format, Population};
@@ -42,7 +43,8 @@ pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
         bail!("the documents can't both come from standard input");
     }
     let (old, new) = Document::load_both(Document::read(&args.old)?, Document::read(&args.new)?)?;
-    let answer = compare(&old.compiled.plan, &new.compiled.plan, &args.population);
+    let now = args.moment.time();
+    let answer = compare([&old.compiled.plan, &new.compiled.plan], &args.population, now);
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer))?,
@@ -55,17 +57,18 @@ pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
 struct Side<'p> {
     plan: &'p Plan,
     rollout: &'p Rc<Rollout>,
+    now: Time,
 }
 
 impl<'p> Side<'p> {
-    fn find(plan: &'p Plan, name: &str) -> Option<Self> {
+    fn find(plan: &'p Plan, name: &str, now: Time) -> Option<Self> {
         let rollout = plan.rollouts().iter().find(|rollout| rollout.name() == name)?;
-        Some(Self { plan, rollout })
+        Some(Self { plan, rollout, now })
     }
 
     /// Position of the version of a unit.
     fn version(self, unit: &str) -> Option<usize> {
-        let decided = decide_unit(self.plan, self.rollout, unit.as_bytes()).version.ordinal();
+        let decided = decide_unit(self.plan, self.rollout, unit.as_bytes(), self.now).version.ordinal();
         self.rollout.versions().iter().position(|version| version.ordinal() == decided)
     }
 
@@ -75,11 +78,12 @@ impl<'p> Side<'p> {
 }
 
 /// The rollouts of the new document in their order, then those that it no longer has.
-fn compare(old: &Plan, new: &Plan, population: &Population) -> Answer {
+fn compare([old, new]: [&Plan; 2], population: &Population, now: Time) -> Answer {
     let kept = new.rollouts().iter().map(|rollout| rollout.name());
     let removed = old.rollouts().iter().map(|rollout| rollout.name());
-    let names = kept.chain(removed.filter(|name| Side::find(new, name).is_none()));
-    let changes = names.map(|name| change(name, [Side::find(old, name), Side::find(new, name)], population));
+    let names = kept.chain(removed.filter(|name| Side::find(new, name, now).is_none()));
+    let changes =
+        names.map(|name| change(name, [old, new].map(|plan| Side::find(plan, name, now)), population));
     Answer { rollouts: changes.collect() }
 }
 

@@ -12,6 +12,8 @@ use rollout_core::decide::decide;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::plan::Plan;
 use rollout_core::request::Request;
+use rollout_core::time::Time;
+use rollout_core::unit::Nonce;
 use serde::Serialize;
 
 use crate::args::{Explain, Format};
@@ -31,7 +33,7 @@ struct Answer<'p> {
     bucket: Option<u32>,
     shadows: Vec<&'p str>,
     revision: u64,
-    set_headers: BTreeMap<&'static str, String>,
+    set_headers: BTreeMap<&'p str, String>,
 }
 
 pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
@@ -40,16 +42,17 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
         bail!("document and requests can't both come from standard input");
     }
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
+    let now = args.moment.time();
     match &args.requests {
-        Some(path) => batch(&plan, path)?,
-        None => single(&plan, &Call::try_from(args)?, format)?,
+        Some(path) => batch(&plan, path, now)?,
+        None => single(&plan, &Call::try_from(args)?, now, format)?,
     }
     Ok(Exit::Fine)
 }
 
-fn single(plan: &Plan, call: &Call, format: Format) -> Result<()> {
-    let request = Request::new(plan, call.lines(), call.source());
-    let decision = decide(plan, &request);
+fn single(plan: &Plan, call: &Call, now: Time, format: Format) -> Result<()> {
+    let request = request(plan, call, now);
+    let decision = decide(plan, &request, now);
     let answer = Answer::new(plan, &request, decision.as_ref());
     match format {
         Format::Json => output::json(&answer),
@@ -57,7 +60,14 @@ fn single(plan: &Plan, call: &Call, format: Format) -> Result<()> {
     }
 }
 
-fn batch(plan: &Plan, path: &Path) -> Result<()> {
+/// The request with what the filter would make a new id of: another id each time, as in Envoy.
+fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
+    let clock = now.seconds().saturating_mul(1_000_000_000);
+    let nonce = Nonce { connection: 0, clock, counter: std::process::id().into() };
+    Request::new(plan, call.lines(), call.source()).with_nonce(nonce)
+}
+
+fn batch(plan: &Plan, path: &Path, now: Time) -> Result<()> {
     let shown = path.display();
     let lines: Box<dyn BufRead> = match is_stdin(path) {
         true => Box::new(io::stdin().lock()),
@@ -70,8 +80,9 @@ fn batch(plan: &Plan, path: &Path) -> Result<()> {
             continue;
         }
         let call = Call::from_json(&line).with_context(place)?;
-        let request = Request::new(plan, call.lines(), call.source());
-        output::json_line(&Answer::new(plan, &request, decide(plan, &request).as_ref()))?;
+        let now = call.at().unwrap_or(now);
+        let request = request(plan, &call, now);
+        output::json_line(&Answer::new(plan, &request, decide(plan, &request, now).as_ref()))?;
     }
     Ok(())
 }
@@ -103,7 +114,12 @@ fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> 
         let _ = writeln!(text, "{}  {value}", paint(FAINT, format_args!("{label:<8}")));
     };
     let nothing = || "-".to_owned();
-    let bucket = answer.bucket.map_or_else(nothing, |bucket| format!("{bucket} of {BUCKETS}"));
+    let bucket = answer.bucket.map_or_else(nothing, |bucket| {
+        match decision.is_some_and(|decision| decision.rollout.has_native_buckets()) {
+            true => format!("{bucket} of {BUCKETS}"),
+            false => bucket.to_string(),
+        }
+    });
     let shadows = if answer.shadows.is_empty() { nothing() } else { answer.shadows.join(", ") };
     field("rollout", answer.rollout.unwrap_or("-"));
     field("version", &paint(GOOD, answer.version.unwrap_or("-")));
@@ -119,6 +135,13 @@ fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> 
     }
     for (name, value) in &answer.set_headers {
         let _ = writeln!(text, "  {name:<width$}  {value}");
+    }
+    let cookies = decision.map(|decision| decision.cookies.as_slice()).unwrap_or_default();
+    if !cookies.is_empty() {
+        let _ = writeln!(text, "\n{}", paint(TITLE, "gives the client"));
+    }
+    for cookie in cookies {
+        let _ = writeln!(text, "  {cookie}");
     }
     if !unwanted.is_empty() {
         let _ = writeln!(text, "\n{}", paint(TITLE, "removes"));
@@ -138,6 +161,20 @@ fn in_words(decision: Option<&Decision>) -> &'static str {
         (Reason::NoMatch, _) => "no rollout matches, the route's own cluster serves",
         (Reason::Forced, _) => "an override names this version",
         (Reason::MissingUnit, _) => "no source of the unit has a value, so the stable version serves",
+        (Reason::Holdout, _) => "the unit is held out of every rollout, so the stable version serves",
+        (Reason::Layer, _) => {
+            "the unit is outside this rollout's slice of its layer, so the stable version serves"
+        }
+        (Reason::Session, _) => "the client's session is on this version",
+        (Reason::Dependency, _) => {
+            "the version it would get requires another decision elsewhere, so the stable version serves"
+        }
+        (Reason::Incompatible, _) if decision.is_unacceptable => {
+            "no version accepts the request's API version and feature set, so the stable version serves"
+        }
+        (Reason::Incompatible, _) => {
+            "the version it would get does not accept the request's API version or feature set"
+        }
         (Reason::NotExposed, Some(_)) => "the unit's bucket is not exposed, so the stable version serves",
         (Reason::NotExposed, None) => "nobody is exposed, so the stable version serves",
         (Reason::Assigned, Some(_)) => "the unit's bucket belongs to this version",

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use rollout_core::decide::decide_unit;
 use rollout_core::plan::{Plan, Rollout};
+use rollout_core::time::Time;
 use serde::Serialize;
 
 use crate::args::{Format, Population, Simulate};
@@ -45,7 +46,8 @@ pub(super) fn run(args: &Simulate, format: Format) -> Result<Exit> {
             if names.is_empty() { "none".into() } else { names.join(", ") }
         );
     }
-    let divided = rollouts.into_iter().map(|rollout| divide(&plan, rollout, &args.population));
+    let now = args.moment.time();
+    let divided = rollouts.into_iter().map(|rollout| divide(&plan, rollout, &args.population, now));
     let answer = Answer { rollouts: divided.collect() };
     match format {
         Format::Json => output::json(&answer)?,
@@ -54,10 +56,10 @@ pub(super) fn run(args: &Simulate, format: Format) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population) -> Division<'p> {
+fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population, now: Time) -> Division<'p> {
     let mut counts = vec![0_u64; rollout.versions().len()];
     population.each(|unit| {
-        let decision = decide_unit(plan, rollout, unit.as_bytes());
+        let decision = decide_unit(plan, rollout, unit.as_bytes(), now);
         let same =
             rollout.versions().iter().position(|version| version.ordinal() == decision.version.ordinal());
         if let Some(count) = same.and_then(|position| counts.get_mut(position)) {
@@ -68,7 +70,7 @@ fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population) ->
         name: version.name(),
         units,
         percent: Percent::of(units, population.units),
-        expected_percent: rollout.expected(version).into(),
+        expected_percent: rollout.expected(plan, version, now).into(),
     });
     Division { name: rollout.name(), units: population.units, versions: shares.collect() }
 }

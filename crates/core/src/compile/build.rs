@@ -2,25 +2,27 @@
 
 use std::rc::Rc;
 
+use super::bucketing::Bucketing;
 use super::reader::Draft;
-use super::rollout::{RolloutDraft, VersionDraft};
+use super::rollout::RolloutDraft;
 use super::strategy::Strategy;
 use super::traffic;
-use crate::bucket::Salt;
+use crate::bucket::scheme::Scheme;
+use crate::bucket::{Ppm, Salt};
 use crate::decision::header;
 use crate::failover::Failover;
-use crate::plan::{Override, Rollout, Version};
+use crate::plan::{Freeze, Override, Rollout, Version};
 use crate::shadow::Shadow;
 use crate::split::Split;
 
 /// The rollout of a draft without problems; none only if a position were out of range.
 pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollout> {
     let mut versions = Vec::with_capacity(parts.versions.len());
-    for (position, version) in parts.versions.iter().enumerate() {
-        let target = parts.failover_of(position);
-        versions.push(Rc::new(build_version(parts.name, version, target, draft.versions)));
+    for position in 0..parts.versions.len() {
+        versions.push(Rc::new(version(&parts, position, draft.versions)?));
         draft.versions = draft.versions.saturating_add(1);
     }
+    let names_features = parts.versions.iter().any(|version| version.features.is_some());
     let at = |position: usize| versions.get(position).cloned();
     let treatments: Vec<&str> = parts
         .strategy
@@ -31,17 +33,7 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
         .collect();
     let default_salt = format!("{}/{}", parts.name, treatments.join(","));
     let salt = parts.salt.unwrap_or(&default_salt);
-    let split = match parts.strategy {
-        Strategy::None => Split::Stable,
-        Strategy::Canary { version, exposure } | Strategy::BlueGreen { other: version, exposure } => {
-            Split::single(at(version)?, exposure)
-        }
-        Strategy::AbTest { arms, exposure } => {
-            let arms: Option<Vec<_>> =
-                arms.into_iter().map(|(version, weight)| Some((at(version)?, weight))).collect();
-            Split::weighted(arms?, exposure)
-        }
-    };
+    let split = split(parts.bucketing, parts.strategy, parts.freeze.as_ref(), &versions)?;
     let overrides: Option<Vec<Override>> = parts
         .overrides
         .into_iter()
@@ -75,33 +67,99 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
         versions: versions.into(),
         expose: parts.expose,
         expose_failover: parts.expose_failover,
+        layer: parts.layer,
+        sessions: parts.sessions,
+        freeze: parts.freeze,
+        api: parts.api,
+        names_features,
     })
 }
 
-fn build_version(
-    rollout: &str,
-    version: &VersionDraft<'_>,
-    target: Option<(&traffic::Failover, &VersionDraft<'_>)>,
-    ordinal: usize,
-) -> Version {
-    let fallback = target.map_or(version.cluster, |(_, target)| target.cluster);
-    let mut headers: Vec<(&'static str, Box<str>)> = vec![
-        (header::CLUSTER, version.cluster.into()),
-        (header::FALLBACK, fallback.into()),
-        (header::PICK, "0".into()),
-    ];
-    headers.extend(target.iter().flat_map(|(failover, _)| failover.retry.headers()));
-    let failover = target.map(|(_, target)| Failover {
+fn split(
+    bucketing: Option<Bucketing<'_>>,
+    strategy: Strategy,
+    freeze: Option<&Freeze>,
+    versions: &[Rc<Version>],
+) -> Option<Split> {
+    let at = |position: usize| versions.get(position).cloned();
+    let weighted = |arms: Vec<(usize, u32)>| -> Option<Vec<_>> {
+        arms.into_iter().map(|(version, weight)| Some((at(version)?, weight))).collect()
+    };
+    let Some(bucketing) = bucketing else {
+        return Some(match strategy {
+            Strategy::None => Split::Stable,
+            Strategy::Canary { version, exposure } | Strategy::BlueGreen { other: version, exposure } => {
+                Split::single(at(version)?, exposure)
+            }
+            Strategy::AbTest { arms, exposure } => Split::weighted(weighted(arms)?, exposure),
+            Strategy::Progressive { version, mut ramp } => {
+                let mut stops = ramp.stops.into_vec();
+                stops.extend(freeze.map(Freeze::stop));
+                stops.sort_by_key(|stop| stop.from);
+                ramp.stops = stops.into();
+                Split::Ramp(at(version)?, ramp)
+            }
+        });
+    };
+    // A canary is one arm that has all of the exposed share.
+    let (arms, exposure, share) = match strategy {
+        Strategy::AbTest { arms, exposure } => (weighted(arms)?, exposure, None),
+        Strategy::Canary { version, exposure } => (vec![(at(version)?, 1)], exposure, Some(exposure)),
+        Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => {
+            (Vec::new(), Ppm::WHOLE, None)
+        }
+    };
+    let percent = exposure.get().div_euclid(10_000);
+    Some(Split::Scheme(match bucketing {
+        Bucketing::Unleash { group } => Scheme::unleash(group, percent, &arms),
+        Bucketing::Optimizely { experiment, allocation } => {
+            let entry = |(version, end): (Option<usize>, u32)| {
+                Some((version.map(at).map_or(Some(None), |of| of.map(Some))?, end))
+            };
+            let allocation: Option<Vec<_>> = allocation.into_iter().map(entry).collect();
+            Scheme::optimizely(experiment, allocation?)
+        }
+        Bucketing::Split { seed, traffic_seed } => {
+            // At 100 % there is no gate, whatever its seed.
+            let traffic = traffic_seed.filter(|_| percent < 100).map(|seed| (seed, percent));
+            Scheme::split(seed, traffic, &arms)
+        }
+        Bucketing::Flagd { prefix } => Scheme::flagd(prefix, &arms),
+        Bucketing::Growthbook { seed } => Scheme::growthbook(seed, exposure, &arms),
+        Bucketing::Featurevisor { feature } => {
+            let shares = arms
+                .into_iter()
+                .map(|(version, weight)| (version, share.map_or(weight, |share| share.get().div_euclid(10))));
+            Scheme::featurevisor(feature, &shares.collect::<Vec<_>>())
+        }
+    }))
+}
+
+fn version(parts: &RolloutDraft<'_>, position: usize, ordinal: usize) -> Option<Version> {
+    let version = parts.versions.get(position)?;
+    let failover = parts.failover_of(position).map(|(failover, target)| Failover {
+        position: failover.to,
         to: target.name.into(),
         cluster: target.cluster.into(),
         mark: format!("{}>{}", version.name, target.name).into(),
+        headers: failover.retry.headers(),
     });
-    Version {
+    let own = |name: &str, value: &str| (Box::from(name), Box::from(value));
+    let mut headers = vec![own(header::CLUSTER, version.cluster), own(header::PICK, "0")];
+    headers.extend(version.rewrite.host.as_deref().map(|host| own(header::HOST, host)));
+    headers.extend(version.features.map(|features| own(header::FEATURE_SET, features)));
+    headers.extend(version.rewrite.headers.iter().cloned());
+    Some(Version {
         name: version.name.into(),
         cluster: version.cluster.into(),
         ordinal,
-        assignment: format!("{rollout}={}", version.name).into(),
+        assignment: format!("{}={}", parts.name, version.name).into(),
         failover,
         headers: headers.into(),
-    }
+        path_prefix: version.rewrite.path_prefix.clone(),
+        accepts: version.accepts.clone(),
+        features: version.features.map(Into::into),
+        requires: version.requires.clone().into(),
+        is_shadow_only: parts.is_shadow_only(position),
+    })
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::reader::{At, Draft, Fields, shown};
-use super::scalar;
+use super::{cookie, scalar};
 use crate::index::{HostPattern, PathPattern};
 use crate::json::Node;
 use crate::matching::{Conditions, HeaderCondition, QueryCondition, Test};
@@ -176,16 +176,18 @@ pub(super) fn sources(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[Source]>
 }
 
 fn source(at: At<'_, '_>, draft: &mut Draft) -> Option<Source> {
-    let (kind, node) = at.one_of(draft, &["header", "cookie", "query", "source_ip"], &["issued_cookie"])?;
+    let kinds = ["header", "cookie", "query", "source_ip", "issued_cookie"];
+    let (kind, node) = at.one_of(draft, &kinds, &[])?;
     at.enter(kind, node, |at| match kind {
         "header" => {
             let name = scalar::header_name(at, draft)?;
             Some(Source::Header(draft.inputs.slot(&name)))
         }
         "cookie" => {
-            let name = scalar::cookie_name(at, draft)?;
+            let name = scalar::cookie_name(at, draft)?.into_boxed_bytes();
             Some(Source::Cookie { cookie: draft.inputs.slot("cookie"), name })
         }
+        "issued_cookie" => cookie::issuer(at, draft).map(Source::Issued),
         "query" => scalar::client_text(at, draft).map(Source::Query),
         _ if scalar::boolean(at, draft)? => {
             draft.inputs.source_address = true;

@@ -3,8 +3,14 @@
 //! The only door to a [`Plan`]. It is a pure function of its bytes: Envoy runs it once per thread and once more on a canary, and all
 //! of them must come to the same verdict.
 
+mod bucketing;
 mod build;
+mod cohort;
+mod compatibility;
+mod cookie;
+mod dependency;
 mod matching;
+mod ramp;
 mod reader;
 mod rollout;
 mod scalar;
@@ -13,6 +19,7 @@ mod traffic;
 
 use std::rc::Rc;
 
+use crate::cohort::Holdout;
 use crate::index::{Index, Posting};
 use crate::json::{MAX_INTEGER, Node};
 use crate::plan::{Plan, Rollout};
@@ -20,6 +27,7 @@ use crate::problem::{Problem, Refused};
 use crate::protobuf::parse_struct;
 use matching::Alternative;
 use reader::{At, Draft, Fields, Place, shown};
+use rollout::Names;
 
 /// Largest document in bytes: protects Envoy's main thread, which parses it while it holds up every other update.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -47,8 +55,8 @@ pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
     let mut draft = Draft::default();
     let parts = document(At { node: &node, place: &Place::DOCUMENT }, &mut draft);
     match parts.filter(|_| draft.problems.is_empty()) {
-        Some((revision, rollouts)) => {
-            let plan = plan(revision, hash, rollouts, &mut draft);
+        Some(parts) => {
+            let plan = plan(hash, parts, &mut draft);
             Ok(Compiled { plan, warnings: draft.warnings })
         }
         None => Err(Refused { hash: Some(hash), problems: draft.problems }),
@@ -68,15 +76,25 @@ fn whole_document(message: String) -> Refused {
 
 type Routed = (Rc<Rollout>, Vec<Alternative>);
 
-fn document(at: At<'_, '_>, draft: &mut Draft) -> Option<(u64, Vec<Routed>)> {
+struct Parts {
+    revision: u64,
+    holdouts: Vec<Holdout>,
+    rollouts: Vec<Routed>,
+}
+
+fn document(at: At<'_, '_>, draft: &mut Draft) -> Option<Parts> {
     let mut fields = Fields::of(at, draft)?;
     let revision =
         fields.required("revision", draft, |at, draft| scalar::integer(at, draft, 0..=MAX_INTEGER));
     draft.inputs.trust_hop = fields.optional("trust_hop", draft, scalar::boolean).unwrap_or(false);
+    let holdouts = fields.optional("holdouts", draft, cohort::holdouts).unwrap_or_default();
+    let all = fields.peek("rollouts").map(rollout::peek).unwrap_or_default();
     let rollouts = fields.required("rollouts", draft, |at, draft| {
         let mut covered_by: Option<Box<str>> = None;
+        let mut order = 0..;
         at.named_list(draft, 0..=1_000, |at, draft| {
-            let routed = rollout::rollout(at, draft)?;
+            let names = Names { all: &all, order: order.next()? };
+            let routed = rollout::rollout(at, draft, names)?;
             if let Some(name) = &covered_by {
                 at.warning(draft, &format!("never reached: rollout {} takes every request", shown(name)));
             } else if routed.1.iter().any(Alternative::is_everything) {
@@ -85,14 +103,17 @@ fn document(at: At<'_, '_>, draft: &mut Draft) -> Option<(u64, Vec<Routed>)> {
             Some(routed)
         })
     });
-    fields.later(&["holdouts"], draft);
     fields.finish(draft);
-    Some((u64::try_from(revision?).ok()?, rollouts?))
+    let names: Vec<&str> = all.iter().map(|rollout| rollout.name).collect();
+    for problem in draft.dependencies.problems(&names) {
+        draft.keep(problem);
+    }
+    Some(Parts { revision: u64::try_from(revision?).ok()?, holdouts, rollouts: rollouts? })
 }
 
-fn plan(revision: u64, hash: u32, routed: Vec<Routed>, draft: &mut Draft) -> Plan {
+fn plan(hash: u32, parts: Parts, draft: &mut Draft) -> Plan {
     let mut index = Index::default();
-    for (order, (rollout, alternatives)) in routed.iter().enumerate() {
+    for (order, (rollout, alternatives)) in parts.rollouts.iter().enumerate() {
         for alternative in alternatives {
             for host in &alternative.hosts {
                 let conditions = Rc::clone(&alternative.conditions);
@@ -105,13 +126,14 @@ fn plan(revision: u64, hash: u32, routed: Vec<Routed>, draft: &mut Draft) -> Pla
         }
     }
     index.finish();
-    let rollouts = routed.into_iter().map(|(rollout, _)| rollout).collect();
     Plan {
-        revision,
+        revision: parts.revision,
         hash,
-        rollouts,
+        rollouts: parts.rollouts.into_iter().map(|(rollout, _)| rollout).collect(),
         index,
         inputs: std::mem::take(&mut draft.inputs),
         versions: draft.versions,
+        holdouts: parts.holdouts.into(),
+        issuers: std::mem::take(&mut draft.issuers).into(),
     }
 }

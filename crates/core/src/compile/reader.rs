@@ -5,10 +5,14 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
+use super::cohort::Taken;
+use super::dependency::Dependencies;
 use crate::json::Node;
 use crate::problem::Problem;
 use crate::request::Inputs;
+use crate::unit::Issuer;
 
 /// Protects Envoy's memory: a megabyte of nonsense has a hundred thousand problems.
 const MAX_PROBLEMS: usize = 1_000;
@@ -21,6 +25,27 @@ pub(super) struct Draft {
     pub(super) inputs: Inputs,
     /// Versions compiled so far, in all rollouts.
     pub(super) versions: usize,
+    /// Slices of layers taken so far.
+    pub(super) layers: Vec<Taken>,
+    /// Cookies issued so far, each once.
+    pub(super) issuers: Vec<Rc<Issuer>>,
+    /// Names of the cookies that carry sessions so far.
+    pub(super) session_cookies: Vec<Box<str>>,
+    pub(super) dependencies: Dependencies,
+}
+
+impl Draft {
+    /// Keeps a problem, unless there are far too many.
+    pub(super) fn keep(&mut self, problem: Problem) {
+        match self.problems.len() {
+            ..MAX_PROBLEMS => self.problems.push(problem),
+            MAX_PROBLEMS => {
+                let path = Place::DOCUMENT.to_string();
+                self.problems.push(Problem { path, message: "and more problems".to_owned() });
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where a value stands.
@@ -83,13 +108,7 @@ pub(super) struct At<'n, 'p> {
 impl<'n> At<'n, '_> {
     /// Keeps a problem and returns nothing, so that a reader can end with it.
     pub(super) fn problem<T>(&self, draft: &mut Draft, message: &str) -> Option<T> {
-        match draft.problems.len() {
-            ..MAX_PROBLEMS => draft.problems.push(self.note(message)),
-            MAX_PROBLEMS => {
-                draft.problems.push(At { node: self.node, place: &Place::DOCUMENT }.note("and more problems"))
-            }
-            _ => {}
-        }
+        draft.keep(self.note(message));
         None
     }
 
@@ -116,6 +135,29 @@ impl<'n> At<'n, '_> {
         }
     }
 
+    /// One of a few words.
+    pub(super) fn one_word(&self, draft: &mut Draft, words: &[&'static str]) -> Option<&'static str> {
+        let text = self.any_text(draft)?;
+        match words.iter().find(|word| **word == text) {
+            Some(word) => Some(word),
+            None => {
+                self.problem(draft, &format!("expected one of {}, found {}", listing(words), shown(text)))
+            }
+        }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.node, Node::Null)
+    }
+
+    /// Number of items of an array; zero where it is none.
+    pub(super) fn length(&self) -> usize {
+        match self.node {
+            Node::Array(items) => items.len(),
+            _ => 0,
+        }
+    }
+
     /// The items of an array that the reader accepts.
     pub(super) fn list<T>(
         &self,
@@ -126,10 +168,27 @@ impl<'n> At<'n, '_> {
         let items = self.items(draft, lengths)?;
         let mut values = Vec::with_capacity(items.len());
         for (position, node) in items.iter().enumerate() {
-            let place = Place { parent: Some(self.place), step: Step::Item(position) };
-            values.extend(read(At { node, place: &place }, draft));
+            values.extend(self.item(position, node, |at| read(at, draft)));
         }
         Some(values)
+    }
+
+    /// Reads each field of an object whose names are the author's.
+    pub(super) fn entries(
+        &self,
+        draft: &mut Draft,
+        lengths: RangeInclusive<usize>,
+        mut read: impl FnMut(At<'n, '_>, &'n str, &mut Draft) -> Option<()>,
+    ) -> Option<()> {
+        let Node::Object(entries) = self.node else { return self.expected(draft, "an object") };
+        if !lengths.contains(&entries.len()) {
+            let (least, most, found) = (lengths.start(), lengths.end(), entries.len());
+            return self.problem(draft, &format!("expected {least} to {most} fields, found {found}"));
+        }
+        for (key, node) in entries {
+            self.enter(key, node, |at| read(at, key, draft));
+        }
+        Some(())
     }
 
     #[inline(never)]
@@ -190,6 +249,12 @@ impl<'n> At<'n, '_> {
         let place = Place { parent: Some(self.place), step: Step::Field(key) };
         read(At { node, place: &place })
     }
+
+    /// Reads an item of this array with the place that belongs to it.
+    pub(super) fn item<T>(&self, position: usize, node: &'n Node, read: impl FnOnce(At<'n, '_>) -> T) -> T {
+        let place = Place { parent: Some(self.place), step: Step::Item(position) };
+        read(At { node, place: &place })
+    }
 }
 
 /// Keeps a name among those seen before, in order, and says if it was there.
@@ -243,7 +308,12 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     #[inline(never)]
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|(key, _)| key == name)
+        self.peek(name).is_some()
+    }
+
+    /// A field's value ahead of its turn.
+    pub(super) fn peek(&self, name: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
     }
 
     pub(super) fn optional<T>(
@@ -259,7 +329,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     #[inline(never)]
     fn take(&mut self, name: &'static str) -> Option<&'n Node> {
         self.read.push(name);
-        self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
+        self.peek(name)
     }
 
     pub(super) fn required<T>(

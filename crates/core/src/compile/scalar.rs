@@ -6,6 +6,7 @@ use super::reader::{At, Draft, shown};
 use crate::bucket::Ppm;
 use crate::decision::header;
 use crate::json::Node;
+use crate::time::Time;
 
 pub(super) fn boolean(at: At<'_, '_>, draft: &mut Draft) -> Option<bool> {
     match at.node {
@@ -96,7 +97,41 @@ pub(super) fn cluster<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> 
     Some(name)
 }
 
-fn is_token(text: &str) -> bool {
+/// A value that travels in a header unchanged; it may be empty.
+pub(super) fn header_value<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
+    let value = text(at, draft, 0..=4096)?;
+    if value.trim() != value {
+        return at.problem(draft, "no header value has spaces around it");
+    }
+    Some(value)
+}
+
+/// A host with or without a port, as it stands in `:authority`.
+pub(super) fn authority(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<str>> {
+    let text = at.any_text(draft)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if !(1..=255).contains(&text.len()) || !text.bytes().all(legal) {
+        return at.problem(draft, &format!("expected a host, with or without a port, found {}", shown(text)));
+    }
+    Some(text.into())
+}
+
+/// A moment in whole seconds.
+pub(super) fn time(at: At<'_, '_>, draft: &mut Draft) -> Option<Time> {
+    let text = at.any_text(draft)?;
+    match Time::parse(text) {
+        Some(time) => Some(time),
+        None => at.problem(
+            draft,
+            &format!(
+                "expected a time in UTC and whole seconds like `2026-11-25T09:30:00Z`, found {}",
+                shown(text)
+            ),
+        ),
+    }
+}
+
+pub(super) fn is_token(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(legal)
 }
@@ -134,12 +169,12 @@ pub(super) fn header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
 }
 
 /// A cookie's name (RFC 6265, 4.1.1).
-pub(super) fn cookie_name(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
+pub(super) fn cookie_name(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<str>> {
     let text = at.any_text(draft)?;
     if !is_token(text) || text.len() > 256 {
         return at.problem(draft, &format!("not a cookie name: {}", shown(text)));
     }
-    Some(text.as_bytes().into())
+    Some(text.into())
 }
 
 /// A duration in milliseconds, written like `250ms`, `30s` or `1h30m`, longest unit first.

@@ -1,9 +1,10 @@
 //! Reads the strategy of a rollout: which versions get traffic by the hash, and how much.
 
 use super::reader::{At, Draft, Fields};
-use super::rollout::Names;
-use super::scalar;
+use super::rollout::Known;
+use super::{ramp, scalar};
 use crate::bucket::Ppm;
+use crate::ramp::Ramp;
 
 /// A strategy with its versions as positions in the rollout.
 #[derive(Default)]
@@ -22,6 +23,10 @@ pub(super) enum Strategy {
         arms: Vec<(usize, u32)>,
         exposure: Ppm,
     },
+    Progressive {
+        version: usize,
+        ramp: Ramp,
+    },
 }
 
 impl Strategy {
@@ -29,7 +34,9 @@ impl Strategy {
     pub(super) fn treatments(&self) -> Vec<usize> {
         match self {
             Self::None => Vec::new(),
-            Self::Canary { version, .. } | Self::BlueGreen { other: version, .. } => vec![*version],
+            Self::Canary { version, .. }
+            | Self::BlueGreen { other: version, .. }
+            | Self::Progressive { version, .. } => vec![*version],
             Self::AbTest { arms, .. } => arms.iter().map(|(version, _)| *version).collect(),
         }
     }
@@ -39,37 +46,49 @@ impl Strategy {
 pub(super) fn strategy(
     at: At<'_, '_>,
     draft: &mut Draft,
-    names: &Names<'_>,
+    names: &Known<'_>,
     shadowed: &[usize],
 ) -> Option<Strategy> {
-    let (kind, node) = at.one_of(draft, &["canary", "blue_green", "ab_test"], &["progressive"])?;
+    let (kind, node) = at.one_of(draft, &["canary", "blue_green", "ab_test", "progressive"], &[])?;
     at.enter(kind, node, |at| match kind {
         "canary" => canary(at, draft, names),
+        "progressive" => progressive(at, draft, names),
         "blue_green" => blue_green(at, draft, names, shadowed),
         _ => ab_test(at, draft, names),
     })
 }
 
-fn canary(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Strategy> {
+fn canary(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Strategy> {
     let mut fields = Fields::of(at, draft)?;
-    let version = fields.required("version", draft, |at, draft| {
-        let version = names.resolve(at, draft)?;
-        if names.stable == Some(version) {
-            return at.problem(draft, "the canary is the stable version itself");
-        }
-        Some(version)
-    });
+    let version = fields.required("version", draft, |at, draft| treatment(at, draft, names));
     let exposure = fields.required("percent", draft, scalar::percent);
     fields.finish(draft);
     Some(Strategy::Canary { version: version?, exposure: exposure? })
 }
 
-fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>, shadowed: &[usize]) -> Option<Strategy> {
+fn progressive(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Strategy> {
+    let mut fields = Fields::of(at, draft)?;
+    let version = fields.required("version", draft, |at, draft| treatment(at, draft, names));
+    let ramp = ramp::ramp(&mut fields, draft);
+    fields.finish(draft);
+    Some(Strategy::Progressive { version: version?, ramp: ramp? })
+}
+
+/// A version that is not the stable one.
+fn treatment(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<usize> {
+    let version = names.resolve(at, draft)?;
+    if names.stable == Some(version) {
+        return at.problem(draft, "the treatment is the stable version itself");
+    }
+    Some(version)
+}
+
+fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>, shadowed: &[usize]) -> Option<Strategy> {
     let mut fields = Fields::of(at, draft)?;
     let active = fields.required("active", draft, |at, draft| names.resolve(at, draft));
     fields.finish(draft);
     let (active, stable) = (active?, names.stable?);
-    let all: Vec<usize> = (0..names.known.len()).collect();
+    let all: Vec<usize> = (0..names.versions.len()).collect();
     let serving: Vec<usize> =
         all.iter().copied().filter(|version| *version == active || !shadowed.contains(version)).collect();
     // Green may well be shadowed before the switch: of two versions, both are meant.
@@ -92,7 +111,7 @@ fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>, shadowed: &[
     }
 }
 
-fn ab_test(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Strategy> {
+fn ab_test(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Strategy> {
     let mut fields = Fields::of(at, draft)?;
     let arms = fields.required("arms", draft, |at, draft| {
         let mut seen = Vec::new();
@@ -105,7 +124,7 @@ fn ab_test(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Strat
     Some(Strategy::AbTest { arms: arms?, exposure })
 }
 
-fn arm(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>, seen: &mut Vec<usize>) -> Option<(usize, u32)> {
+fn arm(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>, seen: &mut Vec<usize>) -> Option<(usize, u32)> {
     let mut fields = Fields::of(at, draft)?;
     let version = fields.required("version", draft, |at, draft| {
         let version = names.resolve(at, draft)?;

@@ -2,7 +2,7 @@
 
 use super::matching::{header_conditions, methods};
 use super::reader::{At, Draft, Fields, shown};
-use super::rollout::Names;
+use super::rollout::Known;
 use super::scalar;
 use crate::bucket::Ppm;
 use crate::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, RETRIABLE_STATUS_CODES, Retry};
@@ -27,7 +27,7 @@ impl Override {
     }
 }
 
-pub(super) fn overrides(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Vec<Override>> {
+pub(super) fn overrides(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Vec<Override>> {
     at.list(draft, 0..=64, |at, draft| {
         let mut fields = Fields::of(at, draft)?;
         if fields.has("header") {
@@ -92,7 +92,7 @@ pub(super) struct Failover {
     pub(super) retry: Retry,
 }
 
-pub(super) fn failover(at: At<'_, '_>, draft: &mut Draft, names: &Names<'_>) -> Option<Failover> {
+pub(super) fn failover(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Failover> {
     let mut fields = Fields::of(at, draft)?;
     let to = fields.required("to", draft, |at, draft| {
         let targets = at.list(draft, 1..=15, |at, draft| names.resolve(at, draft))?;
@@ -153,7 +153,7 @@ pub(super) struct Shadow {
 pub(super) fn shadows(
     at: At<'_, '_>,
     draft: &mut Draft,
-    names: &Names<'_>,
+    names: &Known<'_>,
     idempotent: bool,
 ) -> Option<Vec<Shadow>> {
     let mut seen = Vec::new();

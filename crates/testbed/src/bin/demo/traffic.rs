@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rollout_core::compile::compile;
 use rollout_core::decide::decide_unit;
+use rollout_core::time::Time;
 use testbed::{Client, Request};
 
 /// How many users there are.
@@ -62,12 +63,15 @@ pub(crate) struct Counts {
     pub(crate) answered: [u64; 2],
 }
 
+/// No document of the story depends on the time.
+const TIMELESS: Time = Time::from_seconds(0);
+
 impl Books {
     /// A push begins: from now on the new document may answer.
     pub(crate) fn push_begins(&mut self, document: &str) -> Result<(), String> {
         let plan = compile(document.as_bytes()).map_err(|refused| refused.to_string())?.plan;
         let rollout = plan.rollouts().first().ok_or("the document has no rollout")?;
-        let decisions = (0..USERS).map(|user| decide_unit(&plan, rollout, name(user).as_bytes()));
+        let decisions = (0..USERS).map(|user| decide_unit(&plan, rollout, name(user).as_bytes(), TIMELESS));
         let (given, shadowed) = decisions
             .map(|decision| (decision.version.ordinal(), decision.shadows.iter().any(Option::is_some)))
             .unzip();

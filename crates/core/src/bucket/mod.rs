@@ -3,17 +3,19 @@
 //! Integers only. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
 //! contract, never an edit. `tests/vectors` holds it in place.
 
+pub(crate) mod scheme;
+
 use std::io::Read;
 
 /// Number of buckets; also one whole in parts per million, so a bucket and a share compare directly.
 pub const BUCKETS: u32 = 1_000_000;
 
-/// Where a unit falls: `0..BUCKETS`.
+/// Where a unit falls: `0..BUCKETS`, or the number that another product's scheme gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(u32);
 
 impl Bucket {
-    /// The bucket as a number, `0..BUCKETS`.
+    /// The bucket as a number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
@@ -49,6 +51,12 @@ impl Ppm {
     }
 }
 
+impl From<Ppm> for u64 {
+    fn from(share: Ppm) -> Self {
+        share.0.into()
+    }
+}
+
 /// What sets one draw of cohorts apart from another, with the separator already behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salt(Box<[u8]>);
@@ -63,9 +71,7 @@ impl Salt {
     /// The bucket of a unit, given as its raw bytes.
     #[must_use]
     pub fn bucket(&self, unit: &[u8]) -> Bucket {
-        let hash = u64::from(murmur3(&self.0, unit));
-        let bucket = hash.wrapping_mul(u64::from(BUCKETS)) >> 32; // below 2^52, nothing to wrap
-        Bucket(bucket as u32)
+        Bucket(scale(murmur3(&self.0, unit), BUCKETS))
     }
 }
 
@@ -73,6 +79,12 @@ impl Salt {
 pub(crate) fn murmur3(head: &[u8], tail: &[u8]) -> u32 {
     // Reading from slices can't fail; the type of `Read` just can't say so.
     murmur3::murmur3_32(&mut head.chain(tail), 0).unwrap_or_default()
+}
+
+/// Multiply and shift: spreads a hash over `0..size` without the bias of a remainder.
+fn scale(hash: u32, size: u32) -> u32 {
+    let scaled = u64::from(hash).wrapping_mul(u64::from(size)) >> 32; // the product of two 32-bit numbers fits
+    scaled as u32
 }
 
 #[cfg(test)]

@@ -1,0 +1,232 @@
+//! The bucketing of six other products, so that a split that began in an SDK goes on in the proxy with the same users.
+//!
+//! They differ in what is hashed and in how a hash becomes a bucket, and in nothing else: a gate may let a share of the units
+//! in, and then the buckets are cut into ranges in order. Each constructor states the formula and the source of it; the hashes
+//! are theirs, seeds and off-by-ones included, and `tests/vectors/schemes` holds them in place.
+
+use std::io::Read;
+use std::rc::Rc;
+
+use super::{Bucket, Ppm, scale};
+use crate::plan::Version;
+
+/// How another product assigns a unit.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scheme {
+    gate: Option<Gate>,
+    hash: Hash,
+    ranges: Box<[Range]>,
+    /// What the product calls its first bucket.
+    first: u32,
+    /// True where the bucket that people know is the gate's.
+    shows_gate: bool,
+}
+
+/// Lets in the units whose bucket of a hundred is below the percentage.
+#[derive(Debug, Clone, PartialEq)]
+struct Gate {
+    hash: Hash,
+    percent: u32,
+}
+
+/// The buckets from the end of the range before up to this end; without a version they are a hole.
+#[derive(Debug, Clone, PartialEq)]
+struct Range {
+    end: u32,
+    version: Option<Rc<Version>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Hash {
+    /// murmur3 x86_32 of `before ++ unit ++ after`.
+    Murmur { before: Box<[u8]>, after: Box<[u8]>, seed: u32, reduce: Reduce },
+    /// FNV-1a of the decimal text of FNV-1a of `seed ++ unit`, modulo 10 000.
+    Fnv { seed: Box<str> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Reduce {
+    Modulo(u32),
+    Scale(u32),
+}
+
+/// Versions with their weights, in document order.
+pub(crate) type Weights = [(Rc<Version>, u32)];
+
+impl Scheme {
+    /// Unleash: `murmur3(group ":" unit, 0) % 100 + 1 <= percent`, then the first variant whose running sum of weights reaches
+    /// `murmur3(group ":" unit, 86028157) % sum + 1`.
+    ///
+    /// Source: `Unleash/unleash-client-node`, `src/strategy/util.ts` and `src/variant.ts`.
+    pub(crate) fn unleash(group: &str, percent: u32, variants: &Weights) -> Self {
+        let group = format!("{group}:");
+        let hash = |seed, size| Hash::murmur(&group, "", seed, Reduce::Modulo(size));
+        let ranges = ranges(variants);
+        Self {
+            gate: Some(Gate { hash: hash(0, 100), percent }),
+            hash: hash(86_028_157, whole(&ranges)),
+            ranges,
+            first: 1,
+            shows_gate: true,
+        }
+    }
+
+    /// Optimizely: `murmur3(unit experiment, 1) * 10000 >> 32`, then the first entry of the allocation whose end is above it.
+    ///
+    /// Source: `optimizely/go-sdk`, `pkg/decision/bucketer`.
+    pub(crate) fn optimizely(experiment: &str, allocation: Vec<(Option<Rc<Version>>, u32)>) -> Self {
+        let ranges = allocation.into_iter().map(|(version, end)| Range { end, version }).collect();
+        Self::plain(Hash::murmur("", experiment, 1, Reduce::Scale(10_000)), ranges)
+    }
+
+    /// Split: `murmur3(unit, seed) % 100 + 1`, then the first partition whose running sum of sizes reaches it; before that the
+    /// traffic allocation lets in a percentage by a hash with a seed of its own.
+    ///
+    /// Source: `splitio/javascript-commons`, `src/evaluator`, and `splitio/java-client`, `Splitter.java`.
+    pub(crate) fn split(seed: i32, traffic: Option<(i32, u32)>, partitions: &Weights) -> Self {
+        let hash = |seed: i32| Hash::murmur("", "", seed.cast_unsigned(), Reduce::Modulo(100));
+        let gate = traffic.map(|(seed, percent)| Gate { hash: hash(seed), percent });
+        Self { gate, first: 1, ..Self::plain(hash(seed), ranges(partitions)) }
+    }
+
+    /// flagd's `fractional`, second generation: `murmur3(prefix unit, 0) * sum >> 32`, then the first weight whose running sum is
+    /// above it.
+    ///
+    /// Source: `open-feature/flagd`, `core/pkg/evaluator/fractional.go`.
+    pub(crate) fn flagd(prefix: &str, weights: &Weights) -> Self {
+        let ranges = ranges(weights);
+        Self::plain(Hash::murmur(prefix, "", 0, Reduce::Scale(whole(&ranges))), ranges)
+    }
+
+    /// GrowthBook, hash version 2: `fnv(str(fnv(seed unit))) % 10000 / 10000`, then the variation whose range holds it: it begins
+    /// where the ranges before it would end at full coverage, and is `coverage * weight` long.
+    ///
+    /// The ranges are floating-point numbers in the SDKs, with the sums as they round there; here they become whole buckets at
+    /// once. The hash runs over UTF-16, as in JavaScript and Python; the Go SDK runs it over bytes, so beyond ASCII it differs.
+    /// Source: `growthbook/growthbook-python`, `growthbook/core.py`.
+    pub(crate) fn growthbook(seed: &str, coverage: Ppm, weights: &Weights) -> Self {
+        let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole);
+        // Buckets below a bound, compared as the SDKs compare: bucket / 10000 < bound.
+        let below = |bound: f64| (0..10_000_u32).take_while(|bucket| share(*bucket, 10_000) < bound).count();
+        let below = |bound: f64| u32::try_from(below(bound)).unwrap_or(10_000);
+        let sum = weights.iter().fold(0, |sum, (_, weight)| weight.saturating_add(sum));
+        let coverage = share(coverage.get(), Ppm::WHOLE.get());
+        let mut start = 0.0;
+        let mut ranges = Vec::new();
+        for (version, weight) in weights {
+            let weight = share(*weight, sum);
+            ranges.push(Range { end: below(start), version: None });
+            ranges.push(Range { end: below(start + coverage * weight), version: Some(Rc::clone(version)) });
+            start += weight;
+        }
+        Self::plain(Hash::Fnv { seed: seed.into() }, ranges.into())
+    }
+
+    /// Featurevisor: `murmur3(unit "." feature, 1) * 100000 >> 32`, then the first share above nothing whose running sum reaches
+    /// it. The SDKs count both ends of a range in, and the earlier range wins.
+    ///
+    /// Source: `featurevisor/featurevisor`, `packages/sdk/src/bucketer.ts` and `allocator.ts`.
+    pub(crate) fn featurevisor(feature: &str, shares: &Weights) -> Self {
+        const SIZE: u32 = 100_000;
+        let some: Vec<_> = shares.iter().filter(|(_, share)| *share > 0).cloned().collect();
+        let mut ranges = ranges(&some);
+        ranges.iter_mut().for_each(|range| range.end = range.end.saturating_add(1).min(SIZE));
+        Self::plain(Hash::murmur("", &format!(".{feature}"), 1, Reduce::Scale(SIZE)), ranges)
+    }
+
+    fn plain(hash: Hash, ranges: Box<[Range]>) -> Self {
+        Self { gate: None, hash, ranges, first: 0, shows_gate: false }
+    }
+
+    /// The bucket of a unit, as the product counts, and its treatment; none outside the gate or in a hole.
+    pub(crate) fn place(&self, unit: &[u8]) -> (Bucket, Option<&Rc<Version>>) {
+        let gate = self.gate.as_ref().map(|gate| (gate.hash.bucket(unit), gate.percent));
+        let is_in = gate.is_none_or(|(bucket, percent)| bucket < percent);
+        let bucket = self.hash.bucket(unit);
+        let shown = gate.filter(|_| self.shows_gate).map_or(bucket, |(bucket, _)| bucket);
+        let range = self.ranges.iter().find(|range| bucket < range.end).filter(|_| is_in);
+        (Bucket(shown.saturating_add(self.first)), range.and_then(|range| range.version.as_ref()))
+    }
+
+    /// Each treatment once, with its share of all units, rounded down.
+    pub(crate) fn exposures(&self) -> Vec<(&Rc<Version>, Ppm)> {
+        let gate = u64::from(self.gate.as_ref().map_or(100, |gate| gate.percent));
+        let total = u64::from(self.hash.size()).saturating_mul(100);
+        let mut widths: Vec<(&Rc<Version>, u64)> = Vec::new();
+        for (range, width) in self.widths() {
+            let Some(version) = &range.version else { continue };
+            match widths.iter_mut().find(|(known, _)| known.ordinal == version.ordinal) {
+                Some((_, sum)) => *sum = sum.saturating_add(width.into()),
+                None => widths.push((version, width.into())),
+            }
+        }
+        let share = |width: u64| {
+            let exposed = width.saturating_mul(gate).saturating_mul(Ppm::WHOLE.into());
+            Ppm::new(u32::try_from(exposed.checked_div(total)?).ok()?)
+        };
+        widths.into_iter().map(|(version, width)| (version, share(width).unwrap_or(Ppm::ZERO))).collect()
+    }
+
+    /// How many ranges with a version have any bucket.
+    pub(crate) fn lanes(&self) -> usize {
+        self.widths().filter(|(range, width)| range.version.is_some() && *width > 0).count()
+    }
+
+    fn widths(&self) -> impl Iterator<Item = (&Range, u32)> {
+        let starts = [0].into_iter().chain(self.ranges.iter().map(|range| range.end));
+        self.ranges.iter().zip(starts).map(|(range, start)| (range, range.end.saturating_sub(start)))
+    }
+}
+
+impl Hash {
+    fn murmur(before: &str, after: &str, seed: u32, reduce: Reduce) -> Self {
+        Self::Murmur { before: before.as_bytes().into(), after: after.as_bytes().into(), seed, reduce }
+    }
+
+    /// Number of buckets.
+    fn size(&self) -> u32 {
+        match self {
+            Self::Murmur { reduce: Reduce::Modulo(size) | Reduce::Scale(size), .. } => *size,
+            Self::Fnv { .. } => 10_000,
+        }
+    }
+
+    fn bucket(&self, unit: &[u8]) -> u32 {
+        match self {
+            Self::Murmur { before, after, seed, reduce } => {
+                let mut text = before.chain(unit).chain(after.as_ref());
+                let hash = murmur3::murmur3_32(&mut text, *seed).unwrap_or_default(); // slices can be read
+                match reduce {
+                    Reduce::Modulo(size) => hash.checked_rem(*size).unwrap_or(0),
+                    Reduce::Scale(size) => scale(hash, *size),
+                }
+            }
+            Self::Fnv { seed } => {
+                let inner = match str::from_utf8(unit) {
+                    Ok(unit) => fnv1a(seed.encode_utf16().chain(unit.encode_utf16())),
+                    Err(_) => fnv1a(seed.encode_utf16().chain(unit.iter().copied().map(u16::from))),
+                };
+                fnv1a(inner.to_string().encode_utf16()).checked_rem(10_000).unwrap_or(0)
+            }
+        }
+    }
+}
+
+/// FNV-1a, 32 bits (RFC 9923), of code units in the place of bytes.
+fn fnv1a(units: impl Iterator<Item = u16>) -> u32 {
+    units.fold(0x811c_9dc5, |hash, unit| (hash ^ u32::from(unit)).wrapping_mul(0x0100_0193))
+}
+
+/// Ranges one after the other, each as wide as its weight.
+fn ranges(weights: &Weights) -> Box<[Range]> {
+    let mut end = 0_u32;
+    let range = |(version, weight): &(Rc<Version>, u32)| {
+        end = end.saturating_add(*weight);
+        Range { end, version: Some(Rc::clone(version)) }
+    };
+    weights.iter().map(range).collect()
+}
+
+fn whole(ranges: &[Range]) -> u32 {
+    ranges.last().map_or(0, |range| range.end)
+}

@@ -1,0 +1,46 @@
+//! Who takes part at all: layers keep rollouts apart, holdouts keep units out of everything.
+//!
+//! Both hash with salts of their own, so neither is related to any split.
+
+use crate::bucket::{Ppm, Salt};
+
+/// A rollout's slice of a layer: rollouts with disjoint slices of one layer never share a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layer {
+    pub(crate) salt: Salt,
+    pub(crate) from: Ppm,
+    pub(crate) to: Ppm,
+}
+
+impl Layer {
+    pub(crate) fn of(name: &str, from: Ppm, to: Ppm) -> Self {
+        Self { salt: Salt::new(&format!("layer:{name}")), from, to }
+    }
+
+    pub(crate) fn contains(&self, unit: &[u8]) -> bool {
+        let bucket = self.salt.bucket(unit);
+        self.to.contains(bucket) && !self.from.contains(bucket)
+    }
+
+    /// The share of all units in the slice.
+    pub(crate) fn share(&self) -> Ppm {
+        Ppm::new(self.to.get().saturating_sub(self.from.get())).unwrap_or(Ppm::WHOLE)
+    }
+}
+
+/// Units that get the stable version everywhere, to measure all rollouts together against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holdout {
+    salt: Salt,
+    pub(crate) share: Ppm,
+}
+
+impl Holdout {
+    pub(crate) fn of(name: &str, share: Ppm) -> Self {
+        Self { salt: Salt::new(&format!("holdout:{name}")), share }
+    }
+
+    pub(crate) fn contains(&self, unit: &[u8]) -> bool {
+        self.share.contains(self.salt.bucket(unit))
+    }
+}

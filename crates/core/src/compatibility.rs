@@ -1,0 +1,60 @@
+//! What must go together: the API version and the feature set that a request brings, and what a version can serve.
+
+use std::borrow::Cow;
+
+use crate::plan::{Rollout, Version};
+use crate::request::{Request, Slot};
+
+/// Where a request says which API version it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Api {
+    Header(Slot),
+    /// Counted from one.
+    PathSegment(usize),
+}
+
+/// A decision of another rollout without which a version is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Requirement {
+    /// Position of the other rollout in the document.
+    pub(crate) rollout: usize,
+    /// Ordinal of the version that it must decide on.
+    pub(crate) version: usize,
+}
+
+/// What a request asks of the version that serves it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Demand<'r> {
+    api: Option<Cow<'r, [u8]>>,
+    features: Option<Cow<'r, [u8]>>,
+}
+
+impl<'r> Demand<'r> {
+    pub(crate) fn of(rollout: &Rollout, request: &Request<'r>) -> Self {
+        let api = rollout.api.as_ref().and_then(|api| api.version(request));
+        let features = rollout.names_features.then(|| request.feature_set()).flatten();
+        Self { api, features }
+    }
+
+    /// True where this version can serve the request. A version that lists no API versions accepts them all; a feature set is
+    /// the same or it is not.
+    pub(crate) fn accepts(&self, version: &Version) -> bool {
+        let api = self.api.as_deref().zip(version.accepts.as_deref());
+        let api_fits = api.is_none_or(|(api, accepted)| accepted.iter().any(|known| known.as_ref() == api));
+        let own = version.features.as_deref().map(str::as_bytes);
+        let features_fit = self.features.as_deref().is_none_or(|features| own == Some(features));
+        api_fits && features_fit
+    }
+}
+
+impl Api {
+    fn version<'r>(&self, request: &Request<'r>) -> Option<Cow<'r, [u8]>> {
+        let version = match self {
+            Self::Header(slot) => request.header(*slot),
+            Self::PathSegment(number) => {
+                request.path.split(|byte| *byte == b'/').nth(*number).map(Cow::Borrowed)
+            }
+        };
+        version.filter(|version| !version.is_empty())
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads which other product's bucketing a rollout goes on with, and holds its strategy to what that product knows.
+
+use super::reader::{At, Draft, Fields};
+use super::rollout::Known;
+use super::scalar;
+use super::strategy::Strategy;
+use crate::bucket::Ppm;
+
+/// A scheme with its parameters; the numbers of the strategy come later.
+pub(super) enum Bucketing<'n> {
+    Unleash {
+        group: &'n str,
+    },
+    /// Version and end of each entry; without a version it is a hole.
+    Optimizely {
+        experiment: &'n str,
+        allocation: Vec<(Option<usize>, u32)>,
+    },
+    Split {
+        seed: i32,
+        traffic_seed: Option<i32>,
+    },
+    Flagd {
+        prefix: &'n str,
+    },
+    Growthbook {
+        seed: &'n str,
+    },
+    Featurevisor {
+        feature: &'n str,
+    },
+}
+
+impl Bucketing<'_> {
+    /// The versions that it names itself.
+    pub(super) fn treatments(&self) -> Vec<usize> {
+        match self {
+            Self::Optimizely { allocation, .. } => {
+                allocation.iter().filter_map(|(version, _)| *version).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+const SCHEMES: [&str; 6] = ["unleash", "optimizely", "split", "flagd-v2", "growthbook-v2", "featurevisor"];
+
+pub(super) fn bucketing<'n>(
+    at: At<'n, '_>,
+    draft: &mut Draft,
+    names: &Known<'_>,
+    strategy: Option<&Strategy>,
+) -> Option<Bucketing<'n>> {
+    let mut fields = Fields::of(at, draft)?;
+    let scheme = fields.required("scheme", draft, |at, draft| {
+        let scheme = at.one_word(draft, &SCHEMES)?;
+        if let Some(wanted) = strategy.and_then(|strategy| unfit(scheme, strategy)) {
+            at.problem::<()>(draft, &format!("`{scheme}` goes with {wanted}"));
+        }
+        Some(scheme)
+    });
+    let seed = |at: At<'_, '_>, draft: &mut Draft| {
+        let seed = scalar::integer(at, draft, i64::from(i32::MIN)..=i64::from(i32::MAX))?;
+        i32::try_from(seed).ok()
+    };
+    let text = |at: At<'n, '_>, draft: &mut Draft| scalar::text(at, draft, 0..=256);
+    let bucketing = match scheme? {
+        "unleash" => fields.required("group_id", draft, text).map(|group| Bucketing::Unleash { group }),
+        "optimizely" => {
+            let experiment = fields.required("experiment_id", draft, text);
+            let allocation = fields.required("allocation", draft, |at, draft| allocation(at, draft, names));
+            experiment
+                .zip(allocation)
+                .map(|(experiment, allocation)| Bucketing::Optimizely { experiment, allocation })
+        }
+        "split" => {
+            let own = fields.required("seed", draft, seed);
+            let traffic_seed = fields.optional("traffic_allocation_seed", draft, seed);
+            own.map(|seed| Bucketing::Split { seed, traffic_seed })
+        }
+        "flagd-v2" => fields.required("prefix", draft, text).map(|prefix| Bucketing::Flagd { prefix }),
+        "growthbook-v2" => fields.required("seed", draft, text).map(|seed| Bucketing::Growthbook { seed }),
+        "featurevisor" => {
+            fields.required("feature", draft, text).map(|feature| Bucketing::Featurevisor { feature })
+        }
+        _ => return None,
+    };
+    fields.finish(draft);
+    let misfit =
+        bucketing.as_ref().zip(strategy).and_then(|(bucketing, strategy)| misfit(bucketing, strategy));
+    match misfit {
+        Some(message) => at.problem(draft, message),
+        None => bucketing,
+    }
+}
+
+/// What a product knows instead of this strategy; none where it knows it.
+fn unfit(scheme: &str, strategy: &Strategy) -> Option<&'static str> {
+    match (scheme, strategy) {
+        ("unleash" | "featurevisor", Strategy::Canary { .. } | Strategy::AbTest { .. })
+        | ("split" | "flagd-v2" | "growthbook-v2", Strategy::AbTest { .. })
+        | ("optimizely", Strategy::None) => None,
+        ("unleash" | "featurevisor", _) => Some("a `canary` or an `ab_test`"),
+        ("optimizely", _) => Some("its `allocation` and no strategy"),
+        _ => Some("an `ab_test`"),
+    }
+}
+
+/// What is wrong with the strategy's numbers: a product may leave them less room than we do.
+fn misfit(bucketing: &Bucketing<'_>, strategy: &Strategy) -> Option<&'static str> {
+    let (exposure, weights) = match strategy {
+        Strategy::Canary { exposure, .. } => (*exposure, None),
+        Strategy::AbTest { arms, exposure } => {
+            (*exposure, Some(arms.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>()))
+        }
+        Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => return None,
+    };
+    let is_alone = matches!(strategy, Strategy::AbTest { arms, .. } if arms.len() < 2);
+    let is_whole = exposure.get().is_multiple_of(10_000);
+    Some(match bucketing {
+        Bucketing::Unleash { .. } if !is_whole => "`unleash` counts in whole percent",
+        Bucketing::Split { traffic_seed: None, .. } if exposure != Ppm::WHOLE => {
+            "less than 100 percent needs a `traffic_allocation_seed`"
+        }
+        Bucketing::Split { .. } if !is_whole => "`split` counts in whole percent",
+        Bucketing::Split { .. } if weights != Some(100) => "the weights of `split` add up to 100",
+        Bucketing::Flagd { .. } if exposure != Ppm::WHOLE => "`flagd-v2` knows no `percent`",
+        Bucketing::Growthbook { .. } if is_alone => "`growthbook-v2` needs at least two arms",
+        Bucketing::Featurevisor { .. } if weights.is_some() && exposure != Ppm::WHOLE => {
+            "`featurevisor` knows no `percent` beside the weights"
+        }
+        Bucketing::Featurevisor { .. } if weights.is_some_and(|sum| sum > 100_000) => {
+            "the weights of `featurevisor` add up to 100000 at most"
+        }
+        Bucketing::Featurevisor { .. } if !exposure.get().is_multiple_of(10) => {
+            "`featurevisor` counts in thousandths of a percent"
+        }
+        _ => return None,
+    })
+}
+
+fn allocation(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Vec<(Option<usize>, u32)>> {
+    let mut earlier = 0;
+    at.list(draft, 1..=100, |at, draft| {
+        let mut fields = Fields::of(at, draft)?;
+        let version = fields.required("version", draft, |at, draft| match at.is_null() {
+            true => Some(None),
+            false => names.resolve(at, draft).map(Some),
+        });
+        let end = fields.required("end", draft, |at, draft| {
+            let end = scalar::integer(at, draft, 0..=10_000)?;
+            if end < earlier {
+                return at.problem(draft, "the ends of an allocation ascend");
+            }
+            earlier = end;
+            Some(end)
+        });
+        fields.finish(draft);
+        Some((version?, u32::try_from(end?).ok()?))
+    })
+}

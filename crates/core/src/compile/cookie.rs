@@ -1,0 +1,97 @@
+//! Reads the cookies that the filter gives out: the id of an anonymous client, and the session of any.
+
+use std::rc::Rc;
+
+use super::reader::{At, Draft, Fields, shown};
+use super::scalar;
+use crate::cookie::{Cookie, SameSite};
+use crate::json::Node;
+use crate::keyed::Key;
+use crate::session::Sessions;
+use crate::unit::{Issuer, IssuerSlots};
+
+/// Longest that a browser keeps a cookie is 400 days; ten years leave room for other clients.
+const LONGEST: u64 = 3_650 * 86_400_000;
+
+/// The cookie of an anonymous client's id. Rollouts may share it, if they mean the same by it.
+pub(super) fn issuer(at: At<'_, '_>, draft: &mut Draft) -> Option<Rc<Issuer>> {
+    let mut fields = Fields::of(at, draft)?;
+    let name = fields.required("name", draft, scalar::cookie_name);
+    let cookie = cookie(&mut fields, draft, name);
+    let key = fields.required("secret", draft, secret);
+    fields.finish(draft);
+    let slots =
+        IssuerSlots { cookie: draft.inputs.slot("cookie"), request_id: draft.inputs.slot("x-request-id") };
+    let issuer = Issuer { slots, cookie: cookie?, key: key? };
+    match draft.issuers.iter().find(|known| known.cookie.name == issuer.cookie.name) {
+        Some(known) if **known == issuer => Some(Rc::clone(known)),
+        Some(_) => at.problem(
+            draft,
+            &format!("another rollout issues {} with other settings", shown(&issuer.cookie.name)),
+        ),
+        None => {
+            let issuer = Rc::new(issuer);
+            draft.issuers.push(Rc::clone(&issuer));
+            Some(issuer)
+        }
+    }
+}
+
+pub(super) fn sessions(at: At<'_, '_>, draft: &mut Draft) -> Option<Sessions> {
+    let mut fields = Fields::of(at, draft)?;
+    let name = fields.required("cookie", draft, |at, draft| {
+        let name = scalar::cookie_name(at, draft)?;
+        if draft.session_cookies.contains(&name) {
+            at.warning(draft, "another rollout keeps its sessions in this cookie: they will end each other");
+        }
+        draft.session_cookies.push(name.clone());
+        Some(name)
+    });
+    let cookie = cookie(&mut fields, draft, name);
+    let keys = fields.required("secret", draft, |at, draft| match at.node {
+        Node::Array(_) => at.list(draft, 1..=16, secret),
+        _ => secret(at, draft).map(|key| vec![key]),
+    });
+    let drain_until = fields.optional("drain_until", draft, scalar::time);
+    fields.finish(draft);
+    let slot = draft.inputs.slot("cookie");
+    Some(Sessions { slot, cookie: cookie?, keys: keys?.into(), drain_until })
+}
+
+/// What both kinds of cookie say beside their names.
+fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<Box<str>>) -> Option<Cookie> {
+    let max_age = fields.required("max_age", draft, |at, draft| scalar::duration(at, draft, 1_000..=LONGEST));
+    let path = fields.optional("path", draft, |at, draft| {
+        let path = scalar::text(at, draft, 1..=1024)?;
+        if !path.starts_with('/') || path.contains([';', ',']) || !path.is_ascii() {
+            return at
+                .problem(draft, &format!("expected a path that begins with `/`, found {}", shown(path)));
+        }
+        Some(path)
+    });
+    let http_only = fields.optional("http_only", draft, scalar::boolean);
+    let secure = fields.optional("secure", draft, scalar::boolean);
+    let same_site = fields.optional("same_site", draft, |at, draft| match at.any_text(draft)? {
+        "Strict" => Some(SameSite::Strict),
+        "Lax" => Some(SameSite::Lax),
+        "None" => Some(SameSite::None),
+        other => at.problem(draft, &format!("expected `Strict`, `Lax` or `None`, found {}", shown(other))),
+    });
+    Some(Cookie {
+        name: name?,
+        max_age: max_age?.checked_div(1_000)?,
+        path: path.unwrap_or("/").into(),
+        http_only: http_only.unwrap_or(true),
+        secure: secure.unwrap_or(true),
+        same_site: same_site.unwrap_or(SameSite::Lax),
+    })
+}
+
+/// The secret of a keyed hash. Its text is never part of a message.
+fn secret(at: At<'_, '_>, draft: &mut Draft) -> Option<Key> {
+    let secret = at.any_text(draft)?;
+    match secret.len() {
+        16..=256 => Some(Key::of(secret)),
+        _ => at.problem(draft, "expected a secret of 16 to 256 bytes"),
+    }
+}

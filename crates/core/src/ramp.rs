@@ -1,0 +1,235 @@
+//! Ramps: an exposure that grows with time, the same on every proxy that has the document and a clock.
+//!
+//! A ramp counts the seconds since its start, those inside a pause or a freeze left out, and reads the exposure off its shape.
+//! Nothing is remembered, so nothing has to be agreed on: a proxy that restarts, or gets the document late, exposes the same
+//! units. Clock skew shows as that many seconds of ramp, and a clock set back lowers the exposure.
+
+use crate::bucket::Ppm;
+use crate::time::Time;
+
+/// An exposure as a function of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ramp {
+    pub(crate) start: Time,
+    pub(crate) shape: Shape,
+    /// Sorted by their begin; they may overlap.
+    pub(crate) stops: Box<[Stop]>,
+}
+
+/// Exposure by milliseconds that counted; never falls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Steps(Box<[Step]>),
+    Linear { from: Ppm, to: Ppm, over: u64 },
+}
+
+/// An exposure and the milliseconds at which it ends, counted from the start of the ramp; the last step does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) exposure: Ppm,
+    pub(crate) end: u64,
+}
+
+/// A time that does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stop {
+    pub(crate) from: Time,
+    /// None: until a document says otherwise.
+    pub(crate) until: Option<Time>,
+    pub(crate) phase: Phase,
+}
+
+/// What a ramp does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not started.
+    Waiting,
+    /// On a step.
+    Holding,
+    /// On a straight line.
+    Rising,
+    /// In a pause.
+    Paused,
+    /// In a freeze.
+    Frozen,
+    /// At its last exposure for good.
+    Done,
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Holding => "holding",
+            Self::Rising => "rising",
+            Self::Paused => "paused",
+            Self::Frozen => "frozen",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl Shape {
+    fn exposure(&self, counted: u64) -> Ppm {
+        match self {
+            Self::Steps(steps) => {
+                let step = steps.iter().find(|step| counted < step.end).or(steps.last());
+                step.map_or(Ppm::ZERO, |step| step.exposure)
+            }
+            Self::Linear { from, to, over } => {
+                let rise = u64::from(to.get().saturating_sub(from.get()));
+                // A million times ten years of milliseconds is far below 2^64.
+                let risen = rise.saturating_mul(counted.min(*over)).checked_div(*over).unwrap_or(rise);
+                Ppm::new(from.get().saturating_add(u32::try_from(risen).unwrap_or(0))).unwrap_or(*to)
+            }
+        }
+    }
+
+    /// The counted milliseconds at which the exposure jumps, or a line ends.
+    fn corners(&self) -> Vec<u64> {
+        match self {
+            Self::Steps(steps) => steps.iter().map(|step| step.end).filter(|end| *end < u64::MAX).collect(),
+            Self::Linear { over, .. } => vec![*over],
+        }
+    }
+}
+
+impl Ramp {
+    /// The exposure at a moment.
+    #[must_use]
+    pub fn exposure(&self, now: Time) -> Ppm {
+        if now < self.start { Ppm::ZERO } else { self.shape.exposure(self.counted(now)) }
+    }
+
+    /// What the ramp does at a moment.
+    #[must_use]
+    pub fn phase(&self, now: Time) -> Phase {
+        let stopped = |stop: &&Stop| stop.from <= now && stop.until.is_none_or(|until| now < until);
+        let counted = self.counted(now);
+        if now < self.start {
+            Phase::Waiting
+        } else if self.shape.corners().iter().all(|corner| *corner <= counted) {
+            Phase::Done
+        } else if let Some(stop) = self.stops.iter().find(stopped) {
+            stop.phase
+        } else {
+            match self.shape {
+                Shape::Steps(_) => Phase::Holding,
+                Shape::Linear { .. } => Phase::Rising,
+            }
+        }
+    }
+
+    /// Every moment at which the exposure jumps or the phase changes, in order. Between two of them the exposure stays, or rises
+    /// in a straight line.
+    #[must_use]
+    pub fn turns(&self) -> Vec<Time> {
+        let reached = |corner: u64| self.reaches(corner.div_ceil(1_000));
+        let corners = self.shape.corners();
+        let end = corners.last().map_or(Some(self.start), |last| reached(*last));
+        let within = |turn: &Time| *turn >= self.start && end.is_none_or(|end| *turn <= end);
+        let stops = self.stops.iter().flat_map(|stop| [Some(stop.from), stop.until]).flatten();
+        let corners = corners.into_iter().filter_map(reached);
+        let mut turns: Vec<Time> = stops.chain(corners).chain([self.start]).filter(within).collect();
+        turns.sort_unstable();
+        turns.dedup();
+        turns
+    }
+
+    /// Milliseconds from the start to this moment that count.
+    fn counted(&self, now: Time) -> u64 {
+        let mut counted = 0_u64;
+        let mut from = self.start;
+        for stop in self.stops.iter().take_while(|stop| stop.from < now) {
+            counted = counted.saturating_add(stop.from.since(from));
+            from = from.max(stop.until.unwrap_or(now));
+        }
+        counted.saturating_add(now.since(from)).saturating_mul(1_000)
+    }
+
+    /// The moment at which so many seconds have counted; none where a stop without an end comes first.
+    fn reaches(&self, seconds: u64) -> Option<Time> {
+        let mut left = seconds;
+        let mut from = self.start;
+        for stop in &self.stops {
+            if stop.from.since(from) >= left {
+                break;
+            }
+            left = left.saturating_sub(stop.from.since(from));
+            from = from.max(stop.until?);
+        }
+        Some(from.after(left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ppm(parts: u32) -> Ppm {
+        Ppm::new(parts).unwrap()
+    }
+
+    fn stop(from: u64, until: Option<u64>) -> Stop {
+        Stop { from: Time::from_seconds(from), until: until.map(Time::from_seconds), phase: Phase::Paused }
+    }
+
+    /// 1 % for 100 s, 10 % for 100 s, then everybody; from second 1,000 on.
+    fn steps(stops: &[Stop]) -> Ramp {
+        let steps = [(10_000, 100_000), (100_000, 200_000), (1_000_000, u64::MAX)];
+        let steps = steps.map(|(exposure, end)| Step { exposure: ppm(exposure), end });
+        Ramp { start: Time::from_seconds(1_000), shape: Shape::Steps(steps.into()), stops: stops.into() }
+    }
+
+    fn line(stops: &[Stop]) -> Ramp {
+        let shape = Shape::Linear { from: ppm(100), to: ppm(1_100), over: 100_000 };
+        Ramp { start: Time::from_seconds(1_000), shape, stops: stops.into() }
+    }
+
+    fn exposures(ramp: &Ramp, moments: &[u64]) -> Vec<u32> {
+        moments.iter().map(|moment| ramp.exposure(Time::from_seconds(*moment)).get()).collect()
+    }
+
+    #[test]
+    fn steps_hold_as_long_as_they_say() {
+        let seen = exposures(&steps(&[]), &[0, 999, 1_000, 1_099, 1_100, 1_199, 1_200, 9_999]);
+        assert_eq!(seen, [0, 0, 10_000, 10_000, 100_000, 100_000, 1_000_000, 1_000_000]);
+    }
+
+    #[test]
+    fn a_line_rises_from_its_first_second_to_its_last() {
+        let seen = exposures(&line(&[]), &[999, 1_000, 1_001, 1_050, 1_099, 1_100, 2_000]);
+        assert_eq!(seen, [0, 100, 110, 600, 1_090, 1_100, 1_100]);
+    }
+
+    #[test]
+    fn a_stop_holds_the_exposure_and_what_follows_is_only_late() {
+        let paused = line(&[stop(1_020, Some(1_050)), stop(1_040, Some(1_060))]);
+        assert_eq!(
+            exposures(&paused, &[1_019, 1_020, 1_040, 1_059, 1_060, 1_061]),
+            [290, 300, 300, 300, 300, 310]
+        );
+        assert_eq!(exposures(&paused, &[1_139, 1_140]), [1_090, 1_100]);
+        let open = line(&[stop(1_020, None)]);
+        assert_eq!(exposures(&open, &[1_020, 999_999]), [300, 300]);
+        let before = line(&[stop(900, Some(1_010))]);
+        assert_eq!(exposures(&before, &[999, 1_000, 1_010, 1_011]), [0, 100, 100, 110]);
+    }
+
+    #[test]
+    fn the_turns_name_every_change_of_exposure_and_phase() {
+        let turns = |ramp: &Ramp| ramp.turns().into_iter().map(Time::seconds).collect::<Vec<_>>();
+        assert_eq!(turns(&steps(&[])), [1_000, 1_100, 1_200]);
+        let paused = steps(&[stop(1_020, Some(1_050)), stop(5_000, Some(6_000))]);
+        assert_eq!(turns(&paused), [1_000, 1_020, 1_050, 1_130, 1_230]);
+        assert_eq!(turns(&steps(&[stop(1_150, None)])), [1_000, 1_100, 1_150]);
+        let phase = |moment: u64| paused.phase(Time::from_seconds(moment));
+        use Phase::{Done, Holding, Paused, Waiting};
+        assert_eq!(
+            [999, 1_000, 1_020, 1_049, 1_050, 1_229, 1_230, 5_500].map(phase),
+            [Waiting, Holding, Paused, Paused, Holding, Holding, Done, Done]
+        );
+    }
+}

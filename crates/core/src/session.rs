@@ -1,0 +1,68 @@
+//! Sessions: a client stays on the version that it began with, even when weights move or blue becomes green.
+//!
+//! The cookie says `<version>.<expiry>.<tag>`. The tag is keyed and covers rollout, unit, version and expiry, so a client can
+//! neither pick its version nor prolong its session nor lend it to another. Whatever is wrong with a cookie, it counts as none.
+
+use std::rc::Rc;
+
+use crate::cookie::Cookie;
+use crate::keyed::{Key, Tag};
+use crate::plan::{Rollout, Version};
+use crate::request::{Request, Slot};
+use crate::time::Time;
+use crate::unit::cookie_value;
+
+/// How a rollout keeps its sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sessions {
+    pub(crate) slot: Slot,
+    pub(crate) cookie: Cookie,
+    /// The first signs, all verify.
+    pub(crate) keys: Box<[Key]>,
+    pub(crate) drain_until: Option<Time>,
+}
+
+/// Whose session it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Holder<'r, 'u> {
+    pub(crate) rollout: &'r Rollout,
+    pub(crate) unit: &'u [u8],
+}
+
+impl Sessions {
+    /// The version that the holder's cookie names, if the cookie is genuine and in time.
+    pub(crate) fn resumed<'r>(
+        &self,
+        holder: Holder<'r, '_>,
+        request: &Request<'_>,
+        now: Time,
+    ) -> Option<&'r Rc<Version>> {
+        let value =
+            cookie_value(request, self.slot, self.cookie.name.as_bytes()).filter(|_| self.are_open(now))?;
+        let mut parts = value.rsplitn(3, |byte| *byte == b'.');
+        let (tag, expiry, version) = (parts.next()?, parts.next()?, parts.next()?);
+        let expires = str::from_utf8(expiry).ok()?.parse().map(Time::from_seconds).ok()?;
+        let version = holder.rollout.versions.iter().find(|known| known.name().as_bytes() == version)?;
+        let is_genuine = |key: &Key| signature(key, holder, version.name(), expiry).is_written(tag);
+        (now < expires && self.keys.iter().any(is_genuine)).then_some(version)
+    }
+
+    /// The `Set-Cookie` line that begins a session on this version; none once the sessions have been drained.
+    pub(crate) fn begun(&self, holder: Holder<'_, '_>, version: &Version, now: Time) -> Option<String> {
+        let key = self.keys.first().filter(|_| self.are_open(now))?;
+        let end = now.after(self.cookie.max_age);
+        let expires = self.drain_until.map_or(end, |drained| drained.min(end));
+        let expiry = expires.seconds().to_string();
+        let tag = signature(key, holder, version.name(), expiry.as_bytes());
+        Some(self.cookie.line(&format!("{}.{expiry}.{tag}", version.name()), expires.since(now)))
+    }
+
+    fn are_open(&self, now: Time) -> bool {
+        self.drain_until.is_none_or(|drained| now < drained)
+    }
+}
+
+/// Over the text of the expiry, not its number: a number can be written in more than one way.
+fn signature(key: &Key, holder: Holder<'_, '_>, version: &str, expiry: &[u8]) -> Tag {
+    key.tag(&[b"session", holder.rollout.name.as_bytes(), holder.unit, version.as_bytes(), expiry])
+}
