@@ -33,13 +33,13 @@ envoy: ## Install the pinned real Envoy and print its path (ENVOY=/path override
 demo: wasm cli envoy ## Two real models behind a real Envoy: the whole story, live
 	@cargo run --quiet --package testbed --bin demo
 
-test: wasm cli envoy .envoy/mmh3 ## All tests, the real Envoy included
+test: wasm cli envoy .envoy/independent ## All tests, the real Envoy included
 	@cargo test --workspace --quiet
 
-.envoy/mmh3: # the independent murmur3 that the filter's buckets are checked against
-	@rm -rf $@.new && python3 -m venv $@.new
-	@$@.new/bin/pip install --quiet --disable-pip-version-check mmh3==5.3.1 >&2
-	@mv $@.new $@
+.envoy/independent: tests/independent/requirements.txt # other products' SDKs, which assignments are checked against
+	@rm -rf $@ $@.new && python3 -m venv $@.new
+	@$@.new/bin/pip install --quiet --disable-pip-version-check --requirement $< >&2
+	@mv $@.new $@ && touch $@
 
 bench: wasm envoy ## Cost of a request against native Envoy, and of the core in ns
 	@cargo bench --quiet --package rollout-core

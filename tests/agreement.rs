@@ -1,4 +1,4 @@
-//! Core, tool and the real Envoy come to the same decision, for every golden case and for a thousand random requests.
+//! Core, tool and the real Envoy come to the same decision, for every golden case and for two thousand random requests.
 
 #![expect(
     clippy::expect_used,
@@ -8,12 +8,18 @@
 )]
 #![expect(clippy::arithmetic_side_effects, reason = "a small generator of random numbers")]
 
+#[path = "golden/dice.rs"]
+mod dice;
 mod golden;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use dice::Dice;
+use rollout_core::decide::decide_unit;
+use rollout_core::decision::Reason;
+use rollout_core::time::Time;
 use serde_json::{Value, json};
 use testbed::client::{Client, Request, Response};
 use testbed::envoy::{Envoy, Outcome};
@@ -129,36 +135,25 @@ fn core_tool_and_envoy_agree_on_every_golden_case() {
             let expect = expect.map(|(key, value)| (key.clone(), value.clone())).collect();
             golden::assert_expected(&format!("{place}, Envoy"), &expect, &seen);
             for (name, value) in explained["set_headers"].as_object().expect("set_headers") {
-                if name.starts_with("x-rollout-") {
-                    assert_eq!(response.echoed(name).as_deref(), value.as_str(), "{place}, {name}");
-                }
+                let seen = match name.as_str() {
+                    ":path" => response.json()["path"].as_str().map(str::to_owned),
+                    retry if retry.starts_with("x-envoy-") => continue, // for the router, which takes them off
+                    name => response.echoed(name),
+                };
+                assert_eq!(seen.as_deref(), value.as_str(), "{place}, {name}");
+            }
+            if let Some(host) = explained["set_headers"]["x-rollout-host"].as_str() {
+                assert_eq!(response.json()["host"], host, "{place}");
             }
             served += 1;
         }
     }
-    assert!(served > 200, "only {served} cases reached Envoy");
+    assert!(served > 300, "only {served} cases reached Envoy");
     assert_eq!(envoy.vm_reloads(), 0);
 }
 
-/// xorshift64*: the same requests in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).expect("31 bits") % sides
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.roll(from.len())]
-    }
-}
-
-/// Eight rollouts of every strategy, told apart by host, path, method, header and query.
-fn wide_document() -> Value {
+/// Rollouts of every strategy and every rule, told apart by host, path, method, header and query.
+fn wide_document(active: &str) -> Value {
     let version = |name: &str| json!({"name": name, "cluster": format!("fraud-{name}")});
     let versions = json!([version("v1"), version("v2"), version("v3")]);
     let rollout = |name: &str, alternatives: Value, rest: Value| {
@@ -167,7 +162,18 @@ fn wide_document() -> Value {
         rollout.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
         rollout
     };
-    json!({"revision": 9_007_199_254_740_991_u64, "rollouts": [
+    let accepting = |accepted: [&[&str]; 3]| {
+        let mut versions = versions.clone();
+        for (version, accepted) in versions.as_array_mut().expect("versions").iter_mut().zip(accepted) {
+            version["accepts"] = json!({"api": accepted});
+        }
+        versions
+    };
+    let mut dependent = versions.clone();
+    dependent[2]["requires"] = json!([{"rollout": "canary", "version": "v2"}]);
+    json!({"revision": 9_007_199_254_740_991_u64, "holdouts": [{"name": "global", "percent": 5}], "rollouts": [
+        rollout("session", json!([{"path": {"exact": "/session"}}]), json!({"sessions": {"cookie": "rs", "max_age": "1h", "secret": "sixteen bytes and more"},
+            "strategy": {"ab_test": {"arms": [{"version": active, "weight": 1}]}}})),
         rollout("canary", json!([{"hosts": ["a.example.com"], "path": {"prefix": "/m/"}}]), json!({"strategy": {"canary": {"version": "v2", "percent": 33.3333}}})),
         rollout("ab", json!([{"hosts": ["*.example.com"], "methods": ["POST", "PUT"]}]), json!({"strategy": {"ab_test": {"arms": [
             {"version": "v1", "weight": 3}, {"version": "v2", "weight": 5}, {"version": "v3", "weight": 11}], "percent": 80}}})),
@@ -179,12 +185,34 @@ fn wide_document() -> Value {
             "shadow": [{"version": "v2", "percent": 50}, {"version": "v3", "percent": 25}]})),
         rollout("fails-over", json!([{"path": {"prefix": "/f"}}]), json!({"idempotent": true, "strategy": {"canary": {"version": "v2", "percent": 50}}, "failover": {"to": ["v1"]}})),
         rollout("address", json!([{"path": {"exact": "/ip"}}]), json!({"unit": [{"source_ip": true}], "strategy": {"canary": {"version": "v2", "percent": 50}}})),
+        rollout("layer", json!([{"path": {"exact": "/layer"}}]), json!({"layer": {"name": "checkout", "from": 20, "to": 60},
+            "strategy": {"canary": {"version": "v2", "percent": 50}}})),
+        rollout("api", json!([{"path": {"prefix": "/api/"}}]), json!({"api": {"path_segment": 2}, "versions": accepting([&["v1"], &["v2"], &["v1", "v2", "v3"]]),
+            "failover": {"to": ["v1"]}, "idempotent": true, "strategy": {"canary": {"version": "v2", "percent": 50}}})),
+        rollout("dependent", json!([{"path": {"exact": "/dependent"}}]), json!({"versions": dependent, "strategy": {"canary": {"version": "v3", "percent": 60}}})),
+        rollout("ramp", json!([{"path": {"exact": "/ramp"}}]), json!({"strategy": {"progressive": {"version": "v2", "start": "2020-01-01T00:00:00Z",
+            "linear": {"from": 0, "to": 100, "over": "10h"}, "pauses": [{"from": "2020-01-01T03:30:00Z"}]}}})),
+        rollout("scheme", json!([{"path": {"exact": "/scheme"}}]), json!({"bucketing": {"scheme": "unleash", "group_id": "g"},
+            "strategy": {"ab_test": {"arms": [{"version": "v2", "weight": 300}, {"version": "v3", "weight": 700}], "percent": 70}}})),
     ]})
+}
+
+/// The cookie of a session that a user began while another version was active.
+fn session_cookie(user: &str) -> String {
+    let earlier = golden::plan(&wide_document("v3"));
+    let rollout = earlier.rollouts().iter().find(|rollout| rollout.name() == "session").expect("it is there");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let decision = decide_unit(&earlier, rollout, user.as_bytes(), Time::from_seconds(now.as_secs()));
+    let line = decision.cookies.first().map_or("", String::as_str);
+    line.split(';').next().unwrap_or_default().to_owned()
 }
 
 fn random_request(dice: &mut Dice) -> Value {
     let user = format!("u{}", dice.roll(200));
     let mut headers = Vec::new();
+    if dice.roll(3) == 0 {
+        headers.push(json!(["cookie", session_cookie(&user)]));
+    }
     match dice.roll(4) {
         0 => headers.push(json!(["x-user-id", user])),
         1 => headers.push(json!(["cookie", format!("a=b; uid={user}")])),
@@ -200,8 +228,31 @@ fn random_request(dice: &mut Dice) -> Value {
     if dice.roll(8) == 0 {
         headers.push(json!(["x-rollout-cluster", "fraud-v3"]));
     }
-    let path =
-        dice.pick(&["/", "/m/", "/m", "/m/x:infer", "/s/1", "/s", "/f", "/ip", "/ip/", "/x:infer", "/%20a"]);
+    let path = dice.pick(&[
+        "/",
+        "/m/",
+        "/m",
+        "/m/x:infer",
+        "/s/1",
+        "/s",
+        "/f",
+        "/ip",
+        "/ip/",
+        "/x:infer",
+        "/%20a",
+        "/layer",
+        "/session",
+        "/session",
+        "/api/v1/x",
+        "/api/v2/x",
+        "/api/v3/x",
+        "/api/v9/x",
+        "/api/",
+        "/dependent",
+        "/dependent",
+        "/ramp",
+        "/scheme",
+    ]);
     let query =
         dice.pick(&["", "?", "?debug", "?debug=1&user=u7", "?user=u%31", "?user=", "?x=1&us%65r=a+b%"]);
     let host = dice.pick(&[
@@ -217,10 +268,10 @@ fn random_request(dice: &mut Dice) -> Value {
 }
 
 #[test]
-fn explain_and_envoy_agree_on_a_thousand_random_requests() {
-    let document = wide_document();
+fn explain_and_envoy_agree_on_two_thousand_random_requests() {
+    let document = wide_document("v2");
     let mut dice = Dice(2_026);
-    let requests: Vec<Value> = (0..1_000).map(|_| random_request(&mut dice)).collect();
+    let requests: Vec<Value> = (0..2_000).map(|_| random_request(&mut dice)).collect();
     let explained = explain_all(&document, &requests);
     let upstreams = ["fraud-v1", "fraud-v2", "fraud-v3"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();
@@ -234,7 +285,7 @@ fn explain_and_envoy_agree_on_a_thousand_random_requests() {
         }
         reasons.insert(explained["reason"].to_string());
     }
-    assert_eq!(reasons.len(), 5, "every reason occurs: {reasons:?}");
+    assert_eq!(reasons.len(), Reason::COUNT, "every reason occurs: {reasons:?}");
     assert_eq!(envoy.vm_reloads(), 0);
 }
 
@@ -247,7 +298,7 @@ for line in sys.stdin:
 ";
 
 fn independent_buckets(salt: &str, units: &[Vec<u8>]) -> Vec<u64> {
-    let python = module::workspace().join(".envoy/mmh3/bin/python");
+    let python = module::workspace().join(".envoy/independent/bin/python");
     let mut child = Command::new(&python)
         .args(["-c", MMH3])
         .stdin(Stdio::piped())

@@ -123,14 +123,14 @@ impl Scheme {
     }
 
     /// Featurevisor: `murmur3(unit "." feature, 1) * 100000 >> 32`, then the first share above nothing whose running sum reaches
-    /// it. The SDKs count both ends of a range in, and the earlier range wins.
+    /// it: the SDKs count both ends of a range in, and the earlier range wins. Shares are parts per million.
     ///
     /// Source: `featurevisor/featurevisor`, `packages/sdk/src/bucketer.ts` and `allocator.ts`.
     pub(crate) fn featurevisor(feature: &str, shares: &Weights) -> Self {
         const SIZE: u32 = 100_000;
         let some: Vec<_> = shares.iter().filter(|(_, share)| *share > 0).cloned().collect();
         let mut ranges = ranges(&some);
-        ranges.iter_mut().for_each(|range| range.end = range.end.saturating_add(1).min(SIZE));
+        ranges.iter_mut().for_each(|range| range.end = range.end.div_euclid(10).saturating_add(1).min(SIZE));
         Self::plain(Hash::murmur("", &format!(".{feature}"), 1, Reduce::Scale(SIZE)), ranges)
     }
 

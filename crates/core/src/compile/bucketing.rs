@@ -132,9 +132,6 @@ fn misfit(bucketing: &Bucketing<'_>, strategy: &Strategy) -> Option<&'static str
         Bucketing::Featurevisor { .. } if weights.is_some_and(|sum| sum > 100_000) => {
             "the weights of `featurevisor` add up to 100000 at most"
         }
-        Bucketing::Featurevisor { .. } if !exposure.get().is_multiple_of(10) => {
-            "`featurevisor` counts in thousandths of a percent"
-        }
         _ => return None,
     })
 }

@@ -127,10 +127,9 @@ fn split(
         Bucketing::Flagd { prefix } => Scheme::flagd(prefix, &arms),
         Bucketing::Growthbook { seed } => Scheme::growthbook(seed, exposure, &arms),
         Bucketing::Featurevisor { feature } => {
-            let shares = arms
-                .into_iter()
-                .map(|(version, weight)| (version, share.map_or(weight, |share| share.get().div_euclid(10))));
-            Scheme::featurevisor(feature, &shares.collect::<Vec<_>>())
+            let parts = |weight: u32| share.map_or(weight.saturating_mul(10), Ppm::get);
+            let shares: Vec<_> = arms.into_iter().map(|(version, weight)| (version, parts(weight))).collect();
+            Scheme::featurevisor(feature, &shares)
         }
     }))
 }
