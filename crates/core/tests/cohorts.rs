@@ -153,3 +153,88 @@ fn a_shadow_samples_independently_of_the_split() {
     // 3 degrees of freedom: above 16.27 one time in a thousand.
     assert!(chi_square < 16.27, "chi-square {chi_square} of {table:?}");
 }
+
+/// Rollouts of two versions each, all units exposed, with these layers.
+fn layered(holdouts: &Value, layers: &[Value]) -> Plan {
+    let rollouts: Vec<Value> = layers
+        .iter()
+        .enumerate()
+        .map(|(i, layer)| {
+            let mut rollout = json!({"name": format!("r{i}"), "match": [{"path": {"exact": format!("/{i}")}}],
+                "unit": [{"header": "x-user-id"}], "stable": "v0",
+                "versions": [{"name": "v0", "cluster": "c0"}, {"name": "v1", "cluster": "c1"}],
+                "strategy": {"canary": {"version": "v1", "percent": 100}}});
+            if !layer.is_null() {
+                rollout["layer"] = layer.clone();
+            }
+            rollout
+        })
+        .collect();
+    compile(json!({"revision": 1, "holdouts": holdouts, "rollouts": rollouts}).to_string().as_bytes())
+        .unwrap()
+        .plan
+}
+
+/// The rollouts that give a unit their treatment.
+fn treated(plan: &Plan, unit: u32) -> Vec<usize> {
+    let unit = format!("user-{unit}");
+    let is_treated = |(_, rollout): &(usize, &Rc<Rollout>)| {
+        decide_unit(plan, rollout, unit.as_bytes(), NOW).version.name() == "v1"
+    };
+    plan.rollouts().iter().enumerate().filter(is_treated).map(|(position, _)| position).collect()
+}
+
+#[test]
+fn rollouts_of_one_layer_share_no_unit_and_rollouts_of_two_are_independent() {
+    let slice = |name: &str, from: f64, to: f64| json!({"name": name, "from": from, "to": to});
+    let layers = [slice("one", 0.0, 50.0), slice("one", 50.0, 83.3333), slice("two", 20.0, 60.0)];
+    let plan = layered(&json!([]), &layers);
+    let mut counts = [0_u32; 3];
+    let mut table = [[0_u32; 2]; 2];
+    for unit in 0..MILLION {
+        let treated = treated(&plan, unit);
+        assert!(!(treated.contains(&0) && treated.contains(&1)), "user-{unit} is in both slices of a layer");
+        treated.iter().for_each(|rollout| counts[*rollout] += 1);
+        table[usize::from(treated.contains(&0))][usize::from(treated.contains(&2))] += 1;
+    }
+    for (count, share) in counts.into_iter().zip([0.5, 0.333_333, 0.4]) {
+        assert!(
+            (f64::from(count) - share * f64::from(MILLION)).abs() <= four_sigma(share),
+            "{count} of a share of {share}"
+        );
+    }
+    let chi_square: f64 = table
+        .iter()
+        .zip([0.5, 0.5])
+        .flat_map(|(row, left)| row.iter().zip([0.6, 0.4]).map(move |(count, right)| (count, left * right)))
+        .map(|(count, share)| {
+            (f64::from(*count) - share * f64::from(MILLION)).powi(2) / (share * f64::from(MILLION))
+        })
+        .sum();
+    // 3 degrees of freedom: above 16.27 one time in a thousand if layers are independent.
+    assert!(chi_square < 16.27, "chi-square {chi_square} of {table:?}");
+}
+
+#[test]
+fn holdout_units_are_the_same_ones_in_every_rollout() {
+    let layers = [Value::Null, Value::Null, json!({"name": "whole", "from": 0, "to": 100})];
+    let plan =
+        layered(&json!([{"name": "global", "percent": 1}, {"name": "quarter", "percent": 2.5}]), &layers);
+    let mut held_out = 0_u32;
+    for unit in 0..MILLION / 4 {
+        match treated(&plan, unit).len() {
+            0 => held_out += 1,
+            treated => assert_eq!(treated, 3, "user-{unit} is held out of some rollouts and not of others"),
+        }
+    }
+    let share = 1.0 - 0.99 * 0.975;
+    let expected = share * f64::from(MILLION / 4);
+    assert!(
+        (f64::from(held_out) - expected).abs() <= four_sigma(share),
+        "{held_out} units, expected {expected}"
+    );
+    for rollout in plan.rollouts() {
+        let stable = rollout.expected(&plan, rollout.stable(), NOW).get();
+        assert_eq!(stable, 34_750, "what `simulate` expects");
+    }
+}

@@ -64,7 +64,8 @@ pub(super) fn bucketing<'n>(
         i32::try_from(seed).ok()
     };
     let text = |at: At<'n, '_>, draft: &mut Draft| scalar::text(at, draft, 0..=256);
-    let bucketing = match scheme? {
+    let scheme = scheme?;
+    let bucketing = match scheme {
         "unleash" => fields.required("group_id", draft, text).map(|group| Bucketing::Unleash { group }),
         "optimizely" => {
             let experiment = fields.required("experiment_id", draft, text);
@@ -86,8 +87,8 @@ pub(super) fn bucketing<'n>(
         _ => return None,
     };
     fields.finish(draft);
-    let misfit =
-        bucketing.as_ref().zip(strategy).and_then(|(bucketing, strategy)| misfit(bucketing, strategy));
+    let known = strategy.filter(|strategy| unfit(scheme, strategy).is_none());
+    let misfit = bucketing.as_ref().zip(known).and_then(|(bucketing, strategy)| misfit(bucketing, strategy));
     match misfit {
         Some(message) => at.problem(draft, message),
         None => bucketing,
