@@ -6,7 +6,6 @@
     clippy::panic,
     reason = "a test may stop with the reason"
 )]
-#![expect(clippy::arithmetic_side_effects, reason = "a small generator of random numbers")]
 
 #[path = "golden/dice.rs"]
 mod dice;

@@ -1,6 +1,6 @@
 //! What must hold for the cohorts of any document: sticky, as large as they say, independent of each other.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop with the reason")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
 use std::rc::Rc;
 

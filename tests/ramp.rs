@@ -1,0 +1,104 @@
+//! A ramp from nobody to everybody in twenty seconds, in a real Envoy with four workers under load: no request fails, and every
+//! user moves exactly once.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may stop with the reason"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+use testbed::envoy::Outcome;
+use testbed::{Behaviour, Envoy, Load, Request, Upstream};
+
+const USERS: usize = 400;
+const RATE: u32 = 1_600;
+const SECONDS: u32 = 26;
+const GAUGE: &str = "wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_exposure_ppm";
+
+/// One request of a user: when it was sent and answered, in microseconds of the test, and by whom.
+#[derive(Clone, Copy)]
+struct Call {
+    sent: u64,
+    answered: u64,
+    by_v2: bool,
+}
+
+#[test]
+fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
+    let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    for upstream in &upstreams {
+        upstream.set(Behaviour::status(200));
+        upstream.remember(0);
+    }
+    let envoy = Envoy::builder().clusters(&upstreams).concurrency(4).start();
+    let start = SystemTime::now() + Duration::from_secs(4);
+    let document = json!({"revision": 1, "rollouts": [{
+        "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+        "strategy": {"progressive": {"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(),
+            "linear": {"from": 0, "to": 100, "over": "20s"}}}}]});
+    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+    envoy.wait_revision(1);
+
+    let began = Instant::now();
+    let micros = move || u64::try_from(began.elapsed().as_micros()).expect("a short test");
+    let requests = u64::from(RATE * SECONDS);
+    let sent: Arc<Vec<AtomicU64>> = Arc::new((0..requests).map(|_| AtomicU64::new(0)).collect());
+    let answered: Arc<Vec<AtomicU64>> = Arc::new((0..requests).map(|_| AtomicU64::new(0)).collect());
+    let index = |number: u64| usize::try_from(number).expect("an index");
+    let (sent_at, answered_at) = (Arc::clone(&sent), Arc::clone(&answered));
+    // Neighbours are a user's, so that one user is on many connections, and on all workers, at once.
+    let user = move |number: u64| index(number / 4) % USERS;
+    let load = Load::new(envoy.address()).connections(64).rate(RATE.into()).requests(requests).observe(
+        move |number, outcome| {
+            let by_v2 = outcome.as_ref().is_ok_and(|response| response.upstream() == "fraud-v2");
+            answered_at[index(number)].store(micros() * 2 + u64::from(by_v2), Ordering::Relaxed);
+        },
+    );
+    let load = load.start(move |number| {
+        sent_at[index(number)].store(micros(), Ordering::Relaxed);
+        Request::get("/").header("x-user-id", format!("user-{}", user(number)))
+    });
+    let mut gauges = Vec::new();
+    while began.elapsed() < Duration::from_secs(u64::from(SECONDS)) {
+        gauges.push(envoy.stat(GAUGE));
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let report = load.finish();
+    assert_eq!((report.sent, report.failed()), (requests, 0), "{:?}", report.examples);
+
+    let mut calls: Vec<Vec<Call>> = vec![Vec::new(); USERS];
+    for number in 0..requests {
+        let answered = answered[index(number)].load(Ordering::Relaxed);
+        let (answered, by_v2) = (answered / 2, answered % 2 == 1);
+        calls[user(number)].push(Call { sent: sent[index(number)].load(Ordering::Relaxed), answered, by_v2 });
+    }
+    let mut overlapping = 0;
+    for (user, calls) in calls.iter().enumerate() {
+        let first = calls.iter().filter(|call| call.by_v2).map(|call| call.answered).min();
+        let first = first.unwrap_or_else(|| panic!("user {user} never got v2"));
+        assert!(calls.iter().any(|call| !call.by_v2 && call.answered < first), "user {user} never had v1");
+        // Whoever asks after an answer of v2 gets v2: one move, and none back.
+        for call in calls.iter().filter(|call| !call.by_v2) {
+            assert!(
+                call.sent < first,
+                "user {user} went back to v1 after {} us",
+                call.sent.saturating_sub(first)
+            );
+            overlapping += u64::from(call.answered > first);
+        }
+    }
+    assert!(gauges.windows(2).all(|pair| pair[0] <= pair[1]), "the gauge falls: {gauges:?}");
+    let between = gauges.iter().filter(|exposure| (1..1_000_000).contains(*exposure)).count();
+    assert!(between > 20 && gauges.first() == Some(&0) && gauges.last() == Some(&1_000_000), "{gauges:?}");
+    assert_eq!(envoy.vm_reloads(), 0);
+    println!(
+        "{requests} requests of {USERS} users, 0 failed, each moved once; {overlapping} v1 answers overlapped a first v2 answer"
+    );
+}
