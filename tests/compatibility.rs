@@ -1,8 +1,6 @@
 //! In a real Envoy, no request reaches a model that does not accept it, whatever led there: the models themselves are asked what they
 //! got. The one exception is counted.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
-
 #[path = "golden/dice.rs"]
 mod dice;
 

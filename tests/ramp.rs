@@ -1,13 +1,6 @@
 //! A ramp from nobody to everybody in twenty seconds, in a real Envoy with four workers under load: no request fails, and every
 //! user moves exactly once.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test may stop with the reason"
-)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};

@@ -1,11 +1,6 @@
 //! Cookies that the filter gives out, in a real Envoy: sessions that finish where they began, and ids of anonymous clients.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test may stop with the reason"
-)]
+#![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};

@@ -1,23 +1,46 @@
-//! Any bytes as a document: compiled or refused with a problem, never a panic; what compiles decides too.
+//! Any bytes as a document: compiled or refused with a problem, never a panic; what compiles decides too, at any time.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use rollout_core::compile::compile;
 use rollout_core::decide::{decide, decide_unit};
+use rollout_core::plan::Plan;
 use rollout_core::request::Request;
 use rollout_core::time::Time;
+use rollout_core::unit::Nonce;
+
+const LINES: [(&str, &[u8]); 8] = [
+    (":authority", b"ml.example.com"),
+    (":path", b"/v2/models/fraud/?a=b"),
+    (":method", b"POST"),
+    ("x-user-id", b"alice"),
+    ("cookie", b"uid=bob; rs=v2.4102444800.00000000000000000000000000000000"),
+    ("x-api-version", b"v1"),
+    ("x-rollout-feature-set", b"f"),
+    ("x-request-id", b"1"),
+];
 
 fuzz_target!(|bytes: &[u8]| match compile(bytes) {
     Err(refused) => assert!(refused.problems.iter().all(|problem| !problem.path.is_empty())),
-    Ok(compiled) => {
-        let plan = compiled.plan;
-        let lines: [(&str, &[u8]); 4] =
-            [(":authority", b"ml.example.com"), (":path", b"/v2/models/fraud/?a=b"), (":method", b"POST"), ("x-user-id", b"alice")];
-        let _ = decide(&plan, &Request::new(&plan, lines, Some(b"127.0.0.1:1")), Time::from_seconds(1_795_599_000));
+    Ok(compiled) => decide_all(&compiled.plan),
+});
+
+fn decide_all(plan: &Plan) {
+    let nonce = Nonce { connection: 1, clock: 2, counter: 3 };
+    for now in [0, 1_795_599_000, u64::MAX].map(Time::from_seconds) {
+        let request = Request::new(plan, LINES, Some(b"127.0.0.1:1")).with_nonce(nonce);
+        let _ = decide(plan, &request, now);
         for rollout in plan.rollouts() {
-            let decision = decide_unit(&plan, rollout, b"alice", Time::from_seconds(1_795_599_000));
+            let decision = decide_unit(plan, rollout, b"alice", now);
             assert!(rollout.versions().contains(&decision.version));
+            let expected = rollout.versions().iter().map(|version| rollout.expected(plan, version, now).get());
+            let sum: u32 = expected.sum();
+            assert!(sum.abs_diff(1_000_000) <= 16, "shares add up to {sum} ppm");
         }
     }
-});
+    for (_, ramp) in plan.rollouts().iter().filter_map(|rollout| rollout.ramp()) {
+        let turns = ramp.turns();
+        assert!(turns.is_sorted() && turns.iter().map(|turn| ramp.exposure(*turn)).is_sorted());
+    }
+}

@@ -1,5 +1,5 @@
-//! Any bytes as the values of a request, against a plan that reads every kind of input: always a decision, never a panic, and
-//! what is set on the request is legal in a header.
+//! Any bytes as the values of a request, at any time, against a plan that reads every kind of input: always a decision, never a
+//! panic; what is set is legal in a header, and a client that brings its session back stays where it was.
 
 #![no_main]
 
@@ -8,10 +8,13 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
+use rollout_core::decision::{Decision, Reason};
+use rollout_core::plan::Plan;
 use rollout_core::request::Request;
 use rollout_core::time::Time;
+use rollout_core::unit::Nonce;
 
-const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "rollouts": [
+const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "holdouts": [{"name": "h", "percent": 5}], "rollouts": [
   {"name": "one", "stable": "v1", "match": [
      {"hosts": ["a.b", "*.b"], "path": {"prefix": "/a/"}, "methods": ["GET"]}, {"path": {"suffix": ":x"}},
      {"query": [{"name": "k", "contains": "v"}], "headers": [{"name": "x-t", "in": ["a", "b,c"]}]}],
@@ -20,26 +23,53 @@ const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "rollouts": [
    "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 2}], "percent": 50}},
    "overrides": [{"units": ["alice"], "version": "v2"}, {"header": {"name": "x-v", "secret_header": "x-k", "secret": "s"}}],
    "failover": {"to": ["v1"]}, "shadow": [{"version": "v3", "percent": 50, "methods": ["GET", "POST"]}], "expose": "debug"},
-  {"name": "two", "stable": "v1", "unit": [{"query": "user"}], "versions": [{"name": "v1", "cluster": "c1"}]}]}"#;
+  {"name": "two", "stable": "v1", "match": [{"path": {"prefix": "/v2/models/"}}], "api": {"path_segment": 1},
+   "unit": [{"query": "user"}, {"issued_cookie": {"name": "rid", "max_age": "1h", "secret": "sixteen bytes and more"}}],
+   "versions": [{"name": "v1", "cluster": "c1", "accepts": {"api": ["v1"]}},
+     {"name": "v2", "cluster": "c2", "accepts": {"api": ["v2"]}, "features": "f", "requires": [{"rollout": "three", "version": "v2"}],
+      "request": {"set_headers": {"x-model": "2"}, "replace_path_prefix": {"from": "/v2/models/", "to": "/v2/"}, "host": "triton"}}],
+   "layer": {"name": "l", "from": 10, "to": 90}, "sessions": {"cookie": "rs", "max_age": "1h", "secret": "sixteen bytes and more"},
+   "strategy": {"progressive": {"version": "v2", "start": "1970-01-01T01:00:00Z", "linear": {"from": 1, "to": 99, "over": "9d"},
+     "pauses": [{"from": "1970-01-02T00:00:00Z", "until": "1970-01-03T00:00:00Z"}]}}},
+  {"name": "three", "stable": "v1", "unit": [{"header": "x-user-id"}], "api": {"header": "x-api"},
+   "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2", "accepts": {"api": ["1"]}}],
+   "sessions": {"cookie": "rs3", "max_age": "7d", "secret": ["sixteen bytes and more", "another of sixteen"], "drain_until": "1970-02-01T00:00:00Z"},
+   "bucketing": {"scheme": "growthbook-v2", "seed": "s"}, "failover": {"to": ["v1"]},
+   "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 3}], "percent": 90}}}]}"#;
 
-const NAMES: [&str; 12] = [
-    ":authority", ":path", ":method", "cookie", "cookie", "x-user-id", "x-t", "x-v", "x-k", "x-rollout-assignment",
-    "x-rollout-shadow", "x-rollout-cluster",
+const NAMES: [&str; 15] = [
+    ":authority", ":path", ":method", "cookie", "cookie", "x-user-id", "x-t", "x-v", "x-k", "x-api", "x-request-id",
+    "x-rollout-feature-set", "x-rollout-assignment", "x-rollout-shadow", "x-rollout-cluster",
 ];
 
 thread_local! {
-    static PLAN: OnceLock<rollout_core::plan::Plan> = const { OnceLock::new() };
+    static PLAN: OnceLock<Plan> = const { OnceLock::new() };
+}
+
+/// The request with these cookies before its own.
+fn answer(plan: &Plan, bytes: &[u8], cookies: &[String]) -> Option<Decision> {
+    let mut values = bytes.split(|byte| *byte == b'\n');
+    let clock = values.next().unwrap_or_default().iter().fold(0_u64, |clock, byte| clock << 8 | u64::from(*byte));
+    let source = values.next();
+    let brought = cookies.iter().filter_map(|line| Some(("cookie", line.split(';').next()?.as_bytes())));
+    let lines = brought.chain(NAMES.into_iter().zip(values));
+    let request = Request::new(plan, lines, source).with_nonce(Nonce { connection: 1, clock, counter: 2 });
+    let decision = decide(plan, &request, Time::from_seconds(clock))?;
+    for (name, value) in decision.request_headers(&request) {
+        let is_client_text = name == "x-rollout-assignment" || name == ":path";
+        assert!(is_client_text || value.iter().all(u8::is_ascii_graphic), "{name} carries {value:?}");
+    }
+    Some(decision)
 }
 
 fuzz_target!(|bytes: &[u8]| PLAN.with(|plan| {
     let plan = plan.get_or_init(|| compile(DOCUMENT).expect("the document is valid").plan);
-    let mut values = bytes.split(|byte| *byte == b'\n');
-    let source = values.next();
-    let lines = NAMES.into_iter().zip(values);
-    let request = Request::new(plan, lines, source);
-    let Some(decision) = decide(plan, &request) else { return };
-    for (name, value) in decision.request_headers(&request).filter(|(name, _)| *name != "x-rollout-assignment") {
-        assert!(value.iter().all(u8::is_ascii_graphic), "{name} carries {value:?}");
-    }
-    assert_eq!(decision.response_headers(plan).count() == 4, decision.rollout.name() == "one");
+    let Some(first) = answer(plan, bytes, &[]) else { return };
+    assert_eq!(first.response_headers(plan).count() == 4, first.rollout.name() == "one");
+    assert!(first.cookies.iter().all(|line| line.bytes().all(|byte| (b' '..=b'~').contains(&byte))));
+    let second = answer(plan, bytes, &first.cookies).expect("cookies change no match");
+    assert_eq!(first.version, second.version);
+    let began = first.cookies.iter().any(|line| line.starts_with("rs"));
+    let moved = matches!(second.reason, Reason::Dependency | Reason::Incompatible);
+    assert!(!began || moved || second.reason == Reason::Session, "{} after {}", second.reason.name(), first.reason.name());
 }));

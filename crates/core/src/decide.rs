@@ -115,7 +115,7 @@ impl<'e> Evaluation<'e> {
             let value = source.value(self.request);
             let value = match source {
                 Source::Issued(issuer) => value.or_else(|| self.issue(issuer)),
-                Source::Header(_) | Source::Cookie { .. } | Source::Query(_) | Source::PeerAddress => value,
+                Source::Header(_) | Source::Cookie(_) | Source::Query(_) | Source::PeerAddress => value,
             };
             if value.is_some() {
                 return value;

@@ -26,12 +26,11 @@ impl Key {
     }
 
     /// The tag of these parts in this order. Their lengths are hashed too, so that no other division of the same bytes has it.
-    pub(crate) fn tag(&self, parts: &[&[u8]]) -> Tag {
+    pub(crate) fn tag<const N: usize>(&self, parts: [&[u8]; N]) -> Tag {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        for part in parts {
-            hasher.write(&(part.len() as u64).to_le_bytes()); // not `write_usize`: 4 bytes in the proxy, 8 in the tool
-            hasher.write(part);
-        }
+        let lengths = parts.map(|part| (part.len() as u64).to_le_bytes()); // `usize` is shorter in the proxy than in the tool
+        hasher.write(lengths.as_flattened());
+        parts.iter().for_each(|part| hasher.write(part));
         Tag(hasher.finish128().as_u128())
     }
 }
@@ -45,17 +44,24 @@ impl fmt::Debug for Key {
 impl Tag {
     /// True if the text is this tag as it is written, which takes the same time wherever the first difference is.
     pub(crate) fn is_written(self, text: &[u8]) -> bool {
-        let mut read = 0_u128;
-        for digit in text {
-            let value = match digit {
-                b'0'..=b'9' => digit.wrapping_sub(b'0'),
-                b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
-                _ => return false, // no digit, which says nothing about ours
-            };
-            read = read << 4 | u128::from(value);
-        }
-        text.len() == 32 && std::hint::black_box(read ^ self.0) == 0
+        let (halves, rest) = text.as_chunks::<16>();
+        let [high, low] = halves else { return false };
+        let read = number(high).zip(number(low)).map(|(high, low)| u128::from(high) << 64 | u128::from(low));
+        // What is no number says nothing about ours.
+        rest.is_empty() && read.is_some_and(|read| std::hint::black_box(read ^ self.0) == 0)
     }
+}
+
+/// The number that sixteen hexadecimal digits stand for, written as we write it: in lower case.
+fn number(digits: &[u8; 16]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |read, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit.wrapping_sub(b'0'),
+            b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
+            _ => return None,
+        };
+        Some(read << 4 | u64::from(value))
+    })
 }
 
 impl fmt::Display for Tag {
@@ -71,13 +77,13 @@ mod tests {
     #[test]
     fn a_tag_depends_on_the_secret_and_on_every_part() {
         let key = Key::of("sixteen bytes at least");
-        let tag = key.tag(&[b"ab", b"c"]);
+        let tag = key.tag([b"ab", b"c"]);
         assert!(tag.is_written(tag.to_string().as_bytes()));
         let others = [
-            key.tag(&[b"a", b"bc"]),
-            key.tag(&[b"abc"]),
-            key.tag(&[b"ab", b"c", b""]),
-            Key::of("another").tag(&[b"ab", b"c"]),
+            key.tag([b"a", b"bc"]),
+            key.tag([b"abc"]),
+            key.tag([b"ab", b"c", b""]),
+            Key::of("another").tag([b"ab", b"c"]),
         ];
         for other in others {
             assert!(!tag.is_written(other.to_string().as_bytes()));
@@ -86,7 +92,7 @@ mod tests {
 
     #[test]
     fn only_the_very_text_of_a_tag_counts() {
-        let tag = Key::of("sixteen bytes at least").tag(&[b"text"]);
+        let tag = Key::of("sixteen bytes at least").tag([b"text"]);
         let text = tag.to_string();
         let wrong = [
             "",

@@ -3,6 +3,7 @@
 //! A plan that exists can be served: names are resolved to the values they name, lanes cover what they should, header values
 //! are legal. Only `compile` makes one.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::bucket::{Ppm, Salt};
@@ -130,6 +131,18 @@ impl Rollout {
         self.split.exposures(now)
     }
 
+    /// The buckets that each treatment of the strategy gets, in document order; none where another product's scheme has the buckets.
+    #[must_use]
+    pub fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
+        self.split.exposed(now)
+    }
+
+    /// What sets this rollout's split apart from every other.
+    #[must_use]
+    pub fn salt(&self) -> &Salt {
+        &self.salt
+    }
+
     /// True where buckets are our own, out of a million; another product's scheme counts as it does.
     #[must_use]
     pub fn has_native_buckets(&self) -> bool {
@@ -214,6 +227,12 @@ impl Version {
     #[must_use]
     pub fn ordinal(&self) -> usize {
         self.ordinal
+    }
+
+    /// True where it gets copies only: a shadow names it and nothing else does.
+    #[must_use]
+    pub fn is_shadow_only(&self) -> bool {
+        self.is_shadow_only
     }
 
     /// True where a copy for this version is not a second call of what serves already.

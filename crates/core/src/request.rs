@@ -6,49 +6,76 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::cookie;
 use crate::decision::header;
 use crate::plan::Plan;
 use crate::unit::{Issuer, Nonce};
 
-/// Place of a header name among the names that a plan reads.
+/// Place of a value among those that a plan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(pub(crate) usize);
+pub(crate) struct Slot(usize);
 
-/// The header names that a plan reads, and what it may believe.
+/// What a plan reads of a request, and what it may believe.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Inputs {
-    /// Sorted by name.
-    pub(crate) names: Vec<(Box<str>, Slot)>,
+    headers: Names,
+    cookies: Names,
     /// Sorted; removed from every request.
-    pub(crate) secrets: Vec<Box<str>>,
+    secrets: Vec<Box<str>>,
+    slots: usize,
     pub(crate) source_address: bool,
     pub(crate) trust_hop: bool,
 }
 
+/// Names with their slots, sorted by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Names(Vec<(Box<str>, Slot)>);
+
+impl Names {
+    fn position(&self, name: &[u8]) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.as_bytes().cmp(name))
+    }
+
+    fn find(&self, name: &[u8]) -> Option<Slot> {
+        let position = self.position(name).ok()?;
+        self.0.get(position).map(|(_, slot)| *slot)
+    }
+
+    /// The slot of a name: the one it has, or else this one.
+    fn enter(&mut self, name: &str, next: Slot) -> Slot {
+        self.find(name.as_bytes()).unwrap_or_else(|| {
+            let position = self.0.partition_point(|(known, _)| known.as_ref() < name);
+            self.0.insert(position, (name.into(), next));
+            next
+        })
+    }
+}
+
 impl Inputs {
-    /// The slot of a name, made at first use.
-    pub(crate) fn slot(&mut self, name: &str) -> Slot {
-        match self.names.binary_search_by(|(known, _)| known.as_ref().cmp(name)) {
-            Ok(position) => self.names.get(position).map_or(Slot(usize::MAX), |(_, slot)| *slot),
-            Err(position) => {
-                let slot = Slot(self.names.len());
-                self.names.insert(position, (name.into(), slot));
-                slot
-            }
-        }
+    /// The slot of a header, made at first use.
+    pub(crate) fn header(&mut self, name: &str) -> Slot {
+        let next = self.next();
+        self.headers.enter(name, next)
+    }
+
+    /// The slot of a cookie, made at first use.
+    pub(crate) fn cookie(&mut self, name: &str) -> Slot {
+        let next = self.next();
+        self.cookies.enter(name, next)
+    }
+
+    /// A slot is a name's own; a number that stays unused does no harm.
+    fn next(&mut self) -> Slot {
+        self.slots = self.slots.saturating_add(1);
+        Slot(self.slots)
     }
 
     /// Adds a header that carries a secret: read like any other, and removed.
-    pub(crate) fn secret_slot(&mut self, name: &str) -> Slot {
+    pub(crate) fn secret_header(&mut self, name: &str) -> Slot {
         if let Err(position) = self.secrets.binary_search_by(|known| known.as_ref().cmp(name)) {
             self.secrets.insert(position, name.into());
         }
-        self.slot(name)
-    }
-
-    fn find(&self, name: &str) -> Option<Slot> {
-        let position = self.names.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok()?;
-        self.names.get(position).map(|(_, slot)| *slot)
+        self.header(name)
     }
 
     fn is_secret(&self, name: &str) -> bool {
@@ -123,11 +150,15 @@ impl<'a> Request<'a> {
         if name.starts_with(header::PREFIX) {
             return self.take_reserved(inputs, name, value);
         }
-        if let Some(slot) = inputs.find(name) {
+        if let Some(slot) = inputs.headers.find(name.as_bytes()) {
             self.lines.push((slot, value));
             if inputs.is_secret(name) {
                 self.unwanted.push(name);
             }
+        }
+        if name == "cookie" && !inputs.cookies.0.is_empty() {
+            let known = |(name, value)| Some((inputs.cookies.find(name)?, value));
+            self.lines.extend(cookie::pairs(value).filter_map(known));
         }
     }
 
@@ -181,7 +212,7 @@ impl<'a> Request<'a> {
         &self.assignments
     }
 
-    /// The lines of a header, in their order.
+    /// The lines of a header, or the values of a cookie, in their order.
     pub(crate) fn lines(&self, slot: Slot) -> impl Iterator<Item = &'a [u8]> {
         self.lines.iter().filter(move |(of, _)| *of == slot).map(|(_, value)| *value)
     }

@@ -10,7 +10,6 @@ use crate::keyed::{Key, Tag};
 use crate::plan::{Rollout, Version};
 use crate::request::{Request, Slot};
 use crate::time::Time;
-use crate::unit::cookie_value;
 
 /// How a rollout keeps its sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +36,7 @@ impl Sessions {
         request: &Request<'_>,
         now: Time,
     ) -> Option<&'r Rc<Version>> {
-        let value =
-            cookie_value(request, self.slot, self.cookie.name.as_bytes()).filter(|_| self.are_open(now))?;
+        let value = request.lines(self.slot).next().filter(|_| self.are_open(now))?;
         let mut parts = value.rsplitn(3, |byte| *byte == b'.');
         let (tag, expiry, version) = (parts.next()?, parts.next()?, parts.next()?);
         let expires = str::from_utf8(expiry).ok()?.parse().map(Time::from_seconds).ok()?;
@@ -64,5 +62,5 @@ impl Sessions {
 
 /// Over the text of the expiry, not its number: a number can be written in more than one way.
 fn signature(key: &Key, holder: Holder<'_, '_>, version: &str, expiry: &[u8]) -> Tag {
-    key.tag(&[b"session", holder.rollout.name.as_bytes(), holder.unit, version.as_bytes(), expiry])
+    key.tag([b"session", holder.rollout.name.as_bytes(), holder.unit, version.as_bytes(), expiry])
 }

@@ -4,6 +4,7 @@
 //! into that treatment and nowhere else, with any number of arms. A rollout that goes on with another product's bucketing
 //! leaves all this to `bucket::scheme`.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::bucket::scheme::Scheme;
@@ -118,6 +119,18 @@ impl Split {
             Self::Lanes(lanes) => lanes.iter().map(|lane| (&lane.version, lane.exposed())).collect(),
             Self::Ramp(version, ramp) => vec![(version, ramp.exposure(now))],
             Self::Scheme(scheme) => scheme.exposures(),
+        }
+    }
+
+    /// Each treatment with the buckets that it gets, in document order; none where the buckets are another product's.
+    pub(crate) fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
+        match self {
+            Self::Stable => Some(Vec::new()),
+            Self::Lanes(lanes) => {
+                Some(lanes.iter().map(|lane| (&lane.version, lane.start..lane.exposed_end)).collect())
+            }
+            Self::Ramp(version, ramp) => Some(vec![(version, 0..ramp.exposure(now).get())]),
+            Self::Scheme(_) => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::cookie::{Cookie, pair};
+use crate::cookie::Cookie;
 use crate::keyed::Key;
 use crate::request::{Request, Slot};
 
@@ -12,8 +12,8 @@ use crate::request::{Request, Slot};
 pub(crate) enum Source {
     /// First line of a header.
     Header(Slot),
-    /// First pair of this name over all cookie lines.
-    Cookie { cookie: Slot, name: Box<[u8]> },
+    /// First value of a cookie.
+    Cookie(Slot),
     /// First query parameter of this name, decoded.
     Query(Box<[u8]>),
     /// The peer's address.
@@ -30,7 +30,7 @@ pub(crate) struct Issuer {
     pub(crate) key: Key,
 }
 
-/// The headers that an issuer reads.
+/// What an issuer reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IssuerSlots {
     pub(crate) cookie: Slot,
@@ -53,8 +53,7 @@ impl Source {
     /// The value that a request brings.
     pub(crate) fn value<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
         let value = match self {
-            Self::Header(slot) => request.lines(*slot).next().map(Cow::Borrowed),
-            Self::Cookie { cookie, name } => cookie_value(request, *cookie, name).map(Cow::Borrowed),
+            Self::Header(slot) | Self::Cookie(slot) => request.lines(*slot).next().map(Cow::Borrowed),
             Self::Query(name) => request.query_value(name),
             Self::PeerAddress => request.source.map(|address| Cow::Owned(address.to_string().into_bytes())),
             Self::Issued(issuer) => issuer.brought(request).map(Cow::Borrowed),
@@ -66,8 +65,7 @@ impl Source {
 impl Issuer {
     /// The id that a client got earlier.
     pub(crate) fn brought<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
-        let id = cookie_value(request, self.slots.cookie, self.cookie.name.as_bytes());
-        id.filter(|id| !id.is_empty())
+        request.lines(self.slots.cookie).next().filter(|id| !id.is_empty())
     }
 
     /// A new id: 128 bits in hexadecimal.
@@ -75,11 +73,6 @@ impl Issuer {
         let request_id = request.lines(self.slots.request_id).next().unwrap_or_default();
         let [connection, clock, counter] =
             [nonce.connection, nonce.clock, nonce.counter].map(u64::to_le_bytes);
-        self.key.tag(&[b"id", request_id, &connection, &clock, &counter]).to_string()
+        self.key.tag([b"id", request_id, &connection, &clock, &counter]).to_string()
     }
-}
-
-/// The first pair of a name over all cookie lines.
-pub(crate) fn cookie_value<'a>(request: &Request<'a>, cookie: Slot, name: &[u8]) -> Option<&'a [u8]> {
-    request.lines(cookie).find_map(|line| pair(line, name))
 }

@@ -4,10 +4,9 @@
 //! in, and then the buckets are cut into ranges in order. Each constructor states the formula and the source of it; the hashes
 //! are theirs, seeds and off-by-ones included, and `tests/vectors/schemes` holds them in place.
 
-use std::io::Read;
 use std::rc::Rc;
 
-use super::{Bucket, Ppm, scale};
+use super::{Bucket, Murmur3, Ppm, scale};
 use crate::plan::Version;
 
 /// How another product assigns a unit.
@@ -38,8 +37,8 @@ struct Range {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Hash {
-    /// murmur3 x86_32 of `before ++ unit ++ after`.
-    Murmur { before: Box<[u8]>, after: Box<[u8]>, seed: u32, reduce: Reduce },
+    /// murmur3 x86_32 of the unit and what comes after it; what comes before it is hashed already.
+    Murmur { before: Murmur3, after: Box<[u8]>, reduce: Reduce },
     /// FNV-1a of the decimal text of FNV-1a of `seed ++ unit`, modulo 10 000.
     Fnv { seed: Box<str> },
 }
@@ -180,7 +179,8 @@ impl Scheme {
 
 impl Hash {
     fn murmur(before: &str, after: &str, seed: u32, reduce: Reduce) -> Self {
-        Self::Murmur { before: before.as_bytes().into(), after: after.as_bytes().into(), seed, reduce }
+        let before = Murmur3::seeded(seed).feed(before.as_bytes());
+        Self::Murmur { before, after: after.as_bytes().into(), reduce }
     }
 
     /// Number of buckets.
@@ -193,9 +193,8 @@ impl Hash {
 
     fn bucket(&self, unit: &[u8]) -> u32 {
         match self {
-            Self::Murmur { before, after, seed, reduce } => {
-                let mut text = before.chain(unit).chain(after.as_ref());
-                let hash = murmur3::murmur3_32(&mut text, *seed).unwrap_or_default(); // slices can be read
+            Self::Murmur { before, after, reduce } => {
+                let hash = before.feed(unit).feed(after).finish();
                 match reduce {
                     Reduce::Modulo(size) => hash.checked_rem(*size).unwrap_or(0),
                     Reduce::Scale(size) => scale(hash, *size),

@@ -13,7 +13,7 @@ pub(super) fn api(at: At<'_, '_>, draft: &mut Draft) -> Option<Api> {
     at.enter(kind, node, |at| match kind {
         "header" => {
             let name = scalar::header_name(at, draft)?;
-            Some(Api::Header(draft.inputs.slot(&name)))
+            Some(Api::Header(draft.inputs.header(&name)))
         }
         _ => {
             let number = scalar::integer(at, draft, 1..=64)?; // `/v1/models`: the first segment is `v1`

@@ -21,7 +21,7 @@ pub(super) fn issuer(at: At<'_, '_>, draft: &mut Draft) -> Option<Rc<Issuer>> {
     let key = fields.required("secret", draft, secret);
     fields.finish(draft);
     let slots =
-        IssuerSlots { cookie: draft.inputs.slot("cookie"), request_id: draft.inputs.slot("x-request-id") };
+        IssuerSlots { cookie: draft.inputs.cookie(name?), request_id: draft.inputs.header("x-request-id") };
     let issuer = Issuer { slots, cookie: cookie?, key: key? };
     match draft.issuers.iter().find(|known| known.cookie.name == issuer.cookie.name) {
         Some(known) if **known == issuer => Some(Rc::clone(known)),
@@ -41,10 +41,10 @@ pub(super) fn sessions(at: At<'_, '_>, draft: &mut Draft) -> Option<Sessions> {
     let mut fields = Fields::of(at, draft)?;
     let name = fields.required("cookie", draft, |at, draft| {
         let name = scalar::cookie_name(at, draft)?;
-        if draft.session_cookies.contains(&name) {
+        if draft.session_cookies.iter().any(|known| **known == *name) {
             at.warning(draft, "another rollout keeps its sessions in this cookie: they will end each other");
         }
-        draft.session_cookies.push(name.clone());
+        draft.session_cookies.push(name.into());
         Some(name)
     });
     let cookie = cookie(&mut fields, draft, name);
@@ -54,12 +54,12 @@ pub(super) fn sessions(at: At<'_, '_>, draft: &mut Draft) -> Option<Sessions> {
     });
     let drain_until = fields.optional("drain_until", draft, scalar::time);
     fields.finish(draft);
-    let slot = draft.inputs.slot("cookie");
+    let slot = draft.inputs.cookie(name?);
     Some(Sessions { slot, cookie: cookie?, keys: keys?.into(), drain_until })
 }
 
 /// What both kinds of cookie say beside their names.
-fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<Box<str>>) -> Option<Cookie> {
+fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<&str>) -> Option<Cookie> {
     let max_age = fields.required("max_age", draft, |at, draft| scalar::duration(at, draft, 1_000..=LONGEST));
     let path = fields.optional("path", draft, |at, draft| {
         let path = scalar::text(at, draft, 1..=1024)?;
@@ -78,7 +78,7 @@ fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<Box<str>>
         other => at.problem(draft, &format!("expected `Strict`, `Lax` or `None`, found {}", shown(other))),
     });
     Some(Cookie {
-        name: name?,
+        name: name?.into(),
         max_age: max_age?.checked_div(1_000)?,
         path: path.unwrap_or("/").into(),
         http_only: http_only.unwrap_or(true),

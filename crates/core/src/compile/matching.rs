@@ -123,7 +123,7 @@ pub(super) fn header_conditions(at: At<'_, '_>, draft: &mut Draft) -> Option<Box
             Some(text)
         });
         fields.finish(draft);
-        Some(HeaderCondition { slot: draft.inputs.slot(&name?), test: test? })
+        Some(HeaderCondition { slot: draft.inputs.header(&name?), test: test? })
     })?;
     Some(conditions.into())
 }
@@ -181,11 +181,11 @@ fn source(at: At<'_, '_>, draft: &mut Draft) -> Option<Source> {
     at.enter(kind, node, |at| match kind {
         "header" => {
             let name = scalar::header_name(at, draft)?;
-            Some(Source::Header(draft.inputs.slot(&name)))
+            Some(Source::Header(draft.inputs.header(&name)))
         }
         "cookie" => {
-            let name = scalar::cookie_name(at, draft)?.into_boxed_bytes();
-            Some(Source::Cookie { cookie: draft.inputs.slot("cookie"), name })
+            let name = scalar::cookie_name(at, draft)?;
+            Some(Source::Cookie(draft.inputs.cookie(name)))
         }
         "issued_cookie" => cookie::issuer(at, draft).map(Source::Issued),
         "query" => scalar::client_text(at, draft).map(Source::Query),

@@ -169,12 +169,12 @@ pub(super) fn header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
 }
 
 /// A cookie's name (RFC 6265, 4.1.1).
-pub(super) fn cookie_name(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<str>> {
+pub(super) fn cookie_name<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
     let text = at.any_text(draft)?;
     if !is_token(text) || text.len() > 256 {
         return at.problem(draft, &format!("not a cookie name: {}", shown(text)));
     }
-    Some(text.into())
+    Some(text)
 }
 
 /// A duration in milliseconds, written like `250ms`, `30s` or `1h30m`, longest unit first.

@@ -61,8 +61,8 @@ fn header_override(at: At<'_, '_>, draft: &mut Draft) -> Option<Override> {
     let secret = fields.required("secret", draft, secret);
     fields.finish(draft);
     Some(Override::Header {
-        name: draft.inputs.slot(&name?),
-        secret_header: draft.inputs.secret_slot(&secret_header?),
+        name: draft.inputs.header(&name?),
+        secret_header: draft.inputs.secret_header(&secret_header?),
         secret: secret?,
     })
 }
