@@ -42,6 +42,9 @@ const NAMES: [&str; 15] = [
     "x-rollout-feature-set", "x-rollout-assignment", "x-rollout-shadow", "x-rollout-cluster",
 ];
 
+/// The first second that RFC 3339 can't write.
+const END_OF_9999: u64 = 253_402_300_800;
+
 thread_local! {
     static PLAN: OnceLock<Plan> = const { OnceLock::new() };
 }
@@ -50,6 +53,7 @@ thread_local! {
 fn answer(plan: &Plan, bytes: &[u8], cookies: &[String]) -> Option<Decision> {
     let mut values = bytes.split(|byte| *byte == b'\n');
     let clock = values.next().unwrap_or_default().iter().fold(0_u64, |clock, byte| clock << 8 | u64::from(*byte));
+    let clock = clock % END_OF_9999; // at the end of time itself no session has any time left
     let source = values.next();
     let brought = cookies.iter().filter_map(|line| Some(("cookie", line.split(';').next()?.as_bytes())));
     let lines = brought.chain(NAMES.into_iter().zip(values));

@@ -1,5 +1,6 @@
-//! Reads the golden data: `tests/cases/*.json` (a document, requests, and what must be decided) and `tests/cases/refused/*.json`
-//! (documents, and where they must be refused). Core, tool and real Envoy are held to the same files.
+//! Reads the golden data, to which core, tool and real Envoy are held alike: `tests/cases/*.json` (a document, requests, and what must
+//! be decided), `tests/cases/refused/*.json` (documents, and where they must be refused) and `tests/cases/warned/*.json` (documents
+//! that are served, and of what their authors are warned).
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(
@@ -69,6 +70,18 @@ pub(crate) fn suites() -> Vec<Suite> {
         cases: value["cases"].as_array().expect("a suite has cases").iter().map(case).collect(),
     };
     files("cases").into_iter().map(suite).collect()
+}
+
+/// Documents that are served with warnings: name, document, and the paths and words of the warnings.
+pub(crate) fn warned() -> Vec<(String, Value, Vec<(String, String)>)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let pair = |pair: &Value| (text(&pair[0]), text(&pair[1]));
+    let one = |value: &Value| {
+        let warnings = value["warnings"].as_array().expect("warnings").iter().map(pair).collect();
+        (text(&value["name"]), value["document"].clone(), warnings)
+    };
+    let all = files("cases/warned");
+    all.iter().flat_map(|(_, value)| value.as_array().expect("a list").iter().map(one)).collect()
 }
 
 /// A document that must be refused, as text, with the paths and words of its problems.

@@ -32,7 +32,7 @@ pub(crate) struct Demand<'r> {
 impl<'r> Demand<'r> {
     pub(crate) fn of(rollout: &Rollout, request: &Request<'r>) -> Self {
         let api = rollout.api.as_ref().and_then(|api| api.version(request));
-        let features = rollout.names_features.then(|| request.feature_set()).flatten();
+        let features = request.feature_set().filter(|set| rollout.names_features && !set.is_empty());
         Self { api, features }
     }
 
