@@ -17,7 +17,7 @@ Exit codes:
 
 FILE may be `-` for standard input. Colour is for terminals only; NO_COLOR switches it off.";
 
-/// Checks, explains, simulates, compares and pushes rollout documents
+/// Checks, explains, simulates, plans, compares and pushes rollout documents
 #[derive(Debug, Parser)]
 #[command(name = "rolloutctl", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -40,6 +40,7 @@ pub(crate) enum Verb {
     Check(Check),
     Explain(Explain),
     Simulate(Simulate),
+    Plan(Plan),
     Diff(Diff),
     #[command(subcommand)]
     Render(Render),
@@ -126,6 +127,37 @@ pub(crate) struct Simulate {
     pub(crate) moment: Moment,
 }
 
+/// Print the timetable of the document's ramps: what is exposed when
+///
+/// A row for every moment at which the exposure jumps or the phase changes, for both ends of the range, and evenly spaced ones where
+/// the exposure rises in a line. The range goes from a ramp's start to its end, unless given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rolloutctl plan rollout.json
+  rolloutctl plan rollout.json --rollout fraud-score --every 1m \\
+      --from 2026-12-01T09:00:00Z --to 2026-12-01T10:00:00Z
+  rolloutctl plan rollout.json --format json")]
+pub(crate) struct Plan {
+    /// The document
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Begin here instead of at the ramp's start
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) from: Option<Time>,
+    /// End here instead of at the ramp's end
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) to: Option<Time>,
+    /// A row each so often, counted from the begin: `1s`, `15m`, `1h30m`
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub(crate) every: Option<u64>,
+    /// Only this rollout
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rollout: Option<String>,
+    #[command(flatten)]
+    pub(crate) moment: Moment,
+}
+
 /// Say whom a change moves: which share of the units, from which version to which
 ///
 /// Compares unit by unit, rollout by rollout of the same name; `-` stands for a rollout that only one document has.
@@ -133,7 +165,11 @@ pub(crate) struct Simulate {
 #[command(after_help = "\
 Examples:
   rolloutctl diff live.json next.json
-  git show HEAD:rollout.json | rolloutctl diff - rollout.json --format json")]
+  git show HEAD:rollout.json | rolloutctl diff - rollout.json --format json
+  rolloutctl diff live.json next.json --enforce
+
+With --enforce a change to a rollout that OLD has frozen at that time ends with exit code 2, unless
+it only withdraws traffic from a treatment. Changing the freeze is itself a change.")]
 pub(crate) struct Diff {
     /// The document that serves
     #[arg(value_hint = ValueHint::FilePath)]
@@ -145,7 +181,7 @@ pub(crate) struct Diff {
     pub(crate) population: Population,
     #[command(flatten)]
     pub(crate) moment: Moment,
-    /// Refuse a change during a freeze (not supported yet)
+    /// Refuse what the freeze windows of OLD do not allow
     #[arg(long)]
     pub(crate) enforce: bool,
 }
@@ -232,7 +268,7 @@ pub(crate) struct Population {
 /// When the decision is taken.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Moment {
-    /// Decide as at this time, such as `2026-11-23T09:30:00Z`; now, unless given
+    /// The time that counts as now, such as `2026-11-23T09:30:00Z`
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) at: Option<Time>,
 }
@@ -247,6 +283,13 @@ impl Moment {
 /// RFC 3339 in UTC.
 pub(crate) fn time(text: &str) -> Result<Time, humantime::TimestampError> {
     humantime::parse_rfc3339(text).map(whole_seconds)
+}
+
+/// A duration in whole seconds, at least one: what a ramp is measured by.
+fn seconds(text: &str) -> Result<u64, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let is_whole = duration.subsec_nanos() == 0 && duration.as_secs() > 0;
+    if is_whole { Ok(duration.as_secs()) } else { Err("expected whole seconds, at least one".to_owned()) }
 }
 
 fn whole_seconds(time: SystemTime) -> Time {

@@ -1,19 +1,22 @@
-//! `rolloutctl`: checks, explains, simulates, compares and pushes the documents of Rollout Filter.
+//! `rolloutctl`: checks, explains, simulates, plans, compares and pushes the documents of Rollout Filter.
 //!
 //! It decides nothing itself: every answer comes from `rollout_core`, the same code that runs inside Envoy. Only this package
 //! knows files and sockets.
 
 mod args;
 mod call;
+mod chart;
 mod command;
 mod document;
 mod ecds;
 mod envoy;
 mod exit;
+mod freeze;
 mod node;
 mod output;
 mod percent;
 mod replace;
+mod stamp;
 mod yaml;
 
 use std::process::ExitCode;

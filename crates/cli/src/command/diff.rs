@@ -1,6 +1,8 @@
-//! `diff`: whom a change moves, unit by unit. It says nothing about matches, clusters or headers.
+//! `diff`: whom a change moves, unit by unit, and on demand what a freeze has against it. Without that it says nothing about
+//! matches, clusters or headers.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
@@ -12,12 +14,17 @@ use serde::Serialize;
 use crate::args::{Diff, Format, Population};
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
-use crate::output::{self, GOOD, TITLE, WARNING, paint};
+use crate::freeze::{self, Frozen};
+use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
 use crate::percent::Percent;
+use crate::stamp::Stamp;
 
 #[derive(Serialize)]
 struct Answer {
     rollouts: Vec<Change>,
+    /// Absent unless freezes are to be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen: Option<Vec<Frozen>>,
 }
 
 #[derive(Serialize)]
@@ -36,20 +43,20 @@ struct Move {
 }
 
 pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
-    if args.enforce {
-        bail!("`--enforce` is not supported yet");
-    }
     if is_stdin(&args.old) && is_stdin(&args.new) {
         bail!("the documents can't both come from standard input");
     }
     let (old, new) = Document::load_both(Document::read(&args.old)?, Document::read(&args.new)?)?;
     let now = args.moment.time();
-    let answer = compare([&old.compiled.plan, &new.compiled.plan], &args.population, now);
+    let rollouts = compare([&old.compiled.plan, &new.compiled.plan], &args.population, now);
+    let judge = || freeze::judge([&old, &new], &args.population, now);
+    let answer = Answer { rollouts, frozen: args.enforce.then(judge).transpose()? };
     match format {
         Format::Json => output::json(&answer)?,
-        Format::Text => output::text(&text(&answer))?,
+        Format::Text => output::text(&text(&answer, now))?,
     }
-    Ok(Exit::Fine)
+    let refused = answer.frozen.iter().flatten().any(|frozen| frozen.refused);
+    Ok(if refused { Exit::No } else { Exit::Fine })
 }
 
 /// A rollout of a plan.
@@ -78,13 +85,13 @@ impl<'p> Side<'p> {
 }
 
 /// The rollouts of the new document in their order, then those that it no longer has.
-fn compare([old, new]: [&Plan; 2], population: &Population, now: Time) -> Answer {
+fn compare([old, new]: [&Plan; 2], population: &Population, now: Time) -> Vec<Change> {
     let kept = new.rollouts().iter().map(|rollout| rollout.name());
     let removed = old.rollouts().iter().map(|rollout| rollout.name());
     let names = kept.chain(removed.filter(|name| Side::find(new, name, now).is_none()));
     let changes =
         names.map(|name| change(name, [old, new].map(|plan| Side::find(plan, name, now)), population));
-    Answer { rollouts: changes.collect() }
+    changes.collect()
 }
 
 fn change(name: &str, [old, new]: [Option<Side<'_>>; 2], population: &Population) -> Change {
@@ -108,7 +115,27 @@ fn change(name: &str, [old, new]: [Option<Side<'_>>; 2], population: &Population
     Change { name: name.to_owned(), moved_percent: Percent::of(moved, population.units), moves }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Answer, now: Time) -> String {
+    let moves = moves_text(answer);
+    match answer.frozen.as_deref() {
+        None => moves,
+        Some([]) => format!("{moves}\nnothing is frozen at {}\n", Stamp(now)),
+        Some(frozen) => moves + &frozen.iter().map(frozen_text).collect::<String>(),
+    }
+}
+
+fn frozen_text(frozen: &Frozen) -> String {
+    let verdict = if frozen.refused { paint(BAD, "refused") } else { paint(GOOD, "allowed") };
+    let reason = frozen.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut text =
+        format!("\n{}: frozen until {}{reason}: {verdict}\n", paint(TITLE, &frozen.rollout), frozen.until);
+    for change in &frozen.changes {
+        let _ = writeln!(text, "  {}: {}", change.path, change.message);
+    }
+    text
+}
+
+fn moves_text(answer: &Answer) -> String {
     if answer.rollouts.is_empty() {
         return "no rollouts\n".to_owned();
     }

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rollout_core::decide::decide_unit;
 use rollout_core::plan::{Plan, Rollout};
 use rollout_core::time::Time;
 use serde::Serialize;
 
+use super::chosen;
 use crate::args::{Format, Population, Simulate};
 use crate::document::Document;
 use crate::exit::Exit;
@@ -37,15 +38,7 @@ struct Share<'p> {
 
 pub(super) fn run(args: &Simulate, format: Format) -> Result<Exit> {
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
-    let wanted = |rollout: &&Rc<Rollout>| args.rollout.as_deref().is_none_or(|name| name == rollout.name());
-    let rollouts: Vec<_> = plan.rollouts().iter().filter(wanted).collect();
-    if let Some(name) = args.rollout.as_deref().filter(|_| rollouts.is_empty()) {
-        let names: Vec<_> = plan.rollouts().iter().map(|rollout| format!("`{}`", rollout.name())).collect();
-        bail!(
-            "no rollout `{name}`; the document has {}",
-            if names.is_empty() { "none".into() } else { names.join(", ") }
-        );
-    }
+    let rollouts = chosen(&plan, args.rollout.as_deref())?;
     let now = args.moment.time();
     let divided = rollouts.into_iter().map(|rollout| divide(&plan, rollout, &args.population, now));
     let answer = Answer { rollouts: divided.collect() };
@@ -77,7 +70,7 @@ fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population, no
 
 impl Population {
     /// Calls `visit` with each unit in turn.
-    pub(super) fn each(&self, mut visit: impl FnMut(&str)) {
+    pub(crate) fn each(&self, mut visit: impl FnMut(&str)) {
         let mut unit = self.prefix.clone();
         for number in 0..self.units {
             unit.truncate(self.prefix.len());

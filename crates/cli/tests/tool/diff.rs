@@ -86,9 +86,3 @@ fn two_bad_documents_are_told_apart() {
     assert_eq!(run.code, 3);
     assert!(run.json()["problems"][0]["path"].as_str().unwrap().starts_with("`bad.json`: "));
 }
-
-#[test]
-fn enforcing_is_not_supported_yet() {
-    let run = place().run(&["diff", "old.json", "new.json", "--enforce"]);
-    assert_eq!((run.code, run.err.as_str()), (1, "error: `--enforce` is not supported yet\n"));
-}

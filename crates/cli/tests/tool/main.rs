@@ -5,8 +5,10 @@
 mod check;
 mod command_line;
 mod diff;
+mod enforce;
 mod explain;
 mod fake_envoy;
+mod plan;
 mod push;
 mod render;
 mod run;

@@ -1,0 +1,100 @@
+//! What may go from a frozen rollout but not come: its versions, its shadows and its share of a layer.
+
+use rollout_core::plan::Version;
+use serde_json::Value;
+
+use super::value::{self, elements, only_lowers_percent, same, text};
+use super::{Case, Change, traffic};
+
+/// A list whose elements have names: they may go, and those that stay keep their order.
+struct Named<'d> {
+    field: &'static str,
+    /// The key of the name.
+    key: &'static str,
+    old: &'d [Value],
+    new: &'d [Value],
+}
+
+impl<'d> Named<'d> {
+    fn of(case: &'d Case<'_>, field: &'static str, key: &'static str) -> Self {
+        let [old, new] = case.field(field).map(elements);
+        Self { field, key, old, new }
+    }
+
+    fn find(&self, list: &'d [Value], name: Option<&str>) -> Option<&'d Value> {
+        list.iter().find(|element| text(element, self.key) == name)
+    }
+
+    /// The names of what is in both lists, in the order of the one.
+    fn common(&self, one: &'d [Value], other: &'d [Value]) -> Vec<Option<&'d str>> {
+        let names = one.iter().map(|element| text(element, self.key));
+        names.filter(|name| self.find(other, *name).is_some()).collect()
+    }
+
+    /// What came, moved, or changed as it may not.
+    fn changes(&self, may: impl Fn(&Value, &Value) -> bool, rule: &str) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (position, new) in self.new.iter().enumerate() {
+            let place = format!("{}[{position}]", self.field);
+            let name = text(new, self.key);
+            match self.find(self.old, name) {
+                None => changes.push(Change::new(place, format!("`{}` is new", name.unwrap_or_default()))),
+                Some(old) if !may(old, new) => {
+                    changes.push(Change::new(value::place(&place, Some(old), Some(new)), rule));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.common(self.old, self.new) != self.common(self.new, self.old) {
+            changes.push(Change::new(self.field, "the order may not change"));
+        }
+        changes
+    }
+}
+
+/// A version may go, unless that would move somebody to another treatment.
+pub(super) fn versions(case: &Case<'_>) -> Vec<Change> {
+    let list = Named::of(case, "versions", "name");
+    let mut changes = list.changes(|old, new| same(Some(old), Some(new)), "may not change");
+    let gone = list.old.iter().any(|old| list.find(list.new, text(old, "name")).is_none());
+    if gone && case.new.node.get("sessions").is_some() && traffic::treats(case) {
+        changes.push(Change::new(
+            "versions",
+            "whoever has a session on a version that goes would get the treatment that the hash says",
+        ));
+    }
+    changes
+}
+
+/// A shadow may go or copy less.
+pub(super) fn shadows(case: &Case<'_>) -> Vec<Change> {
+    Named::of(case, "shadow", "version")
+        .changes(only_lowers_percent, "may only go, or have a lower `percent`")
+}
+
+/// A version that was only a shadow takes requests that the stable version can't serve as soon as it is a shadow no longer.
+pub(super) fn promoted(case: &Case<'_>) -> Vec<Change> {
+    let [old, new] = [case.old, case.new].map(|side| side.rollout.versions());
+    let judges = case.new.node.get("api").is_some()
+        || elements(case.new.node.get("versions")).iter().any(|version| version.get("features").is_some());
+    let was_shadow = |new: &Version| old.iter().any(|old| old.name() == new.name() && old.is_shadow_only());
+    let promoted = new.iter().filter(|new| judges && !new.is_shadow_only() && was_shadow(new));
+    let message =
+        |name: &str| format!("`{name}` would no longer be only a shadow, and serve what others can't");
+    promoted.map(|version| Change::new("shadow", message(version.name()))).collect()
+}
+
+/// A layer may come, and its slice may shrink.
+pub(super) fn layer(old: Option<&Value>, new: Option<&Value>) -> Option<Change> {
+    let place = value::place("layer", old, new);
+    let old = old?;
+    let Some(new) = new else {
+        return Some(Change::new(place, "without its layer the rollout would reach every unit"));
+    };
+    let bounds = |layer: &Value| layer.get("from").and_then(Value::as_f64).zip(layer.get("to")?.as_f64());
+    let shrinks = bounds(old).zip(bounds(new)).is_some_and(|(old, new)| old.0 <= new.0 && new.1 <= old.1);
+    if !same(old.get("name"), new.get("name")) {
+        return Some(Change::new(place, "in another layer the rollout would reach other units"));
+    }
+    (!shrinks).then(|| Change::new(place, "the slice may only shrink"))
+}
