@@ -72,13 +72,20 @@ pub(crate) fn suites() -> Vec<Suite> {
     files("cases").into_iter().map(suite).collect()
 }
 
-/// Documents that are served with warnings: name, document, and the paths and words of the warnings.
-pub(crate) fn warned() -> Vec<(String, Value, Vec<(String, String)>)> {
+/// A document that is served, with the paths and words of its warnings.
+pub(crate) struct WarnedDocument {
+    pub(crate) name: String,
+    pub(crate) document: Value,
+    pub(crate) warnings: Vec<(String, String)>,
+}
+
+/// All documents that are served with exactly these warnings.
+pub(crate) fn warned() -> Vec<WarnedDocument> {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
-    let pair = |pair: &Value| (text(&pair[0]), text(&pair[1]));
     let one = |value: &Value| {
-        let warnings = value["warnings"].as_array().expect("warnings").iter().map(pair).collect();
-        (text(&value["name"]), value["document"].clone(), warnings)
+        let warnings = value["warnings"].as_array().expect("warnings").iter();
+        let warnings = warnings.map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
+        WarnedDocument { name: text(&value["name"]), document: value["document"].clone(), warnings }
     };
     let all = files("cases/warned");
     all.iter().flat_map(|(_, value)| value.as_array().expect("a list").iter().map(one)).collect()
