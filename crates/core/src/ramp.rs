@@ -13,7 +13,7 @@ pub struct Ramp {
     pub(crate) start: Time,
     pub(crate) shape: Shape,
     /// Sorted by their begin; they may overlap.
-    pub(crate) stops: Box<[Stop]>,
+    pub(crate) stops: Vec<Stop>,
 }
 
 /// Exposure by milliseconds that counted; never falls.
@@ -136,6 +136,12 @@ impl Ramp {
         turns.sort_unstable();
         turns.dedup();
         turns
+    }
+
+    /// Adds a stop at its place.
+    pub(crate) fn stop(&mut self, stop: Stop) {
+        let place = self.stops.partition_point(|earlier| earlier.from <= stop.from);
+        self.stops.insert(place, stop);
     }
 
     /// Milliseconds from the start to this moment that count.

@@ -93,10 +93,7 @@ fn split(
             }
             Strategy::AbTest { arms, exposure } => Split::weighted(weighted(arms)?, exposure),
             Strategy::Progressive { version, mut ramp } => {
-                let mut stops = ramp.stops.into_vec();
-                stops.extend(freeze.map(Freeze::stop));
-                stops.sort_by_key(|stop| stop.from);
-                ramp.stops = stops.into();
+                freeze.into_iter().for_each(|freeze| ramp.stop(freeze.stop()));
                 Split::Ramp(at(version)?, ramp)
             }
         });

@@ -24,9 +24,9 @@ pub(super) fn ramp(fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Ram
         fields.optional("steps", draft, |_, _| Some(())); // known, whatever is wrong with it
     }
     let pauses = fields.optional("pauses", draft, |at, draft| at.list(draft, 0..=64, pause));
-    let mut stops = pauses.unwrap_or_default();
-    stops.sort_by_key(|stop| stop.from);
-    Some(Ramp { start: start?, shape: shape?, stops: stops.into() })
+    let mut ramp = Ramp { start: start?, shape: shape?, stops: Vec::new() };
+    pauses.into_iter().flatten().for_each(|pause| ramp.stop(pause));
+    Some(ramp)
 }
 
 fn steps(at: At<'_, '_>, draft: &mut Draft) -> Option<Shape> {
