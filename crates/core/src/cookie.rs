@@ -30,6 +30,21 @@ impl SameSite {
 }
 
 impl Cookie {
+    /// Why a browser would not keep it (RFC 6265bis, 5.7).
+    pub(crate) fn rejected_because(&self) -> Option<&'static str> {
+        let is_prefixed = |prefix: &str| self.name.starts_with(prefix);
+        match self.secure {
+            false if self.same_site == SameSite::None => {
+                Some("`same_site` is `None`, and it is not `secure`")
+            }
+            false if is_prefixed("__Host-") || is_prefixed("__Secure-") => {
+                Some("its name promises that it is `secure`")
+            }
+            _ if is_prefixed("__Host-") && *self.path != *"/" => Some("its name promises the path `/`"),
+            _ => None,
+        }
+    }
+
     /// The value of a `Set-Cookie` header that lasts `max_age` seconds.
     pub(crate) fn line(&self, value: &str, max_age: u64) -> String {
         let http_only = if self.http_only { "; HttpOnly" } else { "" };

@@ -1,10 +1,11 @@
-//! What may go from a frozen rollout but not come: its versions, its shadows and its share of a layer.
+//! What may go from a frozen rollout but not come: its versions, its sessions, its shadows and its share of a layer.
 
 use rollout_core::plan::Version;
 use serde_json::Value;
 
-use super::value::{self, elements, only_lowers_percent, same, text};
+use super::value::{self, elements, only_lowers_percent, same, same_but_for, text};
 use super::{Case, Change, traffic};
+use crate::args::time;
 
 /// A list whose elements have names: they may go, and those that stay keep their order.
 struct Named<'d> {
@@ -64,6 +65,26 @@ pub(super) fn versions(case: &Case<'_>) -> Vec<Change> {
         ));
     }
     changes
+}
+
+/// Sessions may end, or end sooner, where nobody can get a treatment instead.
+pub(super) fn sessions(case: &Case<'_>) -> Option<Change> {
+    let ends = match case.field("sessions") {
+        [Some(old), Some(new)] => drains_sooner(old, new),
+        [Some(_), None] => true,
+        [None, _] => false,
+    };
+    let message = "may not change, but that they end while the hash gives nothing to a treatment";
+    (!ends || traffic::treats(case)).then(|| case.kept("sessions", message))
+}
+
+fn drains_sooner(old: &Value, new: &Value) -> bool {
+    let drained = |sessions: &Value| text(sessions, "drain_until").and_then(|text| time(text).ok());
+    let sooner = match (drained(old), drained(new)) {
+        (Some(old), Some(new)) => new <= old,
+        (old, new) => old.is_none() && new.is_some(),
+    };
+    sooner && same_but_for("drain_until", old, new)
 }
 
 /// A shadow may go or copy less.

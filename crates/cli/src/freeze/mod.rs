@@ -143,6 +143,7 @@ impl Case<'_> {
             match name {
                 "strategy" | "bucketing" => splits = true,
                 "versions" => changes.extend(list::versions(self)),
+                "sessions" => changes.extend(list::sessions(self)),
                 "shadow" => changes.extend(list::shadows(self)),
                 "overrides" => changes.extend(traffic::overrides(self)),
                 "layer" => changes.extend(list::layer(old, new)),

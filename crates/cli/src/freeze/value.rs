@@ -30,13 +30,13 @@ fn equal(old: &Value, new: &Value) -> bool {
 /// True where nothing differs but `percent`, and that is not higher; without one it is the whole.
 pub(super) fn only_lowers_percent(old: &Value, new: &Value) -> bool {
     let percent = |value: &Value| value.get("percent").map_or(Some(100.0), Value::as_f64);
-    let rest = |value: &Value| {
-        let mut rest = value.as_object().cloned().unwrap_or_default();
-        rest.remove("percent");
-        Value::Object(rest)
-    };
     let lowers = percent(old).zip(percent(new)).is_some_and(|(old, new)| new <= old);
-    lowers && equal(&rest(old), &rest(new))
+    lowers && same_but_for("percent", old, new)
+}
+
+/// True where two objects say the same, whatever they say in one field.
+pub(super) fn same_but_for(field: &str, old: &Value, new: &Value) -> bool {
+    keys(old, new).into_iter().all(|key| key == field || same(old.get(key), new.get(key)))
 }
 
 /// The innermost place that holds all of the difference.

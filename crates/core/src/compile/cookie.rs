@@ -8,7 +8,7 @@ use crate::cookie::{Cookie, SameSite};
 use crate::json::Node;
 use crate::keyed::Key;
 use crate::session::Sessions;
-use crate::unit::{Issuer, IssuerSlots};
+use crate::unit::{Issuer, IssuerSlots, Source};
 
 /// Longest that a browser keeps a cookie is 400 days; ten years leave room for other clients.
 const LONGEST: u64 = 3_650 * 86_400_000;
@@ -23,11 +23,15 @@ pub(super) fn issuer(at: At<'_, '_>, draft: &mut Draft) -> Option<Rc<Issuer>> {
     let slots =
         IssuerSlots { cookie: draft.inputs.cookie(name?), request_id: draft.inputs.header("x-request-id") };
     let issuer = Issuer { slots, cookie: cookie?, key: key? };
+    if draft.session_cookies.contains(&issuer.cookie.name) {
+        return at
+            .problem(draft, "a rollout keeps its sessions in this cookie: each would replace the other");
+    }
     match draft.issuers.iter().find(|known| known.cookie.name == issuer.cookie.name) {
         Some(known) if **known == issuer => Some(Rc::clone(known)),
         Some(_) => at.problem(
             draft,
-            &format!("another rollout issues {} with other settings", shown(&issuer.cookie.name)),
+            &format!("{} is issued elsewhere with other settings", shown(&issuer.cookie.name)),
         ),
         None => {
             let issuer = Rc::new(issuer);
@@ -37,10 +41,16 @@ pub(super) fn issuer(at: At<'_, '_>, draft: &mut Draft) -> Option<Rc<Issuer>> {
     }
 }
 
-pub(super) fn sessions(at: At<'_, '_>, draft: &mut Draft) -> Option<Sessions> {
+/// Sessions, in a cookie that is not the unit's.
+pub(super) fn sessions(at: At<'_, '_>, draft: &mut Draft, unit: &[Source]) -> Option<Sessions> {
     let mut fields = Fields::of(at, draft)?;
     let name = fields.required("cookie", draft, |at, draft| {
         let name = scalar::cookie_name(at, draft)?;
+        let slot = draft.inputs.cookie(name);
+        let is_unit = unit.contains(&Source::Cookie(slot));
+        if is_unit || draft.issuers.iter().any(|issuer| *issuer.cookie.name == *name) {
+            return at.problem(draft, "the unit comes from this cookie: each would replace the other");
+        }
         if draft.session_cookies.iter().any(|known| **known == *name) {
             at.warning(draft, "another rollout keeps its sessions in this cookie: they will end each other");
         }
@@ -77,14 +87,18 @@ fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<&str>) ->
         "None" => Some(SameSite::None),
         other => at.problem(draft, &format!("expected `Strict`, `Lax` or `None`, found {}", shown(other))),
     });
-    Some(Cookie {
+    let cookie = Cookie {
         name: name?.into(),
         max_age: max_age?.checked_div(1_000)?,
         path: path.unwrap_or("/").into(),
         http_only: http_only.unwrap_or(true),
         secure: secure.unwrap_or(true),
         same_site: same_site.unwrap_or(SameSite::Lax),
-    })
+    };
+    if let Some(reason) = cookie.rejected_because() {
+        fields.at().warning(draft, &format!("browsers drop this cookie: {reason}"));
+    }
+    Some(cookie)
 }
 
 /// The secret of a keyed hash. Its text is never part of a message.

@@ -172,7 +172,16 @@ fn test(
 }
 
 pub(super) fn sources(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[Source]>> {
-    at.list(draft, 1..=8, source).map(Vec::into_boxed_slice)
+    let mut is_issued = false;
+    let sources = at.list(draft, 1..=8, |at, draft| {
+        if is_issued {
+            at.warning(draft, "never asked: an `issued_cookie` before it always has a value");
+        }
+        let source = source(at, draft)?;
+        is_issued |= matches!(source, Source::Issued(_));
+        Some(source)
+    })?;
+    Some(sources.into())
 }
 
 fn source(at: At<'_, '_>, draft: &mut Draft) -> Option<Source> {

@@ -311,6 +311,11 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.peek(name).is_some()
     }
 
+    /// The object itself.
+    pub(super) fn at(&self) -> At<'n, 'p> {
+        self.at
+    }
+
     /// A field's value ahead of its turn.
     pub(super) fn peek(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)

@@ -156,7 +156,8 @@ pub(super) fn rollout(
     let expose_failover = fields.optional("expose_failover", draft, scalar::boolean).unwrap_or(true);
     let taker = Taker { name, unit: unit.as_deref() };
     let layer = fields.optional("layer", draft, |at, draft| cohort::layer(at, draft, taker));
-    let sessions = fields.optional("sessions", draft, cookie::sessions);
+    let sources = unit.as_deref().unwrap_or_default();
+    let sessions = fields.optional("sessions", draft, |at, draft| cookie::sessions(at, draft, sources));
     let freeze = fields.optional("freeze", draft, ramp::freeze);
     let api = fields.optional("api", draft, compatibility::api);
     fields.later(&["guardrails"], draft);
@@ -339,6 +340,21 @@ impl RolloutDraft<'_> {
                     &format!(
                         "failover sends the feature set of version {name} to {target}, which has another"
                     ),
+                );
+            }
+        }
+        for shadow in &self.shadows {
+            let Some(copied) = self.versions.get(shadow.version) else { continue };
+            let beside = self.versions.iter().enumerate().find(|(position, version)| {
+                *position != shadow.version
+                    && self.may_be_copied(*position)
+                    && version.features != copied.features
+            });
+            if let Some((_, version)) = beside {
+                let (name, copied) = (shown(version.name), shown(copied.name));
+                at.warning(
+                    draft,
+                    &format!("a copy sends the feature set of version {name} to {copied}, which has another"),
                 );
             }
         }

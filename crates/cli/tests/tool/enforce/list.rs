@@ -24,6 +24,29 @@ fn versions_may_go_where_nobody_is_moved_to_another_treatment() {
 }
 
 #[test]
+fn sessions_may_end_while_nobody_gets_a_treatment_instead() {
+    let sessions = |more: &Value| {
+        let sessions = json!({"cookie": "rs", "max_age": "1h", "secret": "0123456789abcdef"});
+        json!({"sessions": and(sessions, more)})
+    };
+    let kept = sessions(&json!({}));
+    let drained = |until: &str| sessions(&json!({"drain_until": until}));
+    let (soon, later) = ("2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z");
+    let withdrawn = |fields: Value| and(fields, &canary("v2", 0.0));
+    judge(&[
+        (kept.clone(), withdrawn(drained(soon)), &[]),
+        (kept.clone(), withdrawn(as_it_is()), &[]),
+        (drained(later), withdrawn(drained(soon)), &[]),
+        (drained(soon), withdrawn(drained(later)), &["sessions.drain_until"]),
+        (drained(soon), withdrawn(kept.clone()), &["sessions.drain_until"]),
+        (kept.clone(), drained(soon), &["sessions.drain_until"]),
+        (kept.clone(), as_it_is(), &["sessions"]),
+        (as_it_is(), withdrawn(kept.clone()), &["sessions"]),
+        (kept, withdrawn(sessions(&json!({"max_age": "2h"}))), &["sessions.max_age"]),
+    ]);
+}
+
+#[test]
 fn copies_may_go_and_become_fewer() {
     let shadow = |percents: &[(&str, f64)]| {
         let shadow = |(version, percent): &(&str, f64)| json!({"version": version, "percent": percent});
