@@ -43,6 +43,20 @@ impl Node {
         }
     }
 
+    /// Number of items of an array; zero where it is none.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Array(items) => items.len(),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Unsigned(_)
+            | Self::Negative(_)
+            | Self::Float(_)
+            | Self::Text(_)
+            | Self::Object(_) => 0,
+        }
+    }
+
     /// What a person calls this kind of value, for "expected a string, found ...".
     pub(crate) fn kind(&self) -> &'static str {
         match self {

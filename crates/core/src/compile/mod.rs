@@ -5,6 +5,7 @@
 
 mod bucketing;
 mod build;
+mod coherence;
 mod cohort;
 mod compatibility;
 mod cookie;

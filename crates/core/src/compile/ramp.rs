@@ -32,7 +32,7 @@ pub(super) fn ramp(fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Ram
 fn steps(at: At<'_, '_>, draft: &mut Draft) -> Option<Shape> {
     let mut earlier = Ppm::ZERO;
     let mut end = 0_u64;
-    let mut left = at.length();
+    let mut left = at.node.length();
     let steps = at.list(draft, 1..=64, |at, draft| {
         left = left.saturating_sub(1);
         let mut fields = Fields::of(at, draft)?;

@@ -150,14 +150,6 @@ impl<'n> At<'n, '_> {
         matches!(self.node, Node::Null)
     }
 
-    /// Number of items of an array; zero where it is none.
-    pub(super) fn length(&self) -> usize {
-        match self.node {
-            Node::Array(items) => items.len(),
-            _ => 0,
-        }
-    }
-
     /// The items of an array that the reader accepts.
     pub(super) fn list<T>(
         &self,
@@ -248,6 +240,11 @@ impl<'n> At<'n, '_> {
     pub(super) fn enter<T>(&self, key: &str, node: &'n Node, read: impl FnOnce(At<'n, '_>) -> T) -> T {
         let place = Place { parent: Some(self.place), step: Step::Field(key) };
         read(At { node, place: &place })
+    }
+
+    /// A place that was read before: an item of one of this object's lists.
+    pub(super) fn in_list<T>(&self, list: &str, position: usize, tell: impl FnOnce(At<'n, '_>) -> T) -> T {
+        self.enter(list, self.node, |at| at.item(position, at.node, tell))
     }
 
     /// Reads an item of this array with the place that belongs to it.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::bucketing::{self, Bucketing};
 use super::build::build;
+use super::coherence::Complete;
 use super::cohort::{self, Taker};
 use super::compatibility::{self, Rewrite};
 use super::matching::{self, Alternative};
@@ -100,8 +101,8 @@ pub(super) struct RolloutDraft<'n> {
     pub(super) failover: Option<traffic::Failover>,
     pub(super) shadows: Vec<traffic::Shadow>,
     /// Whoever gets requests other than copies, as far as the document says by name.
-    serving: Vec<usize>,
-    idempotent: bool,
+    pub(super) serving: Vec<usize>,
+    pub(super) idempotent: bool,
     pub(super) expose: Expose,
     pub(super) expose_failover: bool,
     pub(super) layer: Option<Layer>,
@@ -160,20 +161,20 @@ pub(super) fn rollout(
     let sessions = fields.optional("sessions", draft, |at, draft| cookie::sessions(at, draft, sources));
     let freeze = fields.optional("freeze", draft, ramp::freeze);
     let api = fields.optional("api", draft, compatibility::api);
+    let names_api = fields.has("api");
+    let lists_all = shadows.len() == fields.peek("shadow").map_or(0, Node::length);
     fields.later(&["guardrails"], draft);
     fields.finish(draft);
-    if !draft.problems.is_empty() {
-        return None;
-    }
 
-    let alternatives = alternatives.unwrap_or_else(|| vec![Alternative::everything()]);
+    // Positions only mean something where every version could be read. What else is missing is a problem, so nobody serves it.
+    let versions = versions.filter(|versions| versions.len() == known.versions.len())?;
     let parts = RolloutDraft {
-        name: name?,
-        unit: unit?,
+        name: name.unwrap_or_default(),
+        unit: unit.unwrap_or_default(),
         salt,
-        stable: stable?,
-        versions: versions?,
-        strategy: strategy?,
+        stable: stable.unwrap_or_default(),
+        versions,
+        strategy: strategy.unwrap_or_default(),
         bucketing,
         overrides,
         failover,
@@ -187,7 +188,11 @@ pub(super) fn rollout(
         freeze,
         api,
     };
-    parts.refuse(at, draft);
+    parts.refuse(at, draft, Complete { api: names_api, shadows: lists_all });
+    if !draft.problems.is_empty() {
+        return None;
+    }
+    let alternatives = alternatives.unwrap_or_else(|| vec![Alternative::everything()]);
     parts.warn(at, draft, &alternatives);
     Some((Rc::new(build(parts, draft)?), alternatives))
 }
@@ -230,137 +235,6 @@ fn expose(at: At<'_, '_>, draft: &mut Draft) -> Option<Expose> {
         "debug" => Some(Expose::Debug),
         other => {
             at.problem(draft, &format!("expected `none`, `assignment` or `debug`, found {}", shown(other)))
-        }
-    }
-}
-
-impl RolloutDraft<'_> {
-    /// The failover of the version at this position: its own, or else the rollout's unless that leads back to it.
-    pub(super) fn failover_of(&self, position: usize) -> Option<(&traffic::Failover, &VersionDraft<'_>)> {
-        let own = self.versions.get(position)?.failover.as_ref();
-        let failover = own.or(self.failover.as_ref().filter(|failover| failover.to != position))?;
-        Some((failover, self.versions.get(failover.to)?))
-    }
-
-    /// True where nothing but a shadow names the version at this position.
-    pub(super) fn is_shadow_only(&self, position: usize) -> bool {
-        let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
-        is_shadow && !self.serving.contains(&position)
-    }
-
-    /// True where a request that the document does not name a version for may still go to this one.
-    fn is_fallback(&self, position: usize) -> bool {
-        let moves = self.api.is_some() || self.versions.iter().any(|version| version.features.is_some());
-        moves && !self.is_shadow_only(position)
-    }
-
-    /// True where requests may be sent to the version at this position, by whatever rule.
-    fn may_serve(&self, position: usize) -> bool {
-        let by_header = self.overrides.iter().any(|rule| rule.version().is_none());
-        by_header || self.may_be_copied(position)
-    }
-
-    /// The same, of requests that may be copied: forced ones are not.
-    fn may_be_copied(&self, position: usize) -> bool {
-        self.sessions.is_some() || self.serving.contains(&position) || self.is_fallback(position)
-    }
-
-    /// Refuses what each version says for itself and can't say together. Copies and repeated calls carry the host, the path and the
-    /// headers of the original, so they fit only versions that make the same of a request.
-    fn refuse(&self, at: At<'_, '_>, draft: &mut Draft) {
-        for (position, version) in self.versions.iter().enumerate() {
-            let place = |at: At<'_, '_>, field: &str, draft: &mut Draft, message: &str| {
-                at.enter("versions", at.node, |at| {
-                    at.item(position, at.node, |at| {
-                        at.enter(field, at.node, |at| at.problem::<()>(draft, message));
-                    });
-                });
-            };
-            if version.accepts.is_some() && self.api.is_none() {
-                place(
-                    at,
-                    "accepts",
-                    draft,
-                    "needs `api` on the rollout, which says where a request names its API version",
-                );
-            }
-            let Some((_, target)) = self.failover_of(position).filter(|_| self.may_serve(position)) else {
-                continue;
-            };
-            if target.rewrite != version.rewrite {
-                let message = format!(
-                    "version {} fails over to {}, whose `request` differs: the repeated call would carry the wrong one",
-                    shown(version.name),
-                    shown(target.name)
-                );
-                place(at, "request", draft, &message);
-            }
-        }
-        for (number, shadow) in self.shadows.iter().enumerate() {
-            let Some(copied) = self.versions.get(shadow.version) else { continue };
-            let beside = self.versions.iter().enumerate().find(|(position, version)| {
-                *position != shadow.version
-                    && self.may_be_copied(*position)
-                    && version.rewrite != copied.rewrite
-            });
-            if let Some((_, version)) = beside {
-                let message =
-                    format!("a copy carries the `request` of version {}, which differs", shown(version.name));
-                at.enter("shadow", at.node, |at| {
-                    at.item(number, at.node, |at| at.problem::<()>(draft, &message))
-                });
-            }
-        }
-    }
-
-    /// Names what is allowed and probably not meant.
-    fn warn(&self, at: At<'_, '_>, draft: &mut Draft, alternatives: &[Alternative]) {
-        let fails_over = (0..self.versions.len()).any(|position| self.failover_of(position).is_some());
-        if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {
-            at.warning(
-                draft,
-                "failover repeats methods that may write, and the first attempt may have run; \
-                 say `\"idempotent\": true` if that is harmless",
-            );
-        }
-        for (position, version) in self.versions.iter().enumerate() {
-            let name = shown(version.name);
-            let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
-            if !self.may_serve(position) && !is_shadow {
-                at.warning(draft, &format!("nothing sends traffic to version {name}"));
-            }
-            let Some((_, target)) = self.failover_of(position) else { continue };
-            if target.cluster == version.cluster {
-                at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
-            }
-            if target.features != version.features && self.may_serve(position) {
-                let target = shown(target.name);
-                at.warning(
-                    draft,
-                    &format!(
-                        "failover sends the feature set of version {name} to {target}, which has another"
-                    ),
-                );
-            }
-        }
-        for shadow in &self.shadows {
-            let Some(copied) = self.versions.get(shadow.version) else { continue };
-            let beside = self.versions.iter().enumerate().find(|(position, version)| {
-                *position != shadow.version
-                    && self.may_be_copied(*position)
-                    && version.features != copied.features
-            });
-            if let Some((_, version)) = beside {
-                let (name, copied) = (shown(version.name), shown(copied.name));
-                at.warning(
-                    draft,
-                    &format!("a copy sends the feature set of version {name} to {copied}, which has another"),
-                );
-            }
-        }
-        let accepted = self.versions.iter().any(|version| version.accepts.is_some());
-        if self.api.is_some() && !accepted {
-            at.warning(draft, "`api` without a version that says what it `accepts` changes nothing");
         }
     }
 }

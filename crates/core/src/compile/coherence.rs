@@ -1,0 +1,164 @@
+//! What the parts of a rollout say together: what is refused although each part is right, and what is probably not meant.
+//!
+//! Asked when all versions of a rollout could be read, also beside other problems, so that an author sees all of them at once.
+
+use super::matching::Alternative;
+use super::reader::{At, Draft, shown};
+use super::rollout::{RolloutDraft, VersionDraft};
+use super::traffic;
+
+/// What of a rollout was read without a gap, or not there at all.
+#[derive(Clone, Copy)]
+pub(super) struct Complete {
+    /// The document says where a request names its API version, rightly or not.
+    pub(super) api: bool,
+    /// Every shadow could be read, so that they stand where the document has them.
+    pub(super) shadows: bool,
+}
+
+impl RolloutDraft<'_> {
+    /// The failover of the version at this position: its own, or else the rollout's unless that leads back to it.
+    pub(super) fn failover_of(&self, position: usize) -> Option<(&traffic::Failover, &VersionDraft<'_>)> {
+        let own = self.versions.get(position)?.failover.as_ref();
+        let failover = own.or(self.failover.as_ref().filter(|failover| failover.to != position))?;
+        Some((failover, self.versions.get(failover.to)?))
+    }
+
+    /// True where nothing but a shadow names the version at this position.
+    pub(super) fn is_shadow_only(&self, position: usize) -> bool {
+        let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
+        is_shadow && !self.serving.contains(&position)
+    }
+
+    /// True where a request that the document does not name a version for may still go to this one.
+    fn is_fallback(&self, position: usize) -> bool {
+        let moves = self.api.is_some() || self.versions.iter().any(|version| version.features.is_some());
+        moves && !self.is_shadow_only(position)
+    }
+
+    /// True where requests may be sent to the version at this position, by whatever rule.
+    fn may_serve(&self, position: usize) -> bool {
+        let by_header = self.overrides.iter().any(|rule| rule.version().is_none());
+        by_header || self.may_be_copied(position)
+    }
+
+    /// The same, of requests that may be copied: forced ones are not.
+    fn may_be_copied(&self, position: usize) -> bool {
+        self.sessions.is_some() || self.serving.contains(&position) || self.is_fallback(position)
+    }
+
+    /// Refuses what each part of a rollout may say and all of them together may not.
+    pub(super) fn refuse(&self, at: At<'_, '_>, draft: &mut Draft, complete: Complete) {
+        if !complete.api {
+            self.refuse_accepts(at, draft);
+        }
+        self.refuse_failover(at, draft);
+        if complete.shadows {
+            self.refuse_shadows(at, draft);
+        }
+    }
+
+    fn refuse_accepts(&self, at: At<'_, '_>, draft: &mut Draft) {
+        for (position, _) in self.versions.iter().enumerate().filter(|(_, version)| version.accepts.is_some())
+        {
+            at.in_list("versions", position, |at| {
+                at.enter("accepts", at.node, |at| {
+                    let message =
+                        "needs `api` on the rollout, which says where a request names its API version";
+                    at.problem::<()>(draft, message)
+                })
+            });
+        }
+    }
+
+    /// A repeated call carries the host, the path and the headers of the first, so it fits only a version that makes the same of a
+    /// request.
+    fn refuse_failover(&self, at: At<'_, '_>, draft: &mut Draft) {
+        for (position, version) in self.versions.iter().enumerate() {
+            let target = self.failover_of(position).filter(|_| self.may_serve(position));
+            let Some((_, target)) = target.filter(|(_, target)| target.rewrite != version.rewrite) else {
+                continue;
+            };
+            let message = format!(
+                "version {} fails over to {}, whose `request` differs: the repeated call would carry the wrong one",
+                shown(version.name),
+                shown(target.name)
+            );
+            at.in_list("versions", position, |at| {
+                at.enter("request", at.node, |at| at.problem::<()>(draft, &message))
+            });
+        }
+    }
+
+    /// So does a copy.
+    fn refuse_shadows(&self, at: At<'_, '_>, draft: &mut Draft) {
+        for (number, shadow) in self.shadows.iter().enumerate() {
+            let Some(version) = self.beside(shadow, |version, copied| version.rewrite != copied.rewrite)
+            else {
+                continue;
+            };
+            let message =
+                format!("a copy carries the `request` of version {}, which differs", shown(version.name));
+            at.in_list("shadow", number, |at| at.problem::<()>(draft, &message));
+        }
+    }
+
+    /// The first version whose requests the shadow may copy although they differ.
+    fn beside(
+        &self,
+        shadow: &traffic::Shadow,
+        differ: impl Fn(&VersionDraft<'_>, &VersionDraft<'_>) -> bool,
+    ) -> Option<&VersionDraft<'_>> {
+        let copied = self.versions.get(shadow.version)?;
+        let others = self.versions.iter().enumerate().filter(|(position, _)| *position != shadow.version);
+        let mut copyable = others.filter(|(position, _)| self.may_be_copied(*position));
+        copyable.find(|(_, version)| differ(version, copied)).map(|(_, version)| version)
+    }
+
+    /// Names what is allowed and probably not meant.
+    pub(super) fn warn(&self, at: At<'_, '_>, draft: &mut Draft, alternatives: &[Alternative]) {
+        let fails_over = (0..self.versions.len()).any(|position| self.failover_of(position).is_some());
+        if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {
+            at.warning(
+                draft,
+                "failover repeats methods that may write, and the first attempt may have run; \
+                 say `\"idempotent\": true` if that is harmless",
+            );
+        }
+        for (position, version) in self.versions.iter().enumerate() {
+            let name = shown(version.name);
+            let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
+            if !self.may_serve(position) && !is_shadow {
+                at.warning(draft, &format!("nothing sends traffic to version {name}"));
+            }
+            let Some((_, target)) = self.failover_of(position) else { continue };
+            if target.cluster == version.cluster {
+                at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
+            }
+            if target.features != version.features && self.may_serve(position) {
+                let target = shown(target.name);
+                at.warning(
+                    draft,
+                    &format!(
+                        "failover sends the feature set of version {name} to {target}, which has another"
+                    ),
+                );
+            }
+        }
+        for shadow in &self.shadows {
+            let beside = self.beside(shadow, |version, copied| version.features != copied.features);
+            let copied = self.versions.get(shadow.version);
+            if let Some((version, copied)) = beside.zip(copied) {
+                let (name, copied) = (shown(version.name), shown(copied.name));
+                at.warning(
+                    draft,
+                    &format!("a copy sends the feature set of version {name} to {copied}, which has another"),
+                );
+            }
+        }
+        let accepted = self.versions.iter().any(|version| version.accepts.is_some());
+        if self.api.is_some() && !accepted {
+            at.warning(draft, "`api` without a version that says what it `accepts` changes nothing");
+        }
+    }
+}
