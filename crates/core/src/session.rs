@@ -37,8 +37,10 @@ impl Sessions {
         now: Time,
     ) -> Option<&'r Rc<Version>> {
         let value = request.lines(self.slot).next().filter(|_| self.are_open(now))?;
-        let mut parts = value.rsplitn(3, |byte| *byte == b'.');
-        let (tag, expiry, version) = (parts.next()?, parts.next()?, parts.next()?);
+        let (rest, tag) = value.split_last_chunk::<32>()?;
+        let rest = rest.strip_suffix(b".")?;
+        let dot = rest.iter().rposition(|byte| *byte == b'.')?;
+        let (version, expiry) = (rest.get(..dot)?, rest.get(dot..)?.strip_prefix(b".")?);
         let expires = str::from_utf8(expiry).ok()?.parse().map(Time::from_seconds).ok()?;
         let version = holder.rollout.versions.iter().find(|known| known.name().as_bytes() == version)?;
         let is_genuine = |key: &Key| signature(key, holder, version.name(), expiry).is_written(tag);
