@@ -1,4 +1,4 @@
-//! Counts in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the name of a
+//! Counts in the VM's own memory, handed to the host on the tick, and the gauges that show the plan: on the request path a count is one addition, and the name of a
 //! series is built at its first use only.
 
 use std::cell::{Cell, RefCell};

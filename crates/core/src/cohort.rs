@@ -7,9 +7,9 @@ use crate::bucket::{Ppm, Salt};
 /// A rollout's slice of a layer: rollouts with disjoint slices of one layer never share a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layer {
-    pub(crate) salt: Salt,
-    pub(crate) from: Ppm,
-    pub(crate) to: Ppm,
+    salt: Salt,
+    from: Ppm,
+    to: Ppm,
 }
 
 impl Layer {

@@ -20,7 +20,7 @@ pub(crate) enum SameSite {
 }
 
 impl SameSite {
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Strict => "Strict",
             Self::Lax => "Lax",

@@ -134,7 +134,7 @@ pub struct Decision {
     pub shadows: Shadows,
     /// `Set-Cookie` lines for the response, beside those of the model.
     pub cookies: Vec<String>,
-    /// True where no version accepts the request, so that stable serves it all the same.
+    /// True where stable serves although it does not accept the request: nobody else may.
     pub is_unacceptable: bool,
     pub(crate) fails_over: bool,
 }

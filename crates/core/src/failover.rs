@@ -70,7 +70,7 @@ pub(crate) const GRPC_CONDITIONS: [&str; 5] =
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
-/// The request headers that carry them.
+/// The request headers of a retry policy, in the order in which [`Retry::headers`] fills them; no version may set them itself.
 pub(crate) const RETRY_HEADERS: [&str; 5] = [
     "x-envoy-retry-on",
     "x-envoy-retry-grpc-on",

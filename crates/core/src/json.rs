@@ -43,6 +43,12 @@ impl Node {
         }
     }
 
+    /// A field of an object; none where it is none, or has none of that name.
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
+        let Self::Object(entries) = self else { return None };
+        entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
+    }
+
     /// Number of items of an array; zero where it is none.
     pub(crate) fn length(&self) -> usize {
         match self {

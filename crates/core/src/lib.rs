@@ -1,7 +1,7 @@
 //! The decision core of Rollout Filter: which version of a model serves a request, and why.
 //!
 //! Two functions carry the crate. [`compile`](compile::compile) turns the bytes of a document into a [`plan::Plan`], or into
-//! every problem that it has; [`decide`](decide::decide) turns a plan and a request into a [`decision::Decision`]:
+//! every problem that it has; [`decide`](decide::decide) turns a plan, a request and a moment into a [`decision::Decision`]:
 //!
 //! ```
 //! use rollout_core::{compile::compile, decide::decide, request::Request, time::Time};
@@ -32,7 +32,7 @@ pub mod failover;
 mod index;
 mod json;
 mod keyed;
-pub mod matching;
+mod matching;
 pub mod metric;
 pub mod plan;
 pub mod problem;

@@ -25,7 +25,7 @@ pub const DURATION: Family = Family { name: "rollout_request_duration_ms", label
 /// Copies, by the version that got them and what became of them.
 pub const SHADOWS: Family =
     Family { name: "rollout_shadow_total", labels: &["rollout", "version", "result"] };
-/// Requests that no version of their rollout accepts, by the stable version, which serves them all the same.
+/// Requests that stable serves although it does not accept them, because no other version may; by the stable version.
 pub const UNACCEPTABLE: Family =
     Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };
 /// Parts per million of the bucket space that the strategy exposes to a treatment; a gauge.

@@ -6,13 +6,13 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::bucket::{Ppm, Salt};
+use crate::bucket::{BUCKETS, Ppm, Salt};
 use crate::cohort::{Holdout, Layer};
 use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
 use crate::failover::Failover;
 use crate::index::Index;
-use crate::ramp::{Ramp, Stop};
+use crate::ramp::{Phase, Ramp, Stop};
 use crate::request::{Inputs, Slot};
 use crate::secret::Secret;
 use crate::session::Sessions;
@@ -114,15 +114,18 @@ impl Rollout {
         let open = |share: u64, holdout: &Holdout| part(share, MILLION.saturating_sub(holdout.share.into()));
         let slice = self.layer.as_ref().map_or(Ppm::WHOLE, Layer::share);
         let reached = plan.holdouts.iter().fold(slice.into(), open);
-        let exposures = self.split.exposures(now);
-        let of = |wanted: &str| {
-            let own = exposures.iter().filter(|(version, _)| *version.name == *wanted);
-            own.map(|(_, exposure)| part(reached, (*exposure).into())).sum::<u64>()
-        };
-        let treated = exposures.iter().map(|(_, exposure)| part(reached, (*exposure).into())).sum();
-        let rest = if version.name == self.stable.name { MILLION.saturating_sub(treated) } else { 0 };
-        Ppm::new(u32::try_from(of(&version.name).saturating_add(rest)).unwrap_or(u32::MAX))
-            .unwrap_or(Ppm::WHOLE)
+        let (mut own, mut treated) = (0_u64, 0_u64);
+        for (treatment, exposure) in self.split.exposures(now) {
+            let share = part(reached, exposure.into());
+            treated = treated.saturating_add(share);
+            if treatment.ordinal == version.ordinal {
+                own = own.saturating_add(share);
+            }
+        }
+        if version.ordinal == self.stable.ordinal {
+            own = own.saturating_add(MILLION.saturating_sub(treated));
+        }
+        u32::try_from(own).ok().and_then(Ppm::new).unwrap_or(Ppm::WHOLE)
     }
 
     /// Each treatment of the strategy with the share of all buckets that is exposed to it, in document order.
@@ -161,11 +164,11 @@ impl Rollout {
     /// The freeze whose window a moment is in.
     #[must_use]
     pub fn freeze(&self, now: Time) -> Option<&Freeze> {
-        self.freeze.as_ref().filter(|freeze| freeze.from <= now && now < freeze.until)
+        self.freeze.as_ref().filter(|freeze| freeze.stop().covers(now))
     }
 }
 
-const MILLION: u64 = 1_000_000;
+const MILLION: u64 = BUCKETS as u64;
 
 /// A share of a share, both in parts per million, rounded to the nearest.
 fn part(of: u64, share: u64) -> u64 {
@@ -186,7 +189,7 @@ pub struct Freeze {
 
 impl Freeze {
     pub(crate) fn stop(&self) -> Stop {
-        Stop { from: self.from, until: Some(self.until), phase: crate::ramp::Phase::Frozen }
+        Stop { from: self.from, until: Some(self.until), phase: Phase::Frozen }
     }
 }
 

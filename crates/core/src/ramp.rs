@@ -39,6 +39,12 @@ pub(crate) struct Stop {
     pub(crate) phase: Phase,
 }
 
+impl Stop {
+    pub(crate) fn covers(&self, now: Time) -> bool {
+        self.from <= now && self.until.is_none_or(|until| now < until)
+    }
+}
+
 /// What a ramp does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -106,13 +112,12 @@ impl Ramp {
     /// What the ramp does at a moment.
     #[must_use]
     pub fn phase(&self, now: Time) -> Phase {
-        let stopped = |stop: &&Stop| stop.from <= now && stop.until.is_none_or(|until| now < until);
         let counted = self.counted(now);
         if now < self.start {
             Phase::Waiting
         } else if self.shape.corners().iter().all(|corner| *corner <= counted) {
             Phase::Done
-        } else if let Some(stop) = self.stops.iter().find(stopped) {
+        } else if let Some(stop) = self.stops.iter().find(|stop| stop.covers(now)) {
             stop.phase
         } else {
             match self.shape {
@@ -139,7 +144,7 @@ impl Ramp {
     }
 
     /// Adds a stop at its place.
-    pub(crate) fn stop(&mut self, stop: Stop) {
+    pub(crate) fn add_stop(&mut self, stop: Stop) {
         let place = self.stops.partition_point(|earlier| earlier.from <= stop.from);
         self.stops.insert(place, stop);
     }

@@ -43,11 +43,13 @@ impl Names {
 
     /// The slot of a name: the one it has, or else this one.
     fn enter(&mut self, name: &str, next: Slot) -> Slot {
-        self.find(name.as_bytes()).unwrap_or_else(|| {
-            let position = self.0.partition_point(|(known, _)| known.as_ref() < name);
-            self.0.insert(position, (name.into(), next));
-            next
-        })
+        match self.position(name.as_bytes()) {
+            Ok(position) => self.0.get(position).map_or(next, |(_, slot)| *slot),
+            Err(position) => {
+                self.0.insert(position, (name.into(), next));
+                next
+            }
+        }
     }
 }
 

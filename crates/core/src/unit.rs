@@ -25,16 +25,10 @@ pub(crate) enum Source {
 /// Gives an anonymous client an id of its own, in a cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Issuer {
-    pub(crate) slots: IssuerSlots,
+    pub(crate) slot: Slot,
+    pub(crate) request_id: Slot,
     pub(crate) cookie: Cookie,
     pub(crate) key: Key,
-}
-
-/// What an issuer reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IssuerSlots {
-    pub(crate) cookie: Slot,
-    pub(crate) request_id: Slot,
 }
 
 /// What makes a new id different from every other: values of the proxy that no client chooses. A request id alone would not do,
@@ -45,7 +39,7 @@ pub struct Nonce {
     pub connection: u64,
     /// Nanoseconds since the epoch.
     pub clock: u64,
-    /// How many streams the VM has seen.
+    /// How many such values the VM has made before.
     pub counter: u64,
 }
 
@@ -65,12 +59,12 @@ impl Source {
 impl Issuer {
     /// The id that a client got earlier.
     pub(crate) fn brought<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
-        request.lines(self.slots.cookie).next().filter(|id| !id.is_empty())
+        request.lines(self.slot).next().filter(|id| !id.is_empty())
     }
 
     /// A new id: 128 bits in hexadecimal.
     pub(crate) fn new_id(&self, request: &Request<'_>, nonce: Nonce) -> String {
-        let request_id = request.lines(self.slots.request_id).next().unwrap_or_default();
+        let request_id = request.lines(self.request_id).next().unwrap_or_default();
         let [connection, clock, counter] =
             [nonce.connection, nonce.clock, nonce.counter].map(u64::to_le_bytes);
         self.key.tag([b"id", request_id, &connection, &clock, &counter]).to_string()

@@ -1,6 +1,6 @@
 //! The hash contract, version 1: `bucket = murmur3_x86_32(salt ++ ":" ++ unit, seed 0) * 1_000_000 >> 32`.
 //!
-//! Integers only. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
+//! Integers only in this file; other products' hashes are in `scheme`. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
 //! contract, never an edit. `tests/vectors` holds it in place.
 
 mod murmur;

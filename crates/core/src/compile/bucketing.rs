@@ -38,7 +38,11 @@ impl Bucketing<'_> {
             Self::Optimizely { allocation, .. } => {
                 allocation.iter().filter_map(|(version, _)| *version).collect()
             }
-            _ => Vec::new(),
+            Self::Unleash { .. }
+            | Self::Split { .. }
+            | Self::Flagd { .. }
+            | Self::Growthbook { .. }
+            | Self::Featurevisor { .. } => Vec::new(),
         }
     }
 }
@@ -81,10 +85,7 @@ pub(super) fn bucketing<'n>(
         }
         "flagd-v2" => fields.required("prefix", draft, text).map(|prefix| Bucketing::Flagd { prefix }),
         "growthbook-v2" => fields.required("seed", draft, text).map(|seed| Bucketing::Growthbook { seed }),
-        "featurevisor" => {
-            fields.required("feature", draft, text).map(|feature| Bucketing::Featurevisor { feature })
-        }
-        _ => return None,
+        _ => fields.required("feature", draft, text).map(|feature| Bucketing::Featurevisor { feature }),
     };
     fields.finish(draft);
     let known = strategy.filter(|strategy| unfit(scheme, strategy).is_none());

@@ -33,7 +33,10 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
         .collect();
     let default_salt = format!("{}/{}", parts.name, treatments.join(","));
     let salt = parts.salt.unwrap_or(&default_salt);
-    let split = split(parts.bucketing, parts.strategy, parts.freeze.as_ref(), &versions)?;
+    let split = match parts.bucketing {
+        None => native(parts.strategy, parts.freeze.as_ref(), &versions)?,
+        Some(bucketing) => Split::Scheme(scheme(bucketing, parts.strategy, &versions)?),
+    };
     let overrides: Option<Vec<Override>> = parts
         .overrides
         .into_iter()
@@ -75,43 +78,49 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
     })
 }
 
-fn split(
-    bucketing: Option<Bucketing<'_>>,
-    strategy: Strategy,
-    freeze: Option<&Freeze>,
-    versions: &[Rc<Version>],
-) -> Option<Split> {
+type Arms = Vec<(Rc<Version>, u32)>;
+
+fn weighted(arms: Vec<(usize, u32)>, versions: &[Rc<Version>]) -> Option<Arms> {
+    arms.into_iter().map(|(version, weight)| Some((versions.get(version).cloned()?, weight))).collect()
+}
+
+/// How our own buckets are divided.
+fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>]) -> Option<Split> {
     let at = |position: usize| versions.get(position).cloned();
-    let weighted = |arms: Vec<(usize, u32)>| -> Option<Vec<_>> {
-        arms.into_iter().map(|(version, weight)| Some((at(version)?, weight))).collect()
-    };
-    let Some(bucketing) = bucketing else {
-        return Some(match strategy {
-            Strategy::None => Split::Stable,
-            Strategy::Canary { version, exposure } | Strategy::BlueGreen { other: version, exposure } => {
-                Split::single(at(version)?, exposure)
+    Some(match strategy {
+        Strategy::None => Split::Stable,
+        Strategy::Canary { version, exposure } | Strategy::BlueGreen { other: version, exposure } => {
+            Split::single(at(version)?, exposure)
+        }
+        Strategy::AbTest { arms, exposure } => Split::weighted(weighted(arms, versions)?, exposure),
+        Strategy::Progressive { version, mut ramp } => {
+            if let Some(freeze) = freeze {
+                ramp.add_stop(freeze.stop());
             }
-            Strategy::AbTest { arms, exposure } => Split::weighted(weighted(arms)?, exposure),
-            Strategy::Progressive { version, mut ramp } => {
-                freeze.into_iter().for_each(|freeze| ramp.stop(freeze.stop()));
-                Split::Ramp(at(version)?, ramp)
-            }
-        });
-    };
+            Split::Ramp(at(version)?, ramp)
+        }
+    })
+}
+
+/// How another product divides its own.
+fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]) -> Option<Scheme> {
+    let at = |position: usize| versions.get(position).cloned();
     // A canary is one arm that has all of the exposed share.
     let (arms, exposure, share) = match strategy {
-        Strategy::AbTest { arms, exposure } => (weighted(arms)?, exposure, None),
+        Strategy::AbTest { arms, exposure } => (weighted(arms, versions)?, exposure, None),
         Strategy::Canary { version, exposure } => (vec![(at(version)?, 1)], exposure, Some(exposure)),
+        // Only optimizely gets here, which has its shares in its allocation.
         Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => {
             (Vec::new(), Ppm::WHOLE, None)
         }
     };
     let percent = exposure.get().div_euclid(10_000);
-    Some(Split::Scheme(match bucketing {
+    Some(match bucketing {
         Bucketing::Unleash { group } => Scheme::unleash(group, percent, &arms),
         Bucketing::Optimizely { experiment, allocation } => {
-            let entry = |(version, end): (Option<usize>, u32)| {
-                Some((version.map(at).map_or(Some(None), |of| of.map(Some))?, end))
+            let entry = |(version, end): (Option<usize>, u32)| match version {
+                Some(version) => Some((Some(at(version)?), end)),
+                None => Some((None, end)),
             };
             let allocation: Option<Vec<_>> = allocation.into_iter().map(entry).collect();
             Scheme::optimizely(experiment, allocation?)
@@ -128,7 +137,7 @@ fn split(
             let shares: Vec<_> = arms.into_iter().map(|(version, weight)| (version, parts(weight))).collect();
             Scheme::featurevisor(feature, &shares)
         }
-    }))
+    })
 }
 
 fn version(parts: &RolloutDraft<'_>, position: usize, ordinal: usize) -> Option<Version> {

@@ -8,7 +8,7 @@ use crate::cookie::{Cookie, SameSite};
 use crate::json::Node;
 use crate::keyed::Key;
 use crate::session::Sessions;
-use crate::unit::{Issuer, IssuerSlots, Source};
+use crate::unit::{Issuer, Source};
 
 /// Longest that a browser keeps a cookie is 400 days; ten years leave room for other clients.
 const LONGEST: u64 = 3_650 * 86_400_000;
@@ -20,9 +20,9 @@ pub(super) fn issuer(at: At<'_, '_>, draft: &mut Draft) -> Option<Rc<Issuer>> {
     let cookie = cookie(&mut fields, draft, name);
     let key = fields.required("secret", draft, secret);
     fields.finish(draft);
-    let slots =
-        IssuerSlots { cookie: draft.inputs.cookie(name?), request_id: draft.inputs.header("x-request-id") };
-    let issuer = Issuer { slots, cookie: cookie?, key: key? };
+    let slot = draft.inputs.cookie(name?);
+    let request_id = draft.inputs.header("x-request-id");
+    let issuer = Issuer { slot, request_id, cookie: cookie?, key: key? };
     if draft.session_cookies.contains(&issuer.cookie.name) {
         return at
             .problem(draft, "a rollout keeps its sessions in this cookie: each would replace the other");
@@ -74,8 +74,10 @@ fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<&str>) ->
     let path = fields.optional("path", draft, |at, draft| {
         let path = scalar::text(at, draft, 1..=1024)?;
         if !path.starts_with('/') || path.contains([';', ',']) || !path.is_ascii() {
-            return at
-                .problem(draft, &format!("expected a path that begins with `/`, found {}", shown(path)));
+            return at.problem(
+                draft,
+                &format!("expected ASCII that begins with `/`, without `;` and `,`, found {}", shown(path)),
+            );
         }
         Some(path)
     });

@@ -45,31 +45,24 @@ impl Dependencies {
     fn cycles(&self, names: &[&str]) -> Vec<Problem> {
         let mut found = Vec::new();
         let mut entered = vec![false; names.len()];
+        let mut enter = |rollout: usize| {
+            let is_first = entered.get_mut(rollout).is_some_and(|entered| !std::mem::replace(entered, true));
+            is_first.then(|| (rollout, self.out_of(rollout).iter()))
+        };
         for start in 0..names.len() {
-            let mut way = Vec::new();
-            let mut open = Vec::new();
-            let mut next = Some(start);
-            loop {
-                if let Some(rollout) = next.take()
-                    && let Some(entered) = entered.get_mut(rollout).filter(|entered| !**entered)
-                {
-                    *entered = true;
-                    way.push(rollout);
-                    open.push(self.out_of(rollout).iter());
-                }
-                let Some(edges) = open.last_mut() else { break };
+            let mut way: Vec<_> = enter(start).into_iter().collect();
+            while let Some((_, edges)) = way.last_mut() {
                 let Some(edge) = edges.next() else {
-                    open.pop();
                     way.pop();
                     continue;
                 };
-                next = Some(edge.to);
-                if let Some(begin) = way.iter().position(|on| *on == edge.to) {
-                    let cycle = way.iter().skip(begin).chain([&edge.to]);
+                if let Some(begin) = way.iter().position(|(on, _)| *on == edge.to) {
+                    let cycle = way.iter().skip(begin).map(|(on, _)| on).chain([&edge.to]);
                     let cycle: Vec<&str> = cycle.filter_map(|rollout| names.get(*rollout).copied()).collect();
                     let message = format!("a cycle: {}", cycle.join(" -> "));
                     found.push(Problem { path: edge.path.clone(), message });
                 }
+                way.extend(enter(edge.to)); // nothing where it was entered before, as all on the way were
             }
         }
         found

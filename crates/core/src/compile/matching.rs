@@ -86,7 +86,7 @@ fn is_host_name(name: &str) -> bool {
 }
 
 fn path(at: At<'_, '_>, draft: &mut Draft) -> Option<PathPattern> {
-    let (kind, node) = at.one_of(draft, &["exact", "prefix", "suffix"], &[])?;
+    let (kind, node) = at.one_of(draft, &["exact", "prefix", "suffix"])?;
     at.enter(kind, node, |at| {
         let text = scalar::text(at, draft, 1..=4096)?;
         if text.contains(['?', '#']) {
@@ -186,7 +186,7 @@ pub(super) fn sources(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[Source]>
 
 fn source(at: At<'_, '_>, draft: &mut Draft) -> Option<Source> {
     let kinds = ["header", "cookie", "query", "source_ip", "issued_cookie"];
-    let (kind, node) = at.one_of(draft, &kinds, &[])?;
+    let (kind, node) = at.one_of(draft, &kinds)?;
     at.enter(kind, node, |at| match kind {
         "header" => {
             let name = scalar::header_name(at, draft)?;

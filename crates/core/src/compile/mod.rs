@@ -13,6 +13,7 @@ mod dependency;
 mod matching;
 mod ramp;
 mod reader;
+mod rewrite;
 mod rollout;
 mod scalar;
 mod strategy;

@@ -13,19 +13,18 @@ const LONGEST: u64 = 3_650 * 86_400_000;
 /// A ramp, its pauses sorted; the freeze of its rollout comes later.
 pub(super) fn ramp(fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Ramp> {
     let start = fields.required("start", draft, scalar::time);
-    let stepwise = fields.has("steps");
-    let shape = match (stepwise, fields.has("linear")) {
-        (true, true) => fields
-            .optional("linear", draft, |at, draft| at.problem(draft, "a ramp has `steps` or is `linear`")),
-        (_, true) => fields.optional("linear", draft, linear),
-        _ => fields.required("steps", draft, steps),
+    let shape = match (fields.has("steps"), fields.has("linear")) {
+        (true, true) => {
+            fields.optional("steps", draft, |_, _| Some(())); // told once, at `linear`
+            fields
+                .optional("linear", draft, |at, draft| at.problem(draft, "a ramp has `steps` or is `linear`"))
+        }
+        (false, true) => fields.optional("linear", draft, linear),
+        (_, false) => fields.required("steps", draft, steps),
     };
-    if stepwise && shape.is_none() {
-        fields.optional("steps", draft, |_, _| Some(())); // known, whatever is wrong with it
-    }
     let pauses = fields.optional("pauses", draft, |at, draft| at.list(draft, 0..=64, pause));
     let mut ramp = Ramp { start: start?, shape: shape?, stops: Vec::new() };
-    pauses.into_iter().flatten().for_each(|pause| ramp.stop(pause));
+    pauses.into_iter().flatten().for_each(|pause| ramp.add_stop(pause));
     Some(ramp)
 }
 

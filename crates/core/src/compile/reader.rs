@@ -215,7 +215,6 @@ impl<'n> At<'n, '_> {
         &self,
         draft: &mut Draft,
         kinds: &[&'static str],
-        later: &[&'static str],
     ) -> Option<(&'static str, &'n Node)> {
         let Node::Object(entries) = self.node else { return self.expected(draft, "an object") };
         let [(key, node)] = entries.as_slice() else {
@@ -227,9 +226,6 @@ impl<'n> At<'n, '_> {
         };
         let place = Place { parent: Some(self.place), step: Step::Field(key) };
         let at = At { node, place: &place };
-        if later.contains(&key.as_str()) {
-            return at.problem(draft, "not supported yet");
-        }
         match kinds.iter().find(|kind| **kind == key) {
             Some(kind) => Some((*kind, node)),
             None => at.problem(draft, &format!("unknown field, expected {}", listing(kinds))),
@@ -274,7 +270,7 @@ fn listing(names: &[&'static str]) -> String {
 /// The `name` of an object, or the text itself.
 pub(super) fn name_of(node: &Node) -> Option<&str> {
     let named = match node {
-        Node::Object(entries) => &entries.iter().find(|(key, _)| key == "name")?.1,
+        Node::Object(_) => node.field("name")?,
         text => text,
     };
     match named {
@@ -315,7 +311,7 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     /// A field's value ahead of its turn.
     pub(super) fn peek(&self, name: &str) -> Option<&'n Node> {
-        self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
+        self.at.node.field(name)
     }
 
     pub(super) fn optional<T>(

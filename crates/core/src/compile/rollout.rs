@@ -6,11 +6,11 @@ use super::bucketing::{self, Bucketing};
 use super::build::build;
 use super::coherence::Complete;
 use super::cohort::{self, Taker};
-use super::compatibility::{self, Rewrite};
 use super::matching::{self, Alternative};
 use super::reader::{At, Draft, Fields, name_of, shown};
+use super::rewrite::{self, Rewrite};
 use super::strategy::{self, Strategy};
-use super::{cookie, ramp, scalar, traffic};
+use super::{compatibility, cookie, ramp, scalar, traffic};
 use crate::cohort::Layer;
 use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
@@ -43,15 +43,11 @@ pub(super) fn peek(rollouts: &Node) -> Vec<Known<'_>> {
 
 impl<'n> Known<'n> {
     fn of(rollout: &'n Node) -> Self {
-        let field = |name: &str| match rollout {
-            Node::Object(entries) => entries.iter().find(|(key, _)| key == name).map(|(_, node)| node),
-            _ => None,
-        };
-        let versions: Vec<&str> = match field("versions") {
+        let versions: Vec<&str> = match rollout.field("versions") {
             Some(Node::Array(items)) => items.iter().map(|item| name_of(item).unwrap_or_default()).collect(),
             _ => Vec::new(),
         };
-        let stable = field("stable").and_then(name_of).and_then(|stable| position(&versions, stable));
+        let stable = rollout.field("stable").and_then(name_of).and_then(|stable| position(&versions, stable));
         Self { name: name_of(rollout).unwrap_or_default(), versions, stable, first: 0 }
     }
 
@@ -222,7 +218,7 @@ fn version<'n>(at: At<'n, '_>, draft: &mut Draft, names: Names<'_>) -> Option<Ve
         }
         Some(requires)
     });
-    let rewrite = fields.optional("request", draft, compatibility::rewrite).unwrap_or_default();
+    let rewrite = fields.optional("request", draft, rewrite::rewrite).unwrap_or_default();
     fields.finish(draft);
     let requires = requires.unwrap_or_default();
     Some(VersionDraft { name: name?, cluster: cluster?, failover, accepts, features, requires, rewrite })

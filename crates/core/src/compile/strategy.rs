@@ -49,7 +49,7 @@ pub(super) fn strategy(
     names: &Known<'_>,
     shadowed: &[usize],
 ) -> Option<Strategy> {
-    let (kind, node) = at.one_of(draft, &["canary", "blue_green", "ab_test", "progressive"], &[])?;
+    let (kind, node) = at.one_of(draft, &["canary", "blue_green", "ab_test", "progressive"])?;
     at.enter(kind, node, |at| match kind {
         "canary" => canary(at, draft, names),
         "progressive" => progressive(at, draft, names),
