@@ -106,8 +106,17 @@ impl Scheme {
     pub(crate) fn growthbook(seed: &str, coverage: Ppm, weights: &Weights) -> Self {
         let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole);
         // Buckets below a bound, compared as the SDKs compare: bucket / 10000 < bound.
-        let below = |bound: f64| (0..10_000_u32).take_while(|bucket| share(*bucket, 10_000) < bound).count();
-        let below = |bound: f64| u32::try_from(below(bound)).unwrap_or(10_000);
+        let below = |bound: f64| {
+            let (mut least, mut most) = (0_u32, 10_000_u32);
+            while least < most {
+                let middle = least.midpoint(most);
+                match share(middle, 10_000) < bound {
+                    true => least = middle.saturating_add(1),
+                    false => most = middle,
+                }
+            }
+            least
+        };
         let sum = weights.iter().fold(0, |sum, (_, weight)| weight.saturating_add(sum));
         let coverage = share(coverage.get(), Ppm::WHOLE.get());
         let mut start = 0.0;
