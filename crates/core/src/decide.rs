@@ -1,11 +1,12 @@
 //! The decision itself, in the order of the contract: match, override, unit, holdout, layer, session, hash; then what may still
-//! move the request, dependency and compatibility; then failover and shadows.
+//! move the request, rollback, dependency and compatibility; then failover and shadows.
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::compatibility::Demand;
 use crate::decision::{Decision, Reason};
+use crate::health::{Health, Moment, State};
 use crate::plan::{Override, Plan, Rollout, Version};
 use crate::request::Request;
 use crate::session::{Holder, Sessions};
@@ -17,20 +18,25 @@ use crate::unit::{Issuer, Source};
 /// The version that serves `request` at the moment `now`, or none where no rollout matches: then the filter decides nothing and the
 /// route's own cluster serves.
 #[must_use]
-pub fn decide(plan: &Plan, request: &Request<'_>, now: Time) -> Option<Decision> {
+pub fn decide<'m>(plan: &Plan, request: &Request<'_>, now: impl Into<Moment<'m>>) -> Option<Decision> {
     if request.method == b"CONNECT" {
         return None; // a tunnel, not a call of a model
     }
     let rollout = plan.index.find(request)?;
-    Some(Evaluation::new(plan, request, now).decide(rollout))
+    Some(Evaluation::new(plan, request, now.into()).decide(rollout))
 }
 
 /// The decision of one rollout for one unit, as if a request without any header had matched it. Whatever other rollouts the
 /// decision asks get the same unit.
 #[must_use]
-pub fn decide_unit(plan: &Plan, rollout: &Rc<Rollout>, unit: &[u8], now: Time) -> Decision {
+pub fn decide_unit<'m>(
+    plan: &Plan,
+    rollout: &Rc<Rollout>,
+    unit: &[u8],
+    now: impl Into<Moment<'m>>,
+) -> Decision {
     let request = Request::new(plan, [], None);
-    let evaluation = Evaluation { given: Some(unit), ..Evaluation::new(plan, &request, now) };
+    let evaluation = Evaluation { given: Some(unit), ..Evaluation::new(plan, &request, now.into()) };
     evaluation.decide(rollout)
 }
 
@@ -54,6 +60,7 @@ struct Evaluation<'e> {
     plan: &'e Plan,
     request: &'e Request<'e>,
     now: Time,
+    health: &'e Health,
     /// The unit of every rollout, whatever its sources say.
     given: Option<&'e [u8]>,
     /// What other rollouts have decided for this request, by their positions: each is asked at most once.
@@ -63,8 +70,9 @@ struct Evaluation<'e> {
 }
 
 impl<'e> Evaluation<'e> {
-    fn new(plan: &'e Plan, request: &'e Request<'e>, now: Time) -> Self {
-        Self { plan, request, now, given: None, elsewhere: Vec::new(), issued: Vec::new() }
+    fn new(plan: &'e Plan, request: &'e Request<'e>, now: Moment<'e>) -> Self {
+        let Moment { time: now, health } = now;
+        Self { plan, request, now, health, given: None, elsewhere: Vec::new(), issued: Vec::new() }
     }
 
     fn decide(mut self, rollout: &'e Rc<Rollout>) -> Decision {
@@ -75,7 +83,7 @@ impl<'e> Evaluation<'e> {
 
         let fails_over = served.version.failover().is_some_and(|failover| {
             let target = rollout.versions.get(failover.position);
-            target.is_some_and(|target| case.demand.accepts(target) && self.meets(target))
+            target.is_some_and(|target| self.may_take(&case, target))
         });
         let ids = self.issued.iter().map(|(issuer, id)| issuer.cookie.line(id, issuer.cookie.max_age));
         let cookies = ids.chain(self.begun(&case, assigned)).collect();
@@ -87,6 +95,10 @@ impl<'e> Evaluation<'e> {
             }
             _ => Shadows::default(),
         };
+        let unit_hash = rollout.guardrails.as_ref().and_then(|guardrails| {
+            let is_drawn = matches!(served.reason, Reason::Assigned | Reason::NotExposed | Reason::Session);
+            guardrails.unit_hash(case.unit.as_deref().filter(|_| is_drawn)?)
+        });
         Decision {
             rollout: Rc::clone(rollout),
             version: Rc::clone(served.version),
@@ -96,6 +108,7 @@ impl<'e> Evaluation<'e> {
             cookies,
             is_unacceptable: !case.demand.accepts(served.version),
             fails_over,
+            unit_hash,
         }
     }
 
@@ -164,13 +177,25 @@ impl<'e> Evaluation<'e> {
         }
         let treatment = match (&rollout.split, case.placement) {
             (Split::Stable, _) => return stable(Reason::Assigned),
-            (_, Some(placement)) => placement.treatment,
+            (_, Some(placement)) => placement.treatment.filter(|version| self.reaches(version, placement)),
             (split, None) => match split.settled(self.now) {
-                Some(treatment) => treatment,
-                None => return stable(Reason::MissingUnit),
+                Some(treatment) if treatment.is_none_or(|version| !self.is_frozen(version)) => treatment,
+                Some(_) | None => return stable(Reason::MissingUnit),
             },
         };
         treatment.map_or(stable(Reason::NotExposed), |version| Choice { version, reason: Reason::Assigned })
+    }
+
+    /// True where a guardrail leaves a treatment exposed as far into its lane as the unit falls.
+    fn reaches(&self, treatment: &Version, placement: Placement<'_>) -> bool {
+        match self.health.of(treatment) {
+            State::Healthy | State::RolledBack => true,
+            State::Frozen(exposure) => placement.depth < exposure.get(),
+        }
+    }
+
+    fn is_frozen(&self, version: &Version) -> bool {
+        matches!(self.health.of(version), State::Frozen(_))
     }
 
     /// Why a unit takes no part in a rollout.
@@ -182,10 +207,14 @@ impl<'e> Evaluation<'e> {
         outside.then_some(Reason::Layer)
     }
 
-    /// Moves the request where the chosen version must not or can't serve it; an override passes over dependencies.
+    /// Moves the request where the chosen version must not or can't serve it; an override passes over rollback and dependencies.
     fn checked(&mut self, case: &Case<'e>, mut choice: Choice<'e>) -> Choice<'e> {
         let stable = &case.rollout.stable;
-        if choice.reason != Reason::Forced && !self.meets(choice.version) {
+        let is_forced = choice.reason == Reason::Forced;
+        if !is_forced && self.health.is_rolled_back(choice.version) {
+            choice = Choice { version: stable, reason: Reason::RolledBack };
+        }
+        if !is_forced && !self.meets(choice.version) {
             choice = Choice { version: stable, reason: Reason::Dependency };
         }
         if case.demand.accepts(choice.version) {
@@ -193,8 +222,13 @@ impl<'e> Evaluation<'e> {
         }
         let others = case.rollout.versions.iter().filter(|version| !version.is_shadow_only);
         let mut others = [stable].into_iter().chain(others);
-        let other = others.find(|version| case.demand.accepts(version) && self.meets(version));
+        let other = others.find(|version| self.may_take(case, version));
         Choice { version: other.unwrap_or(stable), reason: Reason::Incompatible }
+    }
+
+    /// True where a request may be moved to a version that it was not assigned.
+    fn may_take(&mut self, case: &Case<'e>, version: &Version) -> bool {
+        !self.health.is_rolled_back(version) && case.demand.accepts(version) && self.meets(version)
     }
 
     /// True where all that the version requires of other rollouts has been decided.

@@ -60,6 +60,8 @@ pub enum Reason {
     NotExposed,
     /// The hash, or the absence of a strategy.
     Assigned,
+    /// A guardrail took the version out of service.
+    RolledBack,
     /// The version requires a decision of another rollout that was not taken.
     Dependency,
     /// The version does not accept the request's API version or feature set.
@@ -68,7 +70,7 @@ pub enum Reason {
 
 impl Reason {
     /// Number of reasons.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// All reasons in the order in which they are tried, each at the position of [`Reason::index`].
     pub const ALL: [Self; Self::COUNT] = [
         Self::NoMatch,
@@ -79,6 +81,7 @@ impl Reason {
         Self::Session,
         Self::NotExposed,
         Self::Assigned,
+        Self::RolledBack,
         Self::Dependency,
         Self::Incompatible,
     ];
@@ -101,6 +104,7 @@ impl Reason {
             Self::Session => "session",
             Self::NotExposed => "not_exposed",
             Self::Assigned => "assigned",
+            Self::RolledBack => "rolled_back",
             Self::Dependency => "dependency",
             Self::Incompatible => "incompatible",
         }
@@ -137,6 +141,8 @@ pub struct Decision {
     /// True where stable serves although it does not accept the request: nobody else may.
     pub is_unacceptable: bool,
     pub(crate) fails_over: bool,
+    /// The unit as guardrails know it; none where the request says nothing about a draw of units.
+    pub unit_hash: Option<u32>,
 }
 
 impl Decision {

@@ -43,6 +43,16 @@ impl Node {
         }
     }
 
+    /// The value as a number, with or without a fraction.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match *self {
+            Self::Unsigned(value) => Some(value as f64),
+            Self::Negative(value) => Some(value as f64),
+            Self::Float(value) => Some(value),
+            Self::Null | Self::Bool(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => None,
+        }
+    }
+
     /// A field of an object; none where it is none, or has none of that name.
     pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         let Self::Object(entries) = self else { return None };

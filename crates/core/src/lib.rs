@@ -29,6 +29,8 @@ mod cookie;
 pub mod decide;
 pub mod decision;
 pub mod failover;
+pub mod guardrail;
+pub mod health;
 mod index;
 mod json;
 mod keyed;

@@ -17,7 +17,7 @@ pub(crate) enum Test {
 
 impl Test {
     /// An absent value fulfils nothing but `present: false`.
-    fn holds(&self, value: Option<&[u8]>) -> bool {
+    pub(crate) fn holds(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
             (Self::Present(expected), value) => value.is_some() == *expected,
             (_, None) => false,

@@ -30,6 +30,17 @@ pub const UNACCEPTABLE: Family =
     Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };
 /// Parts per million of the bucket space that the strategy exposes to a treatment; a gauge.
 pub const EXPOSURE: Family = Family { name: "rollout_exposure_ppm", labels: &["rollout", "version"] };
+/// Signals that tripped, by what they judged.
+pub const TRIPS: Family =
+    Family { name: "rollout_guardrail_trips_total", labels: &["rollout", "version", "signal"] };
+/// What a signal has judged: requests or answers of the version (`side` is `version`) and, where it compares, of stable (`stable`), each
+/// `good` or `bad`. Where a signal compares, a unit counts at most once in a second.
+pub const OBSERVATIONS: Family = Family {
+    name: "rollout_guardrail_observations_total",
+    labels: &["rollout", "version", "signal", "side", "result"],
+};
+/// One where a guardrail has taken a version out of service, else zero; a gauge.
+pub const ROLLED_BACK: Family = Family { name: "rollout_rolled_back", labels: &["rollout", "version"] };
 /// Revision of the document that serves; a gauge.
 pub const REVISION: Family = Family { name: "rollout_config_revision", labels: &["plugin"] };
 /// Hash of the document that serves; a gauge.

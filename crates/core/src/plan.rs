@@ -11,6 +11,7 @@ use crate::cohort::{Holdout, Layer};
 use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
 use crate::failover::Failover;
+use crate::guardrail::Guardrails;
 use crate::index::Index;
 use crate::ramp::{Phase, Ramp, Stop};
 use crate::request::{Inputs, Slot};
@@ -86,6 +87,7 @@ pub struct Rollout {
     pub(crate) api: Option<Api>,
     /// True where a version names a feature set: only then a request's set is looked at.
     pub(crate) names_features: bool,
+    pub(crate) guardrails: Option<Guardrails>,
 }
 
 impl Rollout {
@@ -159,6 +161,12 @@ impl Rollout {
             Split::Ramp(version, ramp) => Some((version, ramp)),
             Split::Stable | Split::Lanes(_) | Split::Scheme(_) => None,
         }
+    }
+
+    /// What the versions are judged by.
+    #[must_use]
+    pub fn guardrails(&self) -> Option<&Guardrails> {
+        self.guardrails.as_ref()
     }
 
     /// The freeze whose window a moment is in.

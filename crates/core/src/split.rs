@@ -40,6 +40,8 @@ pub(crate) struct Lane {
 pub(crate) struct Placement<'s> {
     pub(crate) bucket: Bucket,
     pub(crate) treatment: Option<&'s Rc<Version>>,
+    /// How far into its lane the unit falls; zero where another product's scheme has no lanes of ours.
+    pub(crate) depth: u32,
 }
 
 impl Lane {
@@ -77,21 +79,25 @@ impl Split {
 
     /// Where a unit falls; none where there is no strategy to need it.
     pub(crate) fn place(&self, salt: &Salt, unit: &[u8], now: Time) -> Option<Placement<'_>> {
-        let (bucket, treatment) = match self {
+        let (bucket, treatment, depth) = match self {
             Self::Stable => return None,
             Self::Lanes(lanes) => {
                 let bucket = salt.bucket(unit);
                 let lane = lanes.iter().find(|lane| bucket.get() < lane.end);
                 let exposed = lane.filter(|lane| bucket.get() < lane.exposed_end);
-                (bucket, exposed.map(|lane| &lane.version))
+                let start = lane.map_or(0, |lane| lane.start);
+                (bucket, exposed.map(|lane| &lane.version), bucket.get().saturating_sub(start))
             }
             Self::Ramp(version, ramp) => {
                 let bucket = salt.bucket(unit);
-                (bucket, Some(version).filter(|_| ramp.exposure(now).contains(bucket)))
+                (bucket, Some(version).filter(|_| ramp.exposure(now).contains(bucket)), bucket.get())
             }
-            Self::Scheme(scheme) => scheme.place(unit),
+            Self::Scheme(scheme) => {
+                let (bucket, treatment) = scheme.place(unit);
+                (bucket, treatment, 0)
+            }
         };
-        Some(Placement { bucket, treatment })
+        Some(Placement { bucket, treatment, depth })
     }
 
     /// The treatment, or that there is none, where it is the same for every unit, so that a request without a unit can be

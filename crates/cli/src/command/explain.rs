@@ -166,6 +166,9 @@ fn in_words(decision: Option<&Decision>) -> &'static str {
             "the unit is outside this rollout's slice of its layer, so the stable version serves"
         }
         (Reason::Session, _) => "the client's session is on this version",
+        (Reason::RolledBack, _) => {
+            "a guardrail took the version it would get out of service, so the stable version serves"
+        }
         (Reason::Dependency, _) => {
             "the version it would get requires another decision elsewhere, so the stable version serves"
         }

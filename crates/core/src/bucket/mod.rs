@@ -72,7 +72,12 @@ impl Salt {
     /// The bucket of a unit, given as its raw bytes.
     #[must_use]
     pub fn bucket(&self, unit: &[u8]) -> Bucket {
-        Bucket(scale(self.0.feed(unit).finish(), BUCKETS))
+        Bucket(scale(self.hash(unit), BUCKETS))
+    }
+
+    /// The hash that the bucket is made of.
+    pub(crate) fn hash(&self, unit: &[u8]) -> u32 {
+        self.0.feed(unit).finish()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::bucket::scheme::Scheme;
 use crate::bucket::{Ppm, Salt};
 use crate::decision::header;
 use crate::failover::Failover;
+use crate::guardrail::{Guarded, Guardrails, Limit, Rule, fingerprint};
 use crate::plan::{Freeze, Override, Rollout, Version};
 use crate::shadow::Shadow;
 use crate::split::Split;
@@ -33,6 +34,7 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
         .collect();
     let default_salt = format!("{}/{}", parts.name, treatments.join(","));
     let salt = parts.salt.unwrap_or(&default_salt);
+    let guardrails = guardrails(&parts, &versions, salt);
     let split = match parts.bucketing {
         None => native(parts.strategy, parts.freeze.as_ref(), &versions)?,
         Some(bucketing) => Split::Scheme(scheme(bucketing, parts.strategy, &versions)?),
@@ -75,6 +77,36 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
         freeze: parts.freeze,
         api: parts.api,
         names_features,
+        guardrails,
+    })
+}
+
+/// The guardrails, with whom they guard: every version that serves, but the stable one.
+fn guardrails(parts: &RolloutDraft<'_>, versions: &[Rc<Version>], salt: &str) -> Option<Guardrails> {
+    let draft = parts.guardrails.as_ref()?;
+    let stable = versions.get(parts.stable)?;
+    let (rearm, hash) = (draft.rearm.to_string(), draft.hash.to_string());
+    let epoch = fingerprint(&[parts.strategy.kind(), stable.name(), stable.cluster(), &rearm, &hash]);
+    let judged =
+        versions.iter().filter(|version| version.ordinal != stable.ordinal && !version.is_shadow_only);
+    let guarded = judged.map(|version| Guarded {
+        version: Rc::clone(version),
+        identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
+        epoch,
+    });
+    let looks_at_units = draft.signals.iter().any(|signal| match signal.rule {
+        Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
+        Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
+    });
+    Some(Guardrails {
+        window: draft.window,
+        min_requests: draft.min_requests,
+        action: draft.action,
+        dry_run: draft.dry_run,
+        rearm: draft.rearm,
+        signals: draft.signals.as_slice().into(),
+        unit_salt: looks_at_units.then(|| Salt::new(&format!("guardrail:{salt}"))),
+        guarded: guarded.collect(),
     })
 }
 

@@ -5,7 +5,9 @@
 use super::matching::Alternative;
 use super::reader::{At, Draft, shown};
 use super::rollout::{RolloutDraft, VersionDraft};
+use super::strategy::Strategy;
 use super::traffic;
+use crate::guardrail::Action;
 
 /// What of a rollout was read without a gap, or not there at all.
 #[derive(Clone, Copy)]
@@ -156,9 +158,24 @@ impl RolloutDraft<'_> {
                 );
             }
         }
+        self.warn_of_guardrails(at, draft);
         let accepted = self.versions.iter().any(|version| version.accepts.is_some());
         if self.api.is_some() && !accepted {
             at.warning(draft, "`api` without a version that says what it `accepts` changes nothing");
+        }
+    }
+
+    fn warn_of_guardrails(&self, at: At<'_, '_>, draft: &mut Draft) {
+        let Some(guardrails) = &self.guardrails else { return };
+        let mut judged = (0..self.versions.len()).filter(|position| *position != self.stable);
+        if !judged.any(|position| self.may_serve(position)) {
+            at.warning(
+                draft,
+                "`guardrails` judge versions other than the stable one, and none gets requests",
+            );
+        }
+        if guardrails.action == Action::Warn && matches!(self.strategy, Strategy::Progressive { .. }) {
+            at.warning(draft, "the ramp goes on after a guardrail that only warns");
         }
     }
 }

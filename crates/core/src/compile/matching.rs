@@ -113,19 +113,24 @@ pub(super) fn header_conditions(at: At<'_, '_>, draft: &mut Draft) -> Option<Box
     let conditions = at.list(draft, 1..=MAX_CONDITIONS, |at, draft| {
         let mut fields = Fields::of(at, draft)?;
         let name = fields.required("name", draft, scalar::header_name);
-        let test = test(at, &mut fields, draft, |at, draft| {
-            let text = scalar::client_text(at, draft)?;
-            let legal = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
-            let edges = text.trim_ascii().len() != text.len();
-            if edges || !text.iter().all(legal) {
-                return at.problem(draft, "no header value has control characters, or spaces around it");
-            }
-            Some(text)
-        });
+        let test = header_test(at, &mut fields, draft);
         fields.finish(draft);
         Some(HeaderCondition { slot: draft.inputs.header(&name?), test: test? })
     })?;
     Some(conditions.into())
+}
+
+/// The one test of a condition on a header.
+pub(super) fn header_test(at: At<'_, '_>, fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Test> {
+    test(at, fields, draft, |at, draft| {
+        let text = scalar::client_text(at, draft)?;
+        let legal = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+        let edges = text.trim_ascii().len() != text.len();
+        if edges || !text.iter().all(legal) {
+            return at.problem(draft, "no header value has control characters, or spaces around it");
+        }
+        Some(text)
+    })
 }
 
 fn query_conditions(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[QueryCondition]>> {

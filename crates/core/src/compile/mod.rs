@@ -10,6 +10,7 @@ mod cohort;
 mod compatibility;
 mod cookie;
 mod dependency;
+mod guardrail;
 mod matching;
 mod ramp;
 mod reader;

@@ -10,7 +10,7 @@ use super::matching::{self, Alternative};
 use super::reader::{At, Draft, Fields, name_of, shown};
 use super::rewrite::{self, Rewrite};
 use super::strategy::{self, Strategy};
-use super::{compatibility, cookie, ramp, scalar, traffic};
+use super::{compatibility, cookie, guardrail, ramp, scalar, traffic};
 use crate::cohort::Layer;
 use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
@@ -105,6 +105,7 @@ pub(super) struct RolloutDraft<'n> {
     pub(super) sessions: Option<Sessions>,
     pub(super) freeze: Option<Freeze>,
     pub(super) api: Option<Api>,
+    pub(super) guardrails: Option<guardrail::Guardrails>,
 }
 
 /// A rollout, and the ways in which a request comes to it.
@@ -159,7 +160,7 @@ pub(super) fn rollout(
     let api = fields.optional("api", draft, compatibility::api);
     let names_api = fields.has("api");
     let lists_all = shadows.len() == fields.peek("shadow").map_or(0, Node::length);
-    fields.later(&["guardrails"], draft);
+    let guardrails = fields.optional("guardrails", draft, guardrail::guardrails);
     fields.finish(draft);
 
     // Positions only mean something where every version could be read. What else is missing is a problem, so nobody serves it.
@@ -183,6 +184,7 @@ pub(super) fn rollout(
         sessions,
         freeze,
         api,
+        guardrails,
     };
     parts.refuse(at, draft, Complete { api: names_api, shadows: lists_all });
     if !draft.problems.is_empty() {

@@ -25,15 +25,20 @@ pub(super) fn integer(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<i
     }
 }
 
+/// A number, with or without a fraction.
+pub(super) fn number(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<f64>) -> Option<f64> {
+    let (least, most) = (range.start(), range.end());
+    match at.node.number() {
+        Some(value) if range.contains(&value) => Some(value),
+        Some(_) => at.problem(draft, &format!("expected a number from {least} to {most}")),
+        None => at.expected(draft, "a number"),
+    }
+}
+
 /// A percentage with at most four decimals, which makes a whole number of parts per million.
 pub(super) fn percent(at: At<'_, '_>, draft: &mut Draft) -> Option<Ppm> {
-    let percent = match *at.node {
-        Node::Unsigned(value) => value as f64,
-        Node::Negative(value) => value as f64,
-        Node::Float(value) => value,
-        Node::Null | Node::Bool(_) | Node::Text(_) | Node::Array(_) | Node::Object(_) => {
-            return at.expected(draft, "a percentage from 0 to 100");
-        }
+    let Some(percent) = at.node.number() else {
+        return at.expected(draft, "a percentage from 0 to 100");
     };
     if !(0.0..=100.0).contains(&percent) {
         return at.problem(draft, "expected a percentage from 0 to 100");
@@ -166,6 +171,15 @@ pub(super) fn header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
         return at.problem(draft, "the host is matched by `hosts`, not as a header");
     }
     Some(name)
+}
+
+/// The name of a header that a model answers with, in lower case.
+pub(super) fn response_header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
+    let text = at.any_text(draft)?;
+    if !is_token(text) || text.len() > 256 {
+        return at.problem(draft, &format!("not a header name: {}", shown(text)));
+    }
+    Some(text.to_ascii_lowercase())
 }
 
 /// A cookie's name (RFC 6265, 4.1.1).

@@ -30,6 +30,17 @@ pub(super) enum Strategy {
 }
 
 impl Strategy {
+    /// The word for it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Canary { .. } => "canary",
+            Self::BlueGreen { .. } => "blue_green",
+            Self::AbTest { .. } => "ab_test",
+            Self::Progressive { .. } => "progressive",
+        }
+    }
+
     /// The versions that name the default salt.
     pub(super) fn treatments(&self) -> Vec<usize> {
         match self {
