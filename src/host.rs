@@ -41,7 +41,7 @@ pub(crate) fn add_response_header(name: &str, value: &str) {
 
 /// The status of the response. Only in the response phase.
 pub(crate) fn response_status() -> Option<u16> {
-    let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status").ok()??;
+    let status = response_header(":status")?;
     str::from_utf8(&status).ok()?.parse().ok()
 }
 
@@ -53,6 +53,21 @@ pub(crate) fn source_address() -> Option<Bytes> {
 /// Why the response is what it is: `via_upstream` for an answer that came from a model.
 pub(crate) fn response_details() -> Option<Bytes> {
     property(&["response", "code_details"])
+}
+
+/// What went wrong on the way, as Envoy's response flags.
+pub(crate) fn response_flags() -> u64 {
+    property(&["response", "flags"]).and_then(number).unwrap_or(0)
+}
+
+/// The first line of a response header. Only in the response phase.
+pub(crate) fn response_header(name: &str) -> Option<Bytes> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
+}
+
+/// The first line of a trailer. Only when the trailers have come.
+pub(crate) fn response_trailer(name: &str) -> Option<Bytes> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseTrailers, name).ok().flatten()
 }
 
 /// The cluster of the last attempt.
@@ -69,6 +84,28 @@ fn property(path: &[&str]) -> Option<Bytes> {
     hostcalls::get_property(path.to_vec()).ok().flatten()
 }
 
+/// A number as the host writes it.
+fn number(bytes: Bytes) -> Option<u64> {
+    bytes.try_into().map(u64::from_le_bytes).ok()
+}
+
+/// What a key of the data that all workers share holds, and which write that was; none where nobody has written it.
+pub(crate) fn shared(key: &str) -> (Option<Bytes>, Option<u32>) {
+    hostcalls::get_shared_data(key).unwrap_or_default()
+}
+
+/// Writes a key if nobody has since the write that `seen` names; false where somebody has.
+///
+/// The host lets any write pass where there is no key yet, so a number that no write has had keeps two first writers apart.
+pub(crate) fn set_shared(key: &str, value: &[u8], seen: Option<u32>) -> bool {
+    hostcalls::set_shared_data(key, Some(value), Some(seen.unwrap_or(u32::MAX))).is_ok()
+}
+
+/// Writes a key whatever it holds.
+pub(crate) fn touch_shared(key: &str) {
+    let _ = hostcalls::set_shared_data(key, Some(&[1]), None);
+}
+
 /// The document of this plugin.
 pub(crate) fn document(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
@@ -80,7 +117,6 @@ pub(crate) fn nonce(now: Duration) -> Nonce {
         static COUNTER: Cell<u64> = const { Cell::new(0) };
     }
     let counter = COUNTER.replace(COUNTER.get().wrapping_add(1));
-    let number = |bytes: Bytes| bytes.try_into().map(u64::from_le_bytes).ok();
     let connection = property(&["connection", "id"]).and_then(number).unwrap_or(0);
     Nonce { connection, clock: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), counter }
 }

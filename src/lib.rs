@@ -4,10 +4,12 @@
 //! It takes no decision of its own, and compiles to nothing but wasm32.
 //!
 //! The flow: `root` compiles a pushed document and swaps the plan whole; `stream` carries one request through it; `metric` counts;
+//! `guard` shares counts and latches with the other workers;
 //! `host` is the only file that calls the host.
 
 #![cfg(target_arch = "wasm32")]
 
+mod guard;
 mod host;
 mod metric;
 mod root;

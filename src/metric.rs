@@ -6,8 +6,9 @@ use std::cell::{Cell, RefCell};
 use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::metric::{self, Family};
-use rollout_core::plan::{Plan, Version};
-use rollout_core::time::Time;
+use rollout_core::guardrail::tally::Tally;
+use rollout_core::health::Moment;
+use rollout_core::plan::{Plan, Rollout, Version};
 
 use crate::host;
 
@@ -154,12 +155,14 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
 pub(crate) struct Exposures(Vec<Option<Ppm>>);
 
 impl Exposures {
-    /// Sets the gauges whose values have changed; after the first time only a ramp's can have.
-    pub(crate) fn show(&mut self, plan: &Plan, now: Time) {
+    /// Sets the gauges whose values have changed; after the first time only a ramp or a guardrail can have changed one.
+    pub(crate) fn show(&mut self, plan: &Plan, now: Moment<'_>) {
         let is_first = self.0.is_empty();
         self.0.resize(plan.versions(), None);
-        for rollout in plan.rollouts().iter().filter(|rollout| is_first || rollout.ramp().is_some()) {
-            for (version, exposure) in rollout.exposures(now) {
+        let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
+        for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
+            for (version, exposure) in rollout.exposures(now.time) {
+                let exposure = now.health.of(version).limits(exposure);
                 let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
                 if shown.replace(exposure) == Some(exposure) {
                     continue;
@@ -181,5 +184,32 @@ pub(crate) fn announce(plan: &Plan) {
         if let Some(id) = series(family, &[&plugin], host::define_gauge) {
             host::record(id, value);
         }
+    }
+}
+
+/// Counts a signal that has condemned a version.
+pub(crate) fn count_trip(labels: [&str; 3]) {
+    if let Some(id) = series(metric::TRIPS, &labels, host::define_counter) {
+        host::increment(id, 1);
+    }
+}
+
+/// Counts what a signal was given to judge, by rollout, version, signal and side.
+pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
+    let [rollout, version, signal, side] = labels;
+    let good = observed.observed.saturating_sub(observed.bad);
+    for (result, count) in [("good", good), ("bad", observed.bad)] {
+        let labels = [rollout, version, signal, side, result];
+        let Some(id) = series(metric::OBSERVATIONS, &labels, host::define_counter) else { continue };
+        if let Some(count) = u32::try_from(count).ok().filter(|count| *count > 0) {
+            host::increment(id, count);
+        }
+    }
+}
+
+/// Shows whether a guardrail has taken a version out of service.
+pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_back: bool) {
+    if let Some(id) = series(metric::ROLLED_BACK, &[rollout.name(), version.name()], host::define_gauge) {
+        host::record(id, is_rolled_back.into());
     }
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 use rollout_core::compile::compile;
+use rollout_core::health::Moment;
 use rollout_core::plan::Plan;
 use rollout_core::time::Time;
 
+use crate::guard::Guard;
 use crate::host;
 use crate::metric::{self, Exposures, Metrics};
 use crate::stream::Stream;
@@ -28,10 +30,17 @@ pub(crate) fn start() {
     proxy_wasm::set_root_context(|_| Box::new(Root::default()));
 }
 
-/// A plan in service, and its counters.
+/// A plan in service, its counters and its guardrails.
 pub(crate) struct Active {
     pub(crate) plan: Plan,
     pub(crate) metrics: Metrics,
+    pub(crate) guard: Guard,
+}
+
+impl Active {
+    fn new(plan: Plan) -> Self {
+        Self { metrics: Metrics::new(&plan), guard: Guard::new(&plan), plan }
+    }
 }
 
 #[derive(Default)]
@@ -56,8 +65,7 @@ impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         match compile(&host::document(size)) {
             Ok(compiled) => {
-                let metrics = Metrics::new(&compiled.plan);
-                self.active = Some(Rc::new(Active { plan: compiled.plan, metrics }));
+                self.active = Some(Rc::new(Active::new(compiled.plan)));
                 host::set_tick_period(TICK);
                 true
             }
@@ -81,7 +89,9 @@ impl RootContext for Root {
                 metric::announce(&active.plan);
                 self.announced = true;
             }
-            self.exposures.show(&active.plan, Time::from_seconds(host::now().as_secs()));
+            active.guard.tick(&active.plan);
+            let time = Time::from_seconds(host::now().as_secs());
+            self.exposures.show(&active.plan, Moment { time, health: &active.guard.health.borrow() });
         }
         self.flush();
     }
@@ -99,6 +109,7 @@ impl Root {
     fn flush(&self) {
         if let Some(active) = &self.active {
             active.metrics.flush(&active.plan);
+            active.guard.flush(&active.plan);
         }
     }
 }

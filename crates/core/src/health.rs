@@ -18,6 +18,18 @@ pub enum State {
     Frozen(Ppm),
 }
 
+impl State {
+    /// What is left of an exposure.
+    #[must_use]
+    pub fn limits(self, exposure: Ppm) -> Ppm {
+        match self {
+            Self::Healthy => exposure,
+            Self::RolledBack => Ppm::ZERO,
+            Self::Frozen(limit) => exposure.min(limit),
+        }
+    }
+}
+
 /// The state of every version of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health(Vec<State>);

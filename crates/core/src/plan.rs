@@ -11,7 +11,8 @@ use crate::cohort::{Holdout, Layer};
 use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
 use crate::failover::Failover;
-use crate::guardrail::Guardrails;
+use crate::guardrail::{Guardrails, fingerprint};
+use crate::health::Health;
 use crate::index::Index;
 use crate::ramp::{Phase, Ramp, Stop};
 use crate::request::{Inputs, Slot};
@@ -134,6 +135,35 @@ impl Rollout {
     #[must_use]
     pub fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
         self.split.exposures(now)
+    }
+
+    /// The share of all buckets that is exposed to a version; nothing where the strategy does not name it.
+    #[must_use]
+    pub fn exposure(&self, version: &Version, now: Time) -> Ppm {
+        let mut exposures = self.exposures(now).into_iter();
+        let own = exposures.find(|(treatment, _)| treatment.ordinal == version.ordinal);
+        own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
+    }
+
+    /// The share of units that the split draws for a version, none where that is nobody or a ramp is changing it, and a number that
+    /// changes whenever lanes, exposures, the layer or a latch do.
+    #[must_use]
+    pub fn drawn(&self, version: &Version, health: &Health, now: Time) -> (Option<Ppm>, u64) {
+        if !self.guardrails.as_ref().is_some_and(Guardrails::counts_units) {
+            return (None, 0);
+        }
+        let exposures: Vec<_> = self
+            .exposures(now)
+            .into_iter()
+            .map(|(version, exposure)| (version.ordinal, exposure, health.of(version)))
+            .collect();
+        let split = fingerprint(&[&format!("{exposures:?} {:?}", self.layer)]);
+        let is_moving = self.ramp().is_some_and(|(_, ramp)| match ramp.phase(now) {
+            Phase::Waiting | Phase::Holding | Phase::Rising => true,
+            Phase::Paused | Phase::Frozen | Phase::Done => false,
+        });
+        let share = Some(self.exposure(version, now)).filter(|share| *share > Ppm::ZERO && !is_moving);
+        (share, split)
     }
 
     /// The buckets that each treatment of the strategy gets, in document order; none where another product's scheme has the buckets.

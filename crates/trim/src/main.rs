@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 /// The exports that the filter lives on; all others go.
-const KEEP: [&str; 12] = [
+const KEEP: [&str; 13] = [
     "_initialize",
     "malloc",
     "memory",
@@ -18,6 +18,7 @@ const KEEP: [&str; 12] = [
     "proxy_on_memory_allocate",
     "proxy_on_request_headers",
     "proxy_on_response_headers",
+    "proxy_on_response_trailers",
     "proxy_on_tick",
     "proxy_on_vm_start",
 ];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::matching::header_test;
 use super::reader::{At, Draft, Fields};
 use super::scalar;
+use crate::guardrail::sequential::Null;
 use crate::guardrail::{Action, HeaderRule, Limit, MAX_SIGNALS, Measure, Rule, Signal};
 use crate::json::MAX_INTEGER;
 
@@ -135,7 +136,7 @@ fn share(fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Limit> {
         (false, true) => {
             let margin = fields.required("max_increase_percent", draft, fraction);
             let confidence = fields.required("confidence", draft, confidence);
-            Some(Limit::Increase { margin: margin?, confidence: confidence? })
+            Some(Limit::Increase { null: Null::increase(margin?), confidence: confidence? })
         }
         _ => {
             for name in ["max_percent", "max_increase_percent"] {
@@ -164,7 +165,7 @@ fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
                 fields.required("max_ratio", draft, |at, draft| scalar::number(at, draft, 1.0..=100.0));
             let confidence = fields.required("confidence", draft, confidence);
             ratio.zip(quantile).zip(confidence).map(|((ratio, quantile), confidence)| {
-                let limit = Limit::Increase { margin: 1.0 - quantile, confidence };
+                let limit = Limit::Increase { null: Null::quantile(quantile), confidence };
                 ("latency_ratio", Rule::Rate(Measure::LongerThanStable { quantile, ratio }, limit))
             })
         }

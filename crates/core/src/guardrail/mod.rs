@@ -4,22 +4,28 @@
 //! evidence (`evidence`), which signals judge (`judge`): rates over a sliding window, or an always-valid test against the stable
 //! version (`sequential`). A verdict is latched in the record. Time is an argument everywhere, and nothing here does I/O.
 
-// pub mod codec;
-// pub mod evidence;
-// pub mod judge;
+mod buckets;
+mod codec;
+#[cfg(test)]
+mod dice;
+pub mod evidence;
+pub mod judge;
 pub mod outcome;
-// pub mod ratio;
-// pub mod record;
-// pub mod recorder;
-// pub mod sequential;
-// pub mod shelf;
-// pub mod sketch;
-// pub mod verdict;
-// mod window;
+pub mod ratio;
+pub mod record;
+pub mod recorder;
+pub mod sequential;
+pub mod shelf;
+pub mod sketch;
+mod streak;
+pub mod tally;
+pub mod verdict;
+mod window;
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::sequential::Null;
 use crate::bucket::Salt;
 use crate::matching::Test;
 use crate::plan::Version;
@@ -61,6 +67,21 @@ impl Guardrails {
         self.action
     }
 
+    /// What the signal at this position does: a sample ratio only ever warns.
+    #[must_use]
+    pub fn action_of(&self, position: usize) -> Action {
+        match self.signals.get(position).map(|signal| &signal.rule) {
+            Some(Rule::SampleRatio { .. }) => Action::Warn,
+            Some(Rule::Rate(..) | Rule::ConsecutiveFailures(_)) | None => self.action,
+        }
+    }
+
+    /// A greater number than before releases what is latched.
+    #[must_use]
+    pub fn rearm(&self) -> u64 {
+        self.rearm
+    }
+
     /// True where it only says what it would have done.
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
@@ -84,6 +105,11 @@ impl Guardrails {
 
     pub(crate) fn unit_hash(&self, unit: &[u8]) -> Option<u32> {
         Some(self.unit_salt.as_ref()?.hash(unit))
+    }
+
+    /// True where a signal looks at who is drawn for whom.
+    pub(crate) fn counts_units(&self) -> bool {
+        self.rules().any(|(_, rule)| matches!(rule, Rule::SampleRatio { .. }))
     }
 
     /// Failures in a row that condemn a version, the least of all such signals.
@@ -191,8 +217,8 @@ pub enum Limit {
     Share(f64),
     /// Stable's own share and so much more, beyond doubt.
     Increase {
-        /// A share.
-        margin: f64,
+        /// What is no worse than stable.
+        null: Null,
         /// The chance that it never trips where the version is no worse.
         confidence: f64,
     },

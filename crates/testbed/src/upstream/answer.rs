@@ -51,6 +51,8 @@ pub enum Answer {
     },
     /// To a gRPC call: this status code as a trailers-only answer. To others: an echo.
     Grpc(u8),
+    /// A message and then trailers with this gRPC status.
+    GrpcTrailers(u8),
 }
 
 impl Behaviour {
@@ -87,6 +89,11 @@ impl Behaviour {
     /// A gRPC status without a message, such as 14 for UNAVAILABLE.
     pub fn grpc(code: u8) -> Self {
         Self { answer: Answer::Grpc(code), ..Self::ok() }
+    }
+
+    /// A gRPC answer whose status comes in its trailers, as that of a stream does.
+    pub fn grpc_trailers(code: u8) -> Self {
+        Self { answer: Answer::GrpcTrailers(code), ..Self::ok() }.header("content-type", "application/grpc")
     }
 
     /// Adds a response header.
@@ -130,11 +137,13 @@ pub(super) async fn answer(
         Answer::Echo | Answer::Grpc(_) => full(echo(&received, &shared.name)),
         Answer::Bytes(bytes) => full(bytes.clone()),
         Answer::ResetInBody => broken(),
+        Answer::GrpcTrailers(code) => with_trailers(*code),
         Answer::Events { interval, duration } => events(*interval, *duration),
     };
     let content_type = match behaviour.answer {
         Answer::Echo | Answer::Grpc(_) => "application/json",
         Answer::Events { .. } => "text/event-stream",
+        Answer::GrpcTrailers(_) => "application/grpc",
         Answer::Bytes(_) | Answer::Reset | Answer::ResetInBody => "application/octet-stream",
     };
     let mut builder = hyper::Response::builder().status(behaviour.status);
@@ -205,6 +214,14 @@ impl Body for Fed {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
+}
+
+/// An empty message, then the status.
+fn with_trailers(code: u8) -> UnsyncBoxBody<Bytes, BoxError> {
+    let mut trailers = hyper::HeaderMap::new();
+    trailers.insert("grpc-status", hyper::header::HeaderValue::from(u16::from(code)));
+    let message = Full::new(Bytes::from_static(&[0; 5])).map_err(|never| match never {});
+    message.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync()
 }
 
 fn broken() -> UnsyncBoxBody<Bytes, BoxError> {

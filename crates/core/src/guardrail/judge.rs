@@ -1,0 +1,103 @@
+//! Judges rates: a share over the sliding window against its limit, or the version against stable by the always-valid test.
+//!
+//! One judge belongs to one version, and sees its observations in the order of time. The proxies feed it on their ticks and `gate`
+//! feeds it the sums of a whole fleet.
+
+use std::time::Duration;
+
+use super::codec::{Reader, Writer};
+use super::tally::{Closed, Tally};
+use super::sequential::Comparison;
+use super::verdict::{Finding, Verdict};
+use super::window::{Window, slot};
+use super::{Guardrails, Limit, Rule};
+
+/// What one signal has seen.
+#[derive(Debug, Clone, PartialEq)]
+enum Memory {
+    /// Not a rate: judged elsewhere.
+    None,
+    Window(Window),
+    Comparison(Comparison),
+}
+
+/// The memory of every signal of one version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judge(Vec<Memory>);
+
+impl Judge {
+    /// A judge who has seen nothing.
+    #[must_use]
+    pub fn new(guardrails: &Guardrails) -> Self {
+        let memory = |(_, rule): (u16, &Rule)| match rule {
+            Rule::Rate(_, Limit::Share(_)) => Memory::Window(Window::default()),
+            Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(Comparison::default()),
+            Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => Memory::None,
+        };
+        Self(guardrails.rules().map(memory).collect())
+    }
+
+    /// What was observed for the signal at this position since the last time; stable's side only counts where the signal compares.
+    pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Closed, now: Duration) {
+        let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
+        match (self.0.get_mut(position), rule) {
+            (Some(Memory::Window(window)), _) => window.add(slot(guardrails.window, now), observed.version),
+            (Some(Memory::Comparison(comparison)), Some(Rule::Rate(_, Limit::Increase { null, .. }))) => {
+                comparison.observe(*null, observed);
+            }
+            _ => {}
+        }
+    }
+
+    /// The verdict of the signal at this position, if it has one: it condemns the version.
+    #[must_use]
+    pub fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
+        let finding = self.finding(guardrails, position)?;
+        let enough = |tally: Tally| tally.observed >= guardrails.min_requests;
+        let condemns = match finding {
+            Finding::Share { observed, limit } => enough(observed) && observed.rate() > limit,
+            Finding::Increase { observed, e_value, wanted, .. } => {
+                enough(observed.version) && enough(observed.stable) && e_value >= wanted
+            }
+            Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
+        };
+        condemns.then_some(Verdict { position, finding })
+    }
+
+    /// What the signal at this position has seen so far, whether or not that condemns the version; none where it is no rate.
+    #[must_use]
+    pub fn finding(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
+        match (self.0.get(position)?, &guardrails.signals.get(position)?.rule) {
+            (Memory::Window(window), Rule::Rate(_, Limit::Share(limit))) => {
+                Some(Finding::Share { observed: window.sum(), limit: *limit })
+            }
+            (Memory::Comparison(comparison), Rule::Rate(_, Limit::Increase { null, confidence })) => {
+                let (observed, e_value) = (comparison.total(), comparison.e_value());
+                Some(Finding::Increase { observed, margin: null.allowed(0.0), e_value, wanted: 1.0 / (1.0 - confidence) })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        for memory in &self.0 {
+            match memory {
+                Memory::None => {}
+                Memory::Window(window) => window.encode(out),
+                Memory::Comparison(comparison) => comparison.encode(out),
+            }
+        }
+    }
+
+    pub(crate) fn decode(guardrails: &Guardrails, bytes: &mut Reader<'_>) -> Option<Self> {
+        let mut judge = Self::new(guardrails);
+        for memory in &mut judge.0 {
+            match memory {
+                Memory::None => {}
+                Memory::Window(window) => *window = Window::decode(bytes)?,
+                Memory::Comparison(comparison) => *comparison = Comparison::decode(bytes)?,
+            }
+        }
+        Some(judge)
+    }
+}

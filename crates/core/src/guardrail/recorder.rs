@@ -1,0 +1,282 @@
+//! One worker's memory of what came of its requests, until it is merged into the record that all workers share.
+//!
+//! A recorder belongs to one rollout of one plan. Recording is a handful of additions; nothing here is shared or looked up by name.
+
+use std::time::Duration;
+
+use super::evidence::{Observation, Side};
+use super::outcome::Outcome;
+use super::ratio::Ratio;
+use super::record::{Merged, Record, Setting};
+use super::sketch::Sketch;
+use super::streak::{Report, Streak};
+use super::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
+use crate::decision::{Decision, Reason};
+
+/// Protects the VM's memory where nothing can be merged: what is beyond counts, but is no evidence.
+const MAX_OBSERVATIONS: usize = 8_192;
+
+/// What the guardrails of a rollout remember of a worker's requests.
+#[derive(Debug)]
+pub struct Recorder {
+    stable: usize,
+    treatments: Box<[Treatment]>,
+    /// Units that count in the current second, by version.
+    claims: Vec<(usize, Claims)>,
+}
+
+/// One guarded version: what is not merged yet, and what the last merge told.
+#[derive(Debug)]
+struct Treatment {
+    ordinal: usize,
+    pending: Pending,
+    streak: Streak,
+    /// What of stable's latency is too slow, by signal.
+    thresholds: [Option<Duration>; MAX_SIGNALS],
+    /// Units known to the record already.
+    known: Option<Ratio>,
+}
+
+/// What a worker has recorded about a version and stable since its last merge.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pending {
+    /// The version's and stable's.
+    pub(crate) counts: [Counts; 2],
+    pub(crate) observations: Vec<(Side, Observation)>,
+    /// New units, each with whether it belongs to the version.
+    pub(crate) units: Vec<(u32, bool)>,
+    /// Stable's answers.
+    pub(crate) latencies: Sketch,
+}
+
+/// Whole requests of one side.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) failures: u64,
+    pub(crate) answers: u64,
+    /// By signal.
+    pub(crate) bad: [u64; MAX_SIGNALS],
+}
+
+/// Hash buckets of units whose request of this second counts already.
+#[derive(Debug)]
+struct Claims {
+    second: u64,
+    taken: [u64; 16],
+}
+
+impl Claims {
+    /// True for the first request of a bucket in a second.
+    fn claim(&mut self, bucket: u16, second: u64) -> bool {
+        if self.second != second {
+            *self = Self { second, taken: [0; 16] };
+        }
+        let Some(word) = self.taken.get_mut(usize::from(bucket >> 6)) else { return false };
+        let bit = 1 << (bucket & 63);
+        let is_free = *word & bit == 0;
+        *word |= bit;
+        is_free
+    }
+}
+
+/// A request whose outcome is recorded when it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    ordinal: usize,
+    /// The unit's hash bucket, where this request speaks for it.
+    bucket: Option<u16>,
+    /// Tells this request from others of its unit.
+    tag: u8,
+}
+
+/// Of a unit's 32-bit hash; the upper bits choose the sample of distinct units.
+fn hash_bucket(hash: u32) -> u16 {
+    (hash & 0x3ff) as u16
+}
+
+impl Recorder {
+    /// A recorder without memory.
+    #[must_use]
+    pub fn new(guardrails: &Guardrails, stable: usize) -> Self {
+        let treatment = |ordinal| Treatment {
+            ordinal,
+            pending: Pending::default(),
+            streak: Streak::default(),
+            thresholds: [None; MAX_SIGNALS],
+            known: None,
+        };
+        let ordinals: Vec<usize> = guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
+        let claims = |ordinal: usize| (ordinal, Claims { second: 0, taken: [0; 16] });
+        Self {
+            stable,
+            claims: ordinals.iter().copied().chain([stable]).map(claims).collect(),
+            treatments: ordinals.into_iter().map(treatment).collect(),
+        }
+    }
+
+    /// A request begins; none where its outcome counts for nobody.
+    pub fn begin(&mut self, decision: &Decision, now: Duration) -> Option<Ticket> {
+        let ordinal = decision.version.ordinal();
+        if decision.reason == Reason::Forced {
+            return None;
+        }
+        let (_, claims) = self.claims.iter_mut().find(|(known, _)| *known == ordinal)?; // at most sixteen
+        let claimed = decision.unit_hash.map(hash_bucket).filter(|bucket| claims.claim(*bucket, now.as_secs()));
+        if let Some(hash) = decision.unit_hash.filter(|_| decision.reason != Reason::Session) {
+            for treatment in &mut self.treatments {
+                treatment.meet(hash, treatment.ordinal == ordinal);
+            }
+        }
+        let tag = (now.subsec_micros() & 0xff) as u8;
+        Some(Ticket { ordinal, bucket: claimed, tag })
+    }
+
+    /// What came of a request, as far as its response headers say.
+    pub fn record(&mut self, guardrails: &Guardrails, ticket: Ticket, outcome: Outcome) {
+        self.each(ticket, |side, treatment| {
+            let bad = treatment.bad(guardrails, outcome);
+            if side == Side::Version {
+                if outcome.failed { treatment.streak.fail() } else { treatment.streak.succeed() }
+            }
+            let answered = outcome.latency.is_some();
+            let pending = &mut treatment.pending;
+            let counts = pending.of(side);
+            counts.requests = counts.requests.saturating_add(1);
+            counts.answers = counts.answers.saturating_add(answered.into());
+            counts.add(bad, outcome.failed);
+            if let (Side::Stable, Some(latency)) = (side, outcome.latency) {
+                pending.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+            }
+            let bad = guardrails.compared(bad);
+            pending.offer(side, ticket.bucket.map(|bucket| Observation { bucket, tag: ticket.tag, answered, bad, late: false }));
+        });
+    }
+
+    /// A request that was recorded as fine has failed after its response headers.
+    pub fn record_late_failure(&mut self, guardrails: &Guardrails, ticket: Ticket) {
+        let outcome = Outcome { failed: true, ..Outcome::default() };
+        self.each(ticket, |side, treatment| {
+            let bad = treatment.bad(guardrails, outcome);
+            if side == Side::Version {
+                treatment.streak.fail_late();
+            }
+            treatment.pending.of(side).add(bad, true);
+            let bad = guardrails.compared(bad);
+            let observation = |bucket| Observation { bucket, tag: ticket.tag, answered: false, bad, late: true };
+            treatment.pending.offer(side, ticket.bucket.map(observation));
+        });
+    }
+
+    /// The side of each comparison that a version's requests are on.
+    fn each(&mut self, ticket: Ticket, mut record: impl FnMut(Side, &mut Treatment)) {
+        let is_stable = ticket.ordinal == self.stable;
+        let concerned = |treatment: &&mut Treatment| is_stable || treatment.ordinal == ticket.ordinal;
+        for treatment in self.treatments.iter_mut().filter(concerned) {
+            record(if is_stable { Side::Stable } else { Side::Version }, treatment);
+        }
+    }
+
+    /// Positions of the guarded versions about which something is not merged yet.
+    #[must_use]
+    pub fn dirty(&self) -> Vec<usize> {
+        let is_dirty = |treatment: &Treatment| {
+            treatment.pending != Pending::default() || treatment.streak.report() != Report::Unknown
+        };
+        let dirty = self.treatments.iter().enumerate().filter(|(_, treatment)| is_dirty(treatment));
+        dirty.map(|(position, _)| position).collect()
+    }
+
+    /// Merges what is known about the guarded version at this position into the record.
+    pub fn merge_into(&self, record: &mut Record, position: usize, setting: &Setting<'_>) -> Merged {
+        let found = self.treatments.get(position);
+        found.map(|treatment| record.merge(&treatment.pending, treatment.streak.report(), setting)).unwrap_or_default()
+    }
+
+    /// Forgets what has been merged into the record, and learns from it what is slow and which units are known.
+    pub fn merged(&mut self, position: usize, record: &Record) {
+        if let Some(treatment) = self.treatments.get_mut(position) {
+            treatment.pending = Pending::default();
+            treatment.streak.merged(treatment.streak.report());
+            treatment.thresholds = record.thresholds();
+            treatment.known = record.units().cloned();
+        }
+    }
+
+    /// A tick has passed.
+    pub fn age(&mut self) {
+        self.treatments.iter_mut().for_each(|treatment| treatment.streak.age());
+    }
+
+    /// The position of a request's version, and its failures in a row that are not merged yet.
+    #[must_use]
+    pub fn failures_in_a_row(&self, ticket: Ticket) -> Option<(usize, u64)> {
+        let mut treatments = self.treatments.iter().enumerate();
+        let (position, treatment) = treatments.find(|(_, treatment)| treatment.ordinal == ticket.ordinal)?;
+        match treatment.streak.report() {
+            Report::Failures(failures) => Some((position, failures)),
+            Report::Broken | Report::Unknown => None,
+        }
+    }
+}
+
+impl Treatment {
+    /// Bits of the signals for which an outcome is bad.
+    fn bad(&self, guardrails: &Guardrails, outcome: Outcome) -> u16 {
+        let is_bad = |measure: &Measure, position: usize| match measure {
+            Measure::Failure => outcome.failed,
+            Measure::LongerThan(limit) => outcome.latency.is_some_and(|latency| latency > *limit),
+            Measure::LongerThanStable { .. } => {
+                let limit = self.thresholds.get(position).copied().flatten();
+                limit.zip(outcome.latency).is_some_and(|(limit, latency)| latency > limit)
+            }
+            Measure::Header(_) => outcome.headers & super::bit(position) != 0,
+        };
+        let rules = guardrails.rules().enumerate();
+        rules.fold(0, |bits, (position, (bit, rule))| match rule {
+            Rule::Rate(measure, _) if is_bad(measure, position) => bits | bit,
+            Rule::Rate(..) | Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => bits,
+        })
+    }
+
+    /// A unit that the split has drawn.
+    fn meet(&mut self, hash: u32, is_own: bool) {
+        let is_news = self.known.as_ref().is_some_and(|known| known.wants(hash));
+        let units = &mut self.pending.units;
+        if is_news && units.len() < MAX_OBSERVATIONS && !units.iter().any(|(unit, _)| *unit == hash) {
+            units.push((hash, is_own));
+        }
+    }
+}
+
+impl Pending {
+    fn of(&mut self, side: Side) -> &mut Counts {
+        let [version, stable] = &mut self.counts;
+        match side {
+            Side::Version => version,
+            Side::Stable => stable,
+        }
+    }
+
+    fn offer(&mut self, side: Side, observation: Option<Observation>) {
+        self.observations
+            .extend(observation.filter(|_| self.observations.len() < MAX_OBSERVATIONS).map(|of| (side, of)));
+    }
+}
+
+impl Counts {
+    fn add(&mut self, bad: u16, failed: bool) {
+        self.failures = self.failures.saturating_add(failed.into());
+        for (position, count) in self.bad.iter_mut().enumerate() {
+            *count = count.saturating_add((bad & super::bit(position) != 0).into());
+        }
+    }
+}
+
+impl Guardrails {
+    /// The bits of the signals that compare, closed up.
+    pub(crate) fn compared(&self, bad: u16) -> u16 {
+        let compared = self.rules().filter(|(_, rule)| matches!(rule, Rule::Rate(_, Limit::Increase { .. })));
+        compared.enumerate().fold(0, |bits, (place, (bit, _))| if bad & bit != 0 { bits | super::bit(place) } else { bits })
+    }
+}

@@ -1,0 +1,106 @@
+//! Failures in a row, as one worker sees them.
+//!
+//! A request whose response headers were fine may still fail in its body or trailers, and an answer may stream for minutes. So a success
+//! counts once it is a tick old, and until then failures beside it wait: neither do they add up, nor are they forgotten.
+
+/// What a worker knows since its last merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Streak {
+    failures: u64,
+    /// Answers with good headers in this tick.
+    fresh: u64,
+    /// Those of the tick before.
+    aged: u64,
+}
+
+/// What a merge makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Report {
+    /// There was a success: whatever failed in a row is forgotten.
+    Broken,
+    /// Nothing is certain yet.
+    #[default]
+    Unknown,
+    /// So many failures and no success.
+    Failures(u64),
+}
+
+impl Streak {
+    pub(crate) fn succeed(&mut self) {
+        self.fresh = self.fresh.saturating_add(1);
+    }
+
+    pub(crate) fn fail(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// A success was none.
+    pub(crate) fn fail_late(&mut self) {
+        self.fail();
+        match self.fresh.checked_sub(1) {
+            Some(fresh) => self.fresh = fresh,
+            None => self.aged = self.aged.saturating_sub(1),
+        }
+    }
+
+    pub(crate) fn report(self) -> Report {
+        match (self.aged, self.fresh) {
+            (1.., _) => Report::Broken,
+            (0, 1..) => Report::Unknown,
+            (0, 0) if self.failures == 0 => Report::Unknown,
+            (0, 0) => Report::Failures(self.failures),
+        }
+    }
+
+    /// What was reported is in the record now.
+    pub(crate) fn merged(&mut self, report: Report) {
+        match report {
+            Report::Broken => (self.failures, self.aged) = (0, 0),
+            Report::Unknown => {}
+            Report::Failures(merged) => self.failures = self.failures.saturating_sub(merged),
+        }
+    }
+
+    /// A tick has passed, and what was pending is merged.
+    pub(crate) fn age(&mut self) {
+        self.aged = self.aged.saturating_add(std::mem::take(&mut self.fresh));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_add_up_while_nothing_succeeds() {
+        let mut streak = Streak::default();
+        streak.fail();
+        streak.fail();
+        assert_eq!(streak.report(), Report::Failures(2));
+        streak.merged(Report::Failures(2));
+        assert_eq!(streak.report(), Report::Unknown);
+    }
+
+    #[test]
+    fn a_success_ends_a_streak_once_it_is_a_tick_old() {
+        let mut streak = Streak::default();
+        streak.fail();
+        streak.succeed();
+        assert_eq!(streak.report(), Report::Unknown);
+        streak.age();
+        assert_eq!(streak.report(), Report::Broken);
+        streak.merged(Report::Broken);
+        assert_eq!(streak, Streak::default());
+    }
+
+    #[test]
+    fn an_answer_that_fails_in_its_body_was_no_success() {
+        let mut streak = Streak::default();
+        streak.succeed();
+        streak.age();
+        streak.succeed();
+        streak.fail_late();
+        streak.fail_late();
+        assert_eq!(streak.report(), Report::Failures(2));
+    }
+}
