@@ -29,6 +29,7 @@ mod cookie;
 pub mod decide;
 pub mod decision;
 pub mod failover;
+pub mod guardrail;
 mod index;
 mod json;
 mod keyed;
