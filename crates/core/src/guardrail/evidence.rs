@@ -1,0 +1,371 @@
+//! What counts as evidence in a comparison of a version with stable, so that no client weighs more than it may.
+//!
+//! Assignment is by unit, so requests of one client stand or fall together. Units fall into 1,024 hash buckets, and:
+//!
+//! - In a slot of at least a second a bucket counts at most once on each side, its first request there.
+//! - A bucket does not count again before 19 others have on that side. So any 20 outcomes in a row come from 20 buckets, and of n
+//!   outcomes a bucket has at most n/20, rounded up: 5 % of an epoch.
+//! - On the version's side the same goes for bad outcomes alone, per signal: a bad one counts as good unless its bucket is not among
+//!   the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
+//!
+//! The first two look at arrivals only, never at outcomes, so rates stay what they are. The third can only help the version, and
+//! the test's bets never rise when a bad outcome becomes a good one, so its guarantee stays. Stable's bad outcomes are all counted:
+//! dropping those would blame the version. What this is not: proof of independence between clients.
+
+use super::buckets::{Bits, HASH_BUCKETS, Last, admit};
+use super::codec::{Reader, Writer};
+use super::tally::{Closed, Tally};
+
+/// A slot is this long once both sides have something in it.
+const SLOT_MS: u64 = 1_000;
+
+/// An older slot closes as it is: what is compared has to have happened at the same time, or a shared incident could fall on one
+/// side only.
+const LONGEST_SLOT_MS: u64 = 10_000;
+
+/// Signals are bits of a mask.
+const MOST_SIGNALS: usize = 16;
+
+/// Whose request it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The version that is judged.
+    Version,
+    /// The version that it is compared with.
+    Stable,
+}
+
+/// What a signal is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// All requests: failures.
+    Requests,
+    /// Those that were answered: latencies and headers.
+    Answers,
+}
+
+/// One request and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observation {
+    /// The hash bucket of its unit, which has to be independent of the assignment.
+    pub bucket: u16,
+    /// Any number that tells it apart from the bucket's other requests of the same second.
+    pub tag: u8,
+    /// True if an answer came from the version.
+    pub answered: bool,
+    /// The signals by which it is bad, as bits.
+    pub bad: u16,
+    /// True for the second word about a request that was offered as fine and failed after its response headers.
+    pub late: bool,
+}
+
+/// The slot that is open, and the buckets that counted last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    opened_ms: u64,
+    signals: Vec<Basis>,
+    version: Half,
+    stable: Half,
+    /// For each signal, the buckets of the version's last bad outcomes.
+    failing: Vec<Last>,
+}
+
+/// One side of the open slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Half {
+    seen: Bits,
+    answered: Bits,
+    /// For each signal.
+    bad: Vec<Bits>,
+    /// Tag of the request that was seen, for each bucket.
+    tags: Box<[u8]>,
+    last_seen: Last,
+    last_answered: Last,
+}
+
+impl Evidence {
+    /// Nothing yet, for signals of these bases, of which there are at most 16.
+    #[must_use]
+    pub fn new(signals: &[Basis], now_ms: u64) -> Self {
+        let signals: Vec<_> = signals.iter().take(MOST_SIGNALS).copied().collect();
+        let half = || Half {
+            seen: Bits::default(),
+            answered: Bits::default(),
+            bad: vec![Bits::default(); signals.len()],
+            tags: vec![0; HASH_BUCKETS.into()].into(),
+            last_seen: Last::default(),
+            last_answered: Last::default(),
+        };
+        let failing = vec![Last::default(); signals.len()];
+        Self { opened_ms: now_ms, version: half(), stable: half(), failing, signals }
+    }
+
+    /// Counts a request if its unit may count.
+    ///
+    /// The late word about a request changes its outcome as long as the slot is open in which it counted, told by its tag. Otherwise it is
+    /// one more outcome under the same rules. It must not change that of another request: a bucket with more requests would fail
+    /// more often, and that would be the version's fault as soon as it has more traffic than stable.
+    pub fn offer(&mut self, side: Side, observation: Observation) {
+        let bucket = observation.bucket & (HASH_BUCKETS - 1);
+        let half = match side {
+            Side::Version => &mut self.version,
+            Side::Stable => &mut self.stable,
+        };
+        let Half { seen, answered, bad, tags, last_seen, last_answered } = half;
+        let tag = tags.get_mut(usize::from(bucket));
+        let is_own = observation.late && seen.has(bucket) && tag.as_deref() == Some(&observation.tag);
+        let is_seen = admit(seen, last_seen, bucket);
+        if is_seen && let Some(tag) = tag {
+            *tag = observation.tag;
+        }
+        let is_answered = observation.answered && !observation.late && admit(answered, last_answered, bucket);
+        let signals = self.signals.iter().zip(bad).zip(&mut self.failing);
+        for (place, ((basis, bad), failing)) in signals.enumerate() {
+            let counts = match basis {
+                Basis::Requests => is_seen || is_own,
+                Basis::Answers => is_answered,
+            };
+            let is_bad = counts && observation.bad >> place & 1 == 1 && !bad.has(bucket);
+            if is_bad && (side == Side::Stable || failing.take(bucket)) {
+                bad.set(bucket);
+            }
+        }
+    }
+
+    /// What the slot counted, for each signal, once it is over; the next one begins.
+    pub fn close(&mut self, now_ms: u64) -> Option<Vec<Closed>> {
+        self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back ends no slot, but must not hold one open
+        let age = now_ms.saturating_sub(self.opened_ms);
+        let is_two_sided = self.version.seen.count() > 0 && self.stable.seen.count() > 0;
+        if age < SLOT_MS || (age < LONGEST_SLOT_MS && !is_two_sided) {
+            return None;
+        }
+        self.opened_ms = now_ms;
+        let (version, stable) = (self.version.close(&self.signals), self.stable.close(&self.signals));
+        Some(version.zip(stable).map(|(version, stable)| Closed { version, stable }).collect())
+    }
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.number(self.opened_ms);
+        let bases = self.signals.iter().map(|basis| match basis {
+            Basis::Requests => 0,
+            Basis::Answers => 1,
+        });
+        writer.bytes(&bases.collect::<Vec<u8>>());
+        self.version.encode(writer);
+        self.stable.encode(writer);
+        self.failing.iter().for_each(|last| last.encode(writer));
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let opened_ms = reader.number()?;
+        let bases = reader.bytes().filter(|bases| bases.len() <= MOST_SIGNALS)?;
+        let basis = |byte: &u8| match byte {
+            0 => Some(Basis::Requests),
+            1 => Some(Basis::Answers),
+            _ => None,
+        };
+        let signals = bases.iter().map(basis).collect::<Option<Vec<_>>>()?;
+        let mut read = Self::new(&signals, opened_ms);
+        read.version.decode(reader)?;
+        read.stable.decode(reader)?;
+        for last in &mut read.failing {
+            *last = Last::decode(reader)?;
+        }
+        Some(read)
+    }
+}
+
+impl Half {
+    /// The tally of each signal; the slot is empty afterwards.
+    fn close(&mut self, signals: &[Basis]) -> impl Iterator<Item = Tally> {
+        self.tags.fill(0);
+        let (seen, answered) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.answered));
+        self.bad.iter_mut().zip(signals).map(move |(bad, basis)| {
+            let observed = match basis {
+                Basis::Requests => seen,
+                Basis::Answers => answered,
+            };
+            Tally { observed: observed.count(), bad: std::mem::take(bad).and(observed).count() }
+        })
+    }
+
+    fn encode(&self, writer: &mut Writer) {
+        writer.words(&self.seen.0);
+        writer.words(&self.answered.0);
+        self.bad.iter().for_each(|bad| writer.words(&bad.0));
+        let seen = (0..HASH_BUCKETS).zip(&self.tags).filter(|(bucket, _)| self.seen.has(*bucket));
+        writer.bytes(&seen.map(|(_, tag)| *tag).collect::<Vec<u8>>());
+        self.last_seen.encode(writer);
+        self.last_answered.encode(writer);
+    }
+
+    fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        self.seen = Bits(reader.words()?);
+        self.answered = Bits(reader.words()?);
+        for bad in &mut self.bad {
+            *bad = Bits(reader.words()?);
+        }
+        let mut tags = reader.bytes()?.iter();
+        let seen = (0..HASH_BUCKETS).zip(&mut self.tags).filter(|(bucket, _)| self.seen.has(*bucket));
+        for (_, tag) in seen {
+            *tag = *tags.next()?;
+        }
+        self.last_seen = Last::decode(reader)?;
+        self.last_answered = Last::decode(reader)?;
+        tags.next().is_none().then_some(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "clippy knows no test inside of `proptest!`")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(bucket: u16) -> Observation {
+        Observation { bucket, tag: 0, answered: true, bad: 0, late: false }
+    }
+
+    fn failure(bucket: u16) -> Observation {
+        Observation { bad: 1, answered: false, ..request(bucket) }
+    }
+
+    fn counted(evidence: &mut Evidence, now_ms: u64) -> [[u64; 2]; 2] {
+        let closed = evidence.close(now_ms).unwrap()[0];
+        [closed.version, closed.stable].map(|tally| [tally.observed, tally.bad])
+    }
+
+    /// Some requests of few buckets on both sides, and seconds that pass.
+    fn story() -> impl Strategy<Value = Vec<(bool, Observation, u64)>> {
+        let observation = (0..40_u16, 0..3_u8, any::<[bool; 2]>(), 0..4_u16).prop_map(
+            |(bucket, tag, [answered, late], bad)| Observation { bucket, tag, answered, bad, late },
+        );
+        prop::collection::vec((any::<bool>(), observation, 0..200_u64), 0..400)
+    }
+
+    fn side(is_version: bool) -> Side {
+        if is_version { Side::Version } else { Side::Stable }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_is_never_more_than_one_in_twenty(story in story()) {
+            let mut evidence = Evidence::new(&[Basis::Requests], 0);
+            let (mut now, mut seen, mut bad) = (0, [[0_u64; 40]; 2], [0_u64; 40]);
+            for (is_version, observation, passed) in story {
+                now += passed;
+                // A slot that closes before each request would count most; closing at its time counts what a slot counts.
+                evidence.close(now);
+                let half = |evidence: &Evidence| match side(is_version) {
+                    Side::Version => evidence.version.clone(),
+                    Side::Stable => evidence.stable.clone(),
+                };
+                let before = half(&evidence);
+                evidence.offer(side(is_version), observation);
+                let after = half(&evidence);
+                seen[usize::from(is_version)][usize::from(observation.bucket)] += after.seen.count() - before.seen.count();
+                if is_version {
+                    bad[usize::from(observation.bucket)] += after.bad[0].count() - before.bad[0].count();
+                }
+            }
+            for counts in [seen[0], seen[1], bad] {
+                let most = counts.iter().sum::<u64>().div_ceil(20);
+                prop_assert!(counts.iter().all(|count| *count <= most), "{counts:?}");
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(story in story()) {
+            let mut evidence = Evidence::new(&[Basis::Requests, Basis::Answers], 0);
+            for (is_version, observation, passed) in story {
+                evidence.close(evidence.opened_ms + passed * 6);
+                evidence.offer(side(is_version), observation);
+            }
+            let mut writer = Writer::default();
+            evidence.encode(&mut writer);
+            prop_assert_eq!(Evidence::decode(&mut Reader::new(&writer.finish())), Some(evidence));
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(0..3_u8, 0..4_000)) {
+            let Some(mut read) = Evidence::decode(&mut Reader::new(&bytes)) else { return Ok(()) };
+            read.offer(Side::Version, failure(1));
+            for closed in read.close(u64::MAX).unwrap_or_default() {
+                prop_assert!(closed.version.bad <= closed.version.observed && closed.stable.bad <= closed.stable.observed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_counts_each_bucket_once_on_each_side_and_its_first_request_wins() {
+        let mut evidence = Evidence::new(&[Basis::Requests], 0);
+        for bucket in 0..30 {
+            for observation in [request(bucket), failure(bucket)] {
+                evidence.offer(Side::Version, observation);
+                evidence.offer(Side::Stable, observation);
+                evidence.offer(Side::Stable, failure(bucket + 100));
+            }
+        }
+        assert_eq!(counted(&mut evidence, 1_000), [[30, 0], [60, 30]]);
+    }
+
+    #[test]
+    fn one_client_that_always_fails_counts_once_for_ever() {
+        let mut evidence = Evidence::new(&[Basis::Requests], 0);
+        let mut total = [0; 2];
+        for second in 1..=1_000 {
+            for bucket in 0..50 {
+                let observation = if bucket == 7 { failure(bucket) } else { request(bucket) };
+                evidence.offer(Side::Version, observation);
+                evidence.offer(Side::Stable, observation);
+            }
+            let [version, stable] = counted(&mut evidence, second * 1_000);
+            total = [total[0] + version[1], total[1] + stable[1]];
+        }
+        assert_eq!(total, [1, 1_000]);
+    }
+
+    #[test]
+    fn a_slot_takes_a_second_and_waits_for_the_other_side_but_not_for_long() {
+        let mut evidence = Evidence::new(&[Basis::Requests], 5_000);
+        evidence.offer(Side::Version, request(1));
+        assert_eq!([5_999, 6_000, 14_999].map(|now| evidence.close(now)), [None, None, None]);
+        assert_eq!(counted(&mut evidence, 15_000), [[1, 0], [0, 0]]);
+        evidence.offer(Side::Version, request(2));
+        evidence.offer(Side::Stable, request(2));
+        assert_eq!(evidence.close(15_999), None);
+        assert_eq!(counted(&mut evidence, 16_000), [[1, 0], [1, 0]]);
+        evidence.offer(Side::Stable, request(3));
+        assert_eq!(evidence.close(3_000), None, "the clock was set back");
+        assert_eq!(counted(&mut evidence, 13_000), [[0, 0], [1, 0]]);
+    }
+
+    #[test]
+    fn answers_are_counted_apart_from_requests() {
+        let mut evidence = Evidence::new(&[Basis::Requests, Basis::Answers], 0);
+        evidence.offer(Side::Stable, failure(9));
+        evidence.offer(Side::Version, failure(1));
+        evidence.offer(Side::Version, Observation { bad: 2, ..request(1) });
+        let tallies: Vec<_> = evidence.close(1_000).unwrap().iter().map(|closed| closed.version).collect();
+        assert_eq!(tallies, [Tally { observed: 1, bad: 1 }; 2]);
+    }
+
+    #[test]
+    fn a_late_failure_changes_its_own_request_in_the_same_slot_and_counts_by_itself_later() {
+        let mut evidence = Evidence::new(&[Basis::Requests], 0);
+        let late = |bucket, tag| Observation { bad: 1, late: true, tag, ..request(bucket) };
+        for side in [Side::Version, Side::Stable] {
+            evidence.offer(side, Observation { tag: 1, ..request(1) });
+            evidence.offer(side, Observation { tag: 2, ..request(1) });
+            evidence.offer(side, late(1, 2));
+        }
+        assert_eq!(counted(&mut evidence, 1_000), [[1, 0]; 2], "the second request did not count");
+        for side in [Side::Version, Side::Stable] {
+            evidence.offer(side, Observation { tag: 1, ..request(2) });
+            evidence.offer(side, late(2, 1));
+            evidence.offer(side, late(3, 1));
+        }
+        assert_eq!(counted(&mut evidence, 2_000), [[2, 2]; 2]);
+    }
+}

@@ -1,0 +1,221 @@
+//! Sample-ratio check: do as many units come to a version as were assigned to it? If not, something loses or moves them.
+//!
+//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one of 32,768
+//! cells of a bitmap. The unit that fills a cell is a draw of its own, later ones in the cell are not looked at; so under the
+//! assigned share each draw is the version's with just that chance, whatever came before. A mixture of Beta(200 share,
+//! 200 (1 - share)) over the true share against the assigned one is then a martingale, and with Ville's inequality it may be
+//! looked at for ever (Lindon and Malek, "Anytime-valid inference for multinomial count data", 2022). Only warns.
+
+use super::codec::{Reader, Writer};
+
+/// Cells of the bitmap, 4 kB: as many draws tell 10 % from 9.3 %, and up to 180,000 units can be told apart.
+const CELLS: u32 = 32_768;
+
+const WORDS: usize = 512;
+
+/// Weight of the mixture in draws: its alternatives are about as far from the assigned share as 200 draws can tell.
+const WEIGHT: f64 = 200.0;
+
+/// An estimate from fewer free cells than this would be off by more than it says.
+const LEAST_FREE: f64 = 128.0;
+
+/// Units that came, a version's and the others', since the assignment last changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ratio {
+    /// What the assignment depends on; another one begins anew.
+    fingerprint: u64,
+    own: u32,
+    rest: u32,
+    cells: Box<[u64; WORDS]>,
+}
+
+impl Ratio {
+    /// Nobody yet, under an assignment with this fingerprint.
+    #[must_use]
+    pub fn new(fingerprint: u64) -> Self {
+        Self { fingerprint, own: 0, rest: 0, cells: Box::new([0; WORDS]) }
+    }
+
+    /// Begins anew if the assignment has changed.
+    pub fn restart_if(&mut self, fingerprint: u64) {
+        if fingerprint != self.fingerprint {
+            *self = Self::new(fingerprint);
+        }
+    }
+
+    /// Counts a unit by its hash, which has to be independent of the assignment. `own` if it came to the version.
+    pub fn add(&mut self, hash: u32, own: bool) {
+        let cell = hash % CELLS;
+        let Some(word) = self.cells.get_mut(cell as usize / 64) else { return };
+        let bit = 1 << (cell % 64);
+        if *word & bit == 0 {
+            *word |= bit;
+            let count = if own { &mut self.own } else { &mut self.rest };
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// The draws that are judged: the version's units and the others'.
+    #[must_use]
+    pub fn draws(&self) -> [u32; 2] {
+        [self.own, self.rest]
+    }
+
+    /// How many distinct units came, with a standard error of 0.4 % that grows to 1.6 %; absent above about 180,000, where too few
+    /// cells are free.
+    #[must_use]
+    pub fn units(&self) -> Option<f64> {
+        let cells = f64::from(CELLS);
+        let free = cells - f64::from(self.own) - f64::from(self.rest);
+        (free >= LEAST_FREE).then(|| cells * (cells / free).ln())
+    }
+
+    /// True if the version's share of the units is not the assigned one, at this confidence. The caller latches it.
+    #[must_use]
+    pub fn trips(&self, share: f64, confidence: f64) -> bool {
+        let is_share = share > 0.0 && share < 1.0;
+        is_share && self.ln_evidence(share) >= -(1.0 - confidence).ln()
+    }
+
+    /// The logarithm of the mixture's likelihood over that of the assigned share.
+    fn ln_evidence(&self, share: f64) -> f64 {
+        let [own, rest] = self.draws().map(f64::from);
+        let [one, other] = [share, 1.0 - share].map(|share| WEIGHT * share);
+        ln_beta(one + own, other + rest) - ln_beta(one, other) - own * share.ln() - rest * (1.0 - share).ln()
+    }
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.number(self.fingerprint);
+        writer.number(self.own.into());
+        writer.words(&*self.cells);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let (fingerprint, own) = (reader.number()?, reader.narrow()?);
+        let cells = Box::new(reader.words()?);
+        let filled: u32 = cells.iter().map(|word: &u64| word.count_ones()).sum();
+        Some(Self { fingerprint, own, rest: filled.checked_sub(own)?, cells })
+    }
+}
+
+fn ln_beta(one: f64, other: f64) -> f64 {
+    ln_gamma(one) + ln_gamma(other) - ln_gamma(one + other)
+}
+
+/// Stirling's series, after as many steps of `gamma(x + 1) = x gamma(x)` as make its fourth term smaller than a float can tell.
+fn ln_gamma(at: f64) -> f64 {
+    let (mut at, mut steps) = (at, 1.0);
+    while at < 16.0 {
+        steps *= at;
+        at += 1.0;
+    }
+    let square = at * at;
+    let series =
+        (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1_260.0 - 1.0 / 1_680.0 / square) / square) / square) / at;
+    (at - 0.5) * at.ln() - at + 0.5 * std::f64::consts::TAU.ln() + series - f64::ln(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardrail::dice::Dice;
+    use proptest::prelude::*;
+
+    fn of(draws: [u32; 2]) -> Ratio {
+        Ratio { own: draws[0], rest: draws[1], ..Ratio::new(0) }
+    }
+
+    #[test]
+    fn the_logarithm_of_gamma_is_exact_to_twelve_digits() {
+        let mut factorial = 0.0;
+        for n in 1..=170_u32 {
+            assert!((ln_gamma(f64::from(n)) - factorial).abs() <= 1e-12 * (1.0 + factorial), "{n}");
+            factorial += f64::from(n).ln();
+        }
+        assert!((ln_gamma(0.5) - std::f64::consts::PI.sqrt().ln()).abs() < 1e-12);
+        assert!((ln_gamma(0.1) - 2.252_712_651_734_206).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_evidence_is_one_in_the_mean_after_each_number_of_draws() {
+        let share: f64 = 0.3;
+        for draws in [1_u32, 7, 60] {
+            let mean: f64 = (0..=draws)
+                .map(|own| {
+                    let [all, own_f, rest] = [draws, own, draws - own].map(|count| f64::from(count) + 1.0);
+                    let ways = ln_gamma(all) - ln_gamma(own_f) - ln_gamma(rest);
+                    let chance = ways + (own_f - 1.0) * share.ln() + (rest - 1.0) * (1.0 - share).ln();
+                    (chance + of([own, draws - own]).ln_evidence(share)).exp()
+                })
+                .sum();
+            assert!((mean - 1.0).abs() < 1e-9, "{mean} after {draws}");
+        }
+    }
+
+    #[test]
+    fn distinct_units_are_counted_within_the_stated_error() {
+        let mut dice = Dice::new(11);
+        let mut ratio = Ratio::new(0);
+        let mut units = 0_u32;
+        for (up_to, error) in [(1_000, 0.004), (20_000, 0.005), (100_000, 0.01), (170_000, 0.016)] {
+            while units < up_to {
+                let hash = dice.word() as u32;
+                ratio.add(hash, true);
+                ratio.add(hash, true);
+                units += 1;
+            }
+            let found = ratio.units().unwrap();
+            assert!((found / f64::from(up_to) - 1.0).abs() < 3.0 * error, "{found} for {up_to}");
+        }
+        (0..CELLS).for_each(|hash| ratio.add(hash, false));
+        assert_eq!(ratio.units(), None);
+    }
+
+    #[test]
+    fn the_assigned_share_is_not_blamed_and_a_lost_tenth_is_found() {
+        let trips = |seed, share: f64| {
+            let (mut dice, mut ratio) = (Dice::new(seed), Ratio::new(0));
+            (0..120_000).any(|unit| {
+                ratio.add(dice.word() as u32, dice.chance(share));
+                unit % 100 == 0 && ratio.trips(0.1, 0.999)
+            })
+        };
+        assert_eq!((0..20).filter(|seed| trips(*seed, 0.1)).count(), 0);
+        assert!((0..10).filter(|seed| trips(*seed, 0.09 / 0.99)).count() >= 5);
+    }
+
+    #[test]
+    fn a_share_of_nothing_or_everything_is_not_judged() {
+        let ratio = of([5_000, 5_000]);
+        assert!(ratio.trips(0.1, 0.999));
+        assert!(![0.0, 1.0, f64::NAN].iter().any(|share| ratio.trips(*share, 0.999)));
+    }
+
+    #[test]
+    fn another_assignment_begins_anew() {
+        let mut ratio = Ratio::new(1);
+        ratio.add(7, true);
+        ratio.restart_if(1);
+        assert_eq!(ratio.draws(), [1, 0]);
+        ratio.restart_if(2);
+        assert_eq!(ratio, Ratio::new(2));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(units: Vec<(u32, bool)>, fingerprint: u64) {
+            let mut ratio = Ratio::new(fingerprint);
+            units.iter().for_each(|(hash, own)| ratio.add(*hash, *own));
+            let mut writer = Writer::default();
+            ratio.encode(&mut writer);
+            prop_assert_eq!(Ratio::decode(&mut Reader::new(&writer.finish())), Some(ratio));
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 4_000..4_200), share: f64) {
+            if let Some(read) = Ratio::decode(&mut Reader::new(&bytes)) {
+                let _ = (read.trips(share, 0.99), read.units());
+            }
+        }
+    }
+}

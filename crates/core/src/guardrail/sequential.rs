@@ -1,0 +1,358 @@
+//! The test that may be looked at for ever: is the version worse than stable by more than the margin?
+//!
+//! H0: in every slot the version's mean rate `a` and stable's mean rate `b` keep `a <= margin + slope * b`. Rates may drift as they
+//! like, alone or together. If H0 is true, the chance that [`Comparison::trips`] is ever true is at most 1 - confidence.
+//! What it needs: within a slot, given all earlier slots, outcomes are independent and do not decide how many are counted.
+//!
+//! # One slot
+//!
+//! Let a slot have n and m outcomes, fix an alternative (a', b') before it, and let (a0, b0) minimise n KL(a'|a) + m KL(b'|b) on the
+//! border a = margin + slope * b. The bet is S = prod f(x) prod g(y) over both sides' outcomes, with f(1) = a'/a0,
+//! f(0) = (1-a')/(1-a0) and g alike. With u = (a'-a0)/(a0(1-a0)) and v = (b'-b0)/(b0(1-b0)),
+//! `E[S] = prod (1 + u(a_i-a0)) prod (1 + v(b_j-b0))`. Its logarithm is concave in the rates, so it is below its tangent at (a0, b0),
+//! which is n u (a-a0) + m v (b-b0) with a and b the slot's means. The minimum is stationary: m v = -slope n u, and a' >= a0 makes
+//! n u >= 0. So `ln E[S] <= n u (a - margin - slope * b) <= 0` on all of H0: S is an e-variable. This is the two-sample e-variable of
+//! Turner, Ly and Grünwald ("Generic E-variables for exact sequential k-sample tests that allow for optional stopping", 2024) with
+//! the null moved off equality as in Turner and Grünwald ("Exact anytime-valid confidence intervals for contingency tables", 2023).
+//!
+//! # All slots
+//!
+//! A version may fail after hours of health, so the bet begins anew in every slot, with a share of the capital: an e-detector (Shin,
+//! Ramdas and Rinaldo, 2023) whose shares w_t are fixed and add up to 1, which makes it a martingale: M <- S (M + w_t), and the
+//! capital is the mean of M over the alternatives plus what has not been shared out. Ville's inequality does the rest. Half is for the
+//! first slot; the rest decays like t^(-5/4), which costs about ln(8 t^(5/4) / 1000^(1/4)) of evidence and no more.
+
+use super::codec::{Reader, Writer};
+use super::tally::{Closed, Tally};
+
+/// What the version is allowed: a rate of `margin + slope * stable's rate`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Null {
+    margin: f64,
+    slope: f64,
+}
+
+/// A comparison of one signal between a version and stable, from the beginning of an epoch on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Comparison {
+    /// Capital of the bets that have begun, one for each alternative.
+    capital: [f64; STEPS.len()],
+    /// Slots that were bet on.
+    slots: u64,
+    version: Recent,
+    stable: Recent,
+    total: Closed,
+}
+
+/// A tally that forgets by half in `HALF_LIFE` slots.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Recent {
+    observed: f64,
+    bad: f64,
+}
+
+/// Alternatives lie so many scales above what is allowed. Steps of 4: in between, the nearer one still has two thirds of the best
+/// growth, while a finer grid would cost more evidence than it finds.
+const STEPS: [f64; 4] = [0.25, 1.0, 4.0, 16.0];
+
+/// The scale is the margin; below and above, steps would be too small to be found or would end above 1.
+const SCALE: [f64; 2] = [0.002, 0.1];
+
+/// No alternative where less than this is left above what is allowed.
+const LEAST_ROOM: f64 = 0.02;
+
+/// About a minute: stable's rate has to be predicted for the next second only.
+const KEPT: f64 = 0.989_228_013_193_975_5; // 2^(-1/64)
+
+/// Shares of the capital stay about even for so many slots, a quarter of an hour, and then decay.
+const EVEN: f64 = 1_000.0;
+
+/// Halvings of an interval within (0, 1): to the last bits of a float.
+const HALVINGS: u32 = 50;
+
+/// Far above every threshold. Capital that is thrown away keeps the guarantee.
+const ENOUGH: f64 = 1e100;
+
+/// Of a logarithm: a float holds its power.
+const MOST_GROWTH: f64 = 700.0;
+
+impl Null {
+    /// The version's rate may exceed stable's by `margin`, 0 to 1.
+    #[must_use]
+    pub fn increase(margin: f64) -> Self {
+        Self { margin: margin.clamp(0.0, 1.0), slope: 1.0 }
+    }
+
+    /// For the rate of answers slower than a multiple of stable's quantile: `1 - q` of those that are not slow at stable may be slow.
+    /// It is the convex hull of "at most 1 - q" and "no more than stable", so it never blames a version for what stable shares.
+    #[must_use]
+    pub fn quantile(quantile: f64) -> Self {
+        let quantile = quantile.clamp(0.0, 1.0);
+        Self { margin: 1.0 - quantile, slope: quantile }
+    }
+
+    /// The highest rate that is allowed where stable has this one.
+    #[must_use]
+    pub fn allowed(self, stable: f64) -> f64 {
+        self.margin + self.slope * stable
+    }
+}
+
+impl Comparison {
+    /// Takes a slot in. `null` is the same for the whole epoch.
+    pub fn observe(&mut self, null: Null, slot: Closed) {
+        // The first slots of stable only teach what to bet on.
+        if self.stable.observed > 0.0 && slot.version.observed > 0 && slot.stable.observed > 0 {
+            self.bet(null, slot);
+        }
+        self.version.take(slot.version);
+        self.stable.take(slot.stable);
+        self.total = self.total.plus(slot);
+    }
+
+    fn bet(&mut self, null: Null, slot: Closed) {
+        let before = self.unshared();
+        self.slots = self.slots.saturating_add(1);
+        let share = before - self.unshared();
+        let stable = self.stable.predicted();
+        for (capital, step) in self.capital.iter_mut().zip(STEPS) {
+            let growth =
+                alternative(null, stable, step).map_or(1.0, |version| growth(null, [version, stable], slot));
+            *capital = (growth * (*capital + share)).min(ENOUGH);
+        }
+    }
+
+    /// What has not been shared out yet.
+    fn unshared(&self) -> f64 {
+        match self.slots {
+            0 => 1.0,
+            slots => 0.5 * (EVEN / (EVEN + slots as f64)).sqrt().sqrt(),
+        }
+    }
+
+    /// The capital that began as 1: evidence against H0, of which 1 / (1 - confidence) is enough.
+    #[must_use]
+    pub fn e_value(&self) -> f64 {
+        self.capital.iter().sum::<f64>() / STEPS.len() as f64 + self.unshared()
+    }
+
+    /// True if the version is worse than allowed, at this confidence, now. The caller latches it.
+    #[must_use]
+    pub fn trips(&self, confidence: f64) -> bool {
+        self.e_value() * (1.0 - confidence) >= 1.0
+    }
+
+    /// What was counted since the epoch began.
+    #[must_use]
+    pub fn total(&self) -> Closed {
+        self.total
+    }
+
+    /// The rates of the last minute or so, the version's and stable's; those of the epoch may hide a change.
+    #[must_use]
+    pub fn recent(&self) -> [f64; 2] {
+        [self.version, self.stable].map(|recent| recent.bad / recent.observed.max(f64::MIN_POSITIVE))
+    }
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        self.capital.iter().for_each(|capital| writer.float(*capital));
+        writer.number(self.slots);
+        for recent in [self.version, self.stable] {
+            writer.float(recent.observed);
+            writer.float(recent.bad);
+        }
+        self.total.encode(writer);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut capital = [0.0; STEPS.len()];
+        for capital in &mut capital {
+            *capital = reader.size()?;
+        }
+        Some(Self {
+            capital,
+            slots: reader.number()?,
+            version: Recent::decode(reader)?,
+            stable: Recent::decode(reader)?,
+            total: Closed::decode(reader)?,
+        })
+    }
+}
+
+impl Recent {
+    fn take(&mut self, tally: Tally) {
+        self.observed = self.observed * KEPT + tally.observed as f64;
+        self.bad = self.bad * KEPT + tally.bad as f64;
+    }
+
+    /// Never 0 or 1, which would be a bet of everything on one outcome.
+    fn predicted(self) -> f64 {
+        (self.bad + 0.5) / (self.observed + 1.0)
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let (observed, bad) = (reader.size()?, reader.size()?);
+        (bad <= observed && observed < ENOUGH).then_some(Self { observed, bad })
+    }
+}
+
+/// The version's rate to bet on, absent where next to everything is allowed.
+fn alternative(null: Null, stable: f64, step: f64) -> Option<f64> {
+    let [least, most] = SCALE;
+    let allowed = null.allowed(stable);
+    let room = 1.0 - allowed;
+    (room >= LEAST_ROOM).then(|| allowed + (step * null.margin.clamp(least, most)).min(room / 2.0))
+}
+
+/// What the slot multiplies a bet on these rates by, `S` above.
+fn growth(null: Null, rates: [f64; 2], slot: Closed) -> f64 {
+    let [version, stable] = rates;
+    let weights = [slot.version.observed as f64, slot.stable.observed as f64];
+    let nearest = projection(null, rates, weights);
+    let log = log_likelihood(slot.version, [version, null.allowed(nearest)])
+        + log_likelihood(slot.stable, [stable, nearest]);
+    log.min(MOST_GROWTH).exp()
+}
+
+/// The logarithm of how much likelier the tally is under the one rate than under the other.
+fn log_likelihood(tally: Tally, [one, other]: [f64; 2]) -> f64 {
+    let good = tally.observed.saturating_sub(tally.bad);
+    tally.bad as f64 * (one / other).ln() + good as f64 * ((1.0 - one) / (1.0 - other)).ln()
+}
+
+/// Stable's rate `b0` at the border. The sum of divergences is convex along it, falls at `b'` and rises where the version's is `a'`.
+fn projection(null: Null, [version, stable]: [f64; 2], [weight, against]: [f64; 2]) -> f64 {
+    let pull = |goal: f64, rate: f64| (goal - rate) / (rate * (1.0 - rate));
+    let (mut low, mut high) = (stable, (version - null.margin) / null.slope);
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(low, high);
+        let falls =
+            null.slope * weight * pull(version, null.allowed(middle)) + against * pull(stable, middle) > 0.0;
+        *(if falls { &mut low } else { &mut high }) = middle;
+    }
+    f64::midpoint(low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardrail::dice::Dice;
+    use proptest::prelude::*;
+
+    fn slot(version: [u64; 2], stable: [u64; 2]) -> Closed {
+        let [version, stable] = [version, stable].map(|[observed, bad]| Tally { observed, bad });
+        Closed { version, stable }
+    }
+
+    fn null() -> impl Strategy<Value = Null> {
+        prop_oneof![
+            (0.0..0.5_f64).prop_map(Null::increase),
+            prop_oneof![Just(0.5), Just(0.9), Just(0.99), Just(0.999)].prop_map(Null::quantile)
+        ]
+    }
+
+    proptest! {
+        /// The expectation in closed form, at the slot's rates and at halves that differ with the same mean.
+        #[test]
+        fn a_bet_has_no_expected_gain_anywhere_in_the_null(
+            null in null(), stable in 0.000_1..0.9_f64, step in prop::sample::select(STEPS.to_vec()),
+            sizes in (1..500_u32, 1..2_000_u32), drift in 0.0..1.0_f64, slack in 0.0..1.0_f64, spread in 0.0..1.0_f64,
+        ) {
+            let Some(version) = alternative(null, stable, step) else { return Ok(()) };
+            let weights = [f64::from(sizes.0), f64::from(sizes.1)];
+            let nearest = projection(null, [version, stable], weights);
+            let expected = |goal: f64, null: f64, rate: f64, size: f64| {
+                let half = |rate: f64| (1.0 + (goal - null) / (null * (1.0 - null)) * (rate - null)).ln() * size / 2.0;
+                let spread = spread * rate.min(1.0 - rate);
+                half(rate - spread) + half(rate + spread)
+            };
+            for stable_rate in [nearest, drift, drift * 0.01] {
+                for version_rate in [1.0, slack].map(|slack| slack * null.allowed(stable_rate).min(1.0)) {
+                    let log = expected(version, null.allowed(nearest), version_rate, weights[0])
+                        + expected(stable, nearest, stable_rate, weights[1]);
+                    prop_assert!(log <= 1e-9, "{log} at {version_rate} and {stable_rate}");
+                }
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(slots in prop::collection::vec(((1..100_u64, 0.0..=1.0), (1..100_u64, 0.0..=1.0)), 0..20)) {
+            let mut comparison = Comparison::default();
+            let tally = |(observed, share): (u64, f64)| Tally { observed, bad: (observed as f64 * share) as u64 };
+            for (version, stable) in slots {
+                comparison.observe(Null::increase(0.02), Closed { version: tally(version), stable: tally(stable) });
+            }
+            let mut writer = Writer::default();
+            comparison.encode(&mut writer);
+            prop_assert_eq!(Comparison::decode(&mut Reader::new(&writer.finish())), Some(comparison));
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes: Vec<u8>) {
+            let Some(mut read) = Comparison::decode(&mut Reader::new(&bytes)) else { return Ok(()) };
+            read.observe(Null::quantile(0.99), slot([20, 20], [20, 0]));
+            prop_assert!(!read.e_value().is_nan());
+        }
+    }
+
+    #[test]
+    fn the_shares_of_the_capital_add_up_to_it() {
+        let mut comparison = Comparison::default();
+        // Where next to everything is allowed nothing is bet, so the capital has to stay what it was.
+        for _ in 0..10_000 {
+            comparison.observe(Null::increase(0.99), slot([50, 1], [400, 3]));
+        }
+        assert!((comparison.e_value() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_side_without_outcomes_is_no_evidence() {
+        let mut comparison = Comparison::default();
+        for _ in 0..100 {
+            comparison.observe(Null::increase(0.02), slot([0, 0], [400, 2]));
+            comparison.observe(Null::increase(0.02), slot([50, 50], [0, 0]));
+        }
+        assert_eq!(comparison.e_value(), 1.0);
+        assert_eq!(comparison.recent()[0], 1.0);
+    }
+
+    /// Slots of one second until it trips, at most ten minutes, after so many healthy ones.
+    fn slots_to_trip(seed: u64, healthy: u32, rates: [f64; 2]) -> Option<u32> {
+        let (mut dice, mut comparison) = (Dice::new(seed), Comparison::default());
+        let mut second = |version: f64| {
+            let slot = slot([50, dice.binomial(50, version)], [450, dice.binomial(450, rates[1])]);
+            comparison.observe(Null::increase(0.02), slot);
+            comparison.trips(0.99)
+        };
+        assert!(!(0..healthy).any(|_| second(rates[1])), "tripped in health");
+        (1..=600).find(|_| second(rates[0]))
+    }
+
+    #[test]
+    fn five_percent_against_half_a_percent_trips_within_minutes_at_once_and_after_an_hour() {
+        for (healthy, most) in [(0, 30), (3_600, 60)] {
+            let mut slots: Vec<_> =
+                (0..21).map(|seed| slots_to_trip(seed, healthy, [0.05, 0.005]).unwrap()).collect();
+            slots.sort_unstable();
+            assert!(slots[10] <= most, "{slots:?} after {healthy} healthy slots");
+        }
+    }
+
+    #[test]
+    fn a_version_that_always_fails_trips_in_the_second_slot() {
+        assert_eq!(slots_to_trip(7, 0, [1.0, 0.005]), Some(2));
+        assert_eq!(slots_to_trip(7, 600, [1.0, 0.005]), Some(1));
+    }
+
+    #[test]
+    fn what_stable_shares_never_trips() {
+        assert_eq!(slots_to_trip(3, 60, [0.005, 0.005]), None);
+        let (mut dice, mut comparison) = (Dice::new(5), Comparison::default());
+        for second in 0..600 {
+            let rate = if second % 120 < 60 { 0.005 } else { 0.5 };
+            let slot = slot([50, dice.binomial(50, rate)], [450, dice.binomial(450, rate)]);
+            comparison.observe(Null::increase(0.02), slot);
+            assert!(!comparison.trips(0.99), "at {second}");
+        }
+    }
+}

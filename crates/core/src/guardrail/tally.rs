@@ -1,0 +1,51 @@
+//! Counts of outcomes, good and bad, of a version and of the stable one beside it.
+
+use super::codec::{Reader, Writer};
+
+/// Outcomes of one side in one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Outcomes that count.
+    pub observed: u64,
+    /// The bad ones among them.
+    pub bad: u64,
+}
+
+/// Both sides of one signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Closed {
+    /// The version that is judged.
+    pub version: Tally,
+    /// The version that it is compared with.
+    pub stable: Tally,
+}
+
+impl Tally {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            observed: self.observed.saturating_add(other.observed),
+            bad: self.bad.saturating_add(other.bad),
+        }
+    }
+}
+
+impl Closed {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { version: self.version.plus(other.version), stable: self.stable.plus(other.stable) }
+    }
+
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        for tally in [self.version, self.stable] {
+            writer.number(tally.observed);
+            writer.number(tally.bad);
+        }
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut tally = || {
+            let [observed, bad] = [reader.number()?, reader.number()?];
+            (bad <= observed).then_some(Tally { observed, bad })
+        };
+        Some(Self { version: tally()?, stable: tally()? })
+    }
+}
