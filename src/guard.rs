@@ -86,7 +86,9 @@ impl Guard {
     /// What came of a request. Failures in a row are merged before the tick, so that the fast signal is fast.
     pub(crate) fn record(&self, plan: &Plan, decision: &Decision, outcome: (Ticket, Outcome)) {
         let (ticket, outcome) = outcome;
-        let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else { return };
+        let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else {
+            return;
+        };
         watch.recorder.borrow_mut().record(guardrails, ticket, outcome);
         if outcome.failed {
             self.hurry(plan, watch, ticket);
@@ -95,7 +97,9 @@ impl Guard {
 
     /// A request that was recorded as fine has failed after its response headers.
     pub(crate) fn record_late_failure(&self, plan: &Plan, decision: &Decision, ticket: Ticket) {
-        let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else { return };
+        let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else {
+            return;
+        };
         watch.recorder.borrow_mut().record_late_failure(guardrails, ticket);
         self.hurry(plan, watch, ticket);
     }
@@ -236,7 +240,8 @@ impl<'p> Case<'p> {
     /// Counts what was judged, and tells of every verdict in one line.
     fn tell(self, guarded: &Guarded, merged: &Merged) {
         let (rollout, version) = (self.rollout.name(), guarded.version.name());
-        let name = |position: usize| self.guardrails.signals().get(position).map_or("", |signal| signal.name());
+        let name =
+            |position: usize| self.guardrails.signals().get(position).map_or("", |signal| signal.name());
         for (position, observed, stable) in &merged.observed {
             metric::count_observations([rollout, version, name(*position), "version"], *observed);
             if let Some(stable) = stable {

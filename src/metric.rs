@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 
 use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
-use rollout_core::metric::{self, Family};
 use rollout_core::guardrail::tally::Tally;
 use rollout_core::health::Moment;
+use rollout_core::metric::{self, Family};
 use rollout_core::plan::{Plan, Rollout, Version};
 
 use crate::host;

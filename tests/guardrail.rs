@@ -66,7 +66,8 @@ impl Site {
 }
 
 fn request(number: u64) -> Request {
-    Request::post("/v2/models/fraud/infer", format!("{{\"n\":{number}}}")).header("x-user-id", format!("user-{}", number % 2_000))
+    Request::post("/v2/models/fraud/infer", format!("{{\"n\":{number}}}"))
+        .header("x-user-id", format!("user-{}", number % 2_000))
 }
 
 /// What clients saw of v2.
@@ -124,7 +125,11 @@ fn reaction(what: &str, seen: &Seen) -> Duration {
     let first = *seen.troubles.first().expect("v2 was in trouble");
     let last = seen.last.expect("v2 was in trouble");
     let reaction = last.duration_since(first);
-    println!("{what}: {} troubles, {} of them reached clients, rolled back within {reaction:?}", seen.troubles.len(), seen.failed);
+    println!(
+        "{what}: {} troubles, {} of them reached clients, rolled back within {reaction:?}",
+        seen.troubles.len(),
+        seen.failed
+    );
     reaction
 }
 

@@ -93,6 +93,7 @@ impl<'b> Reader<'b> {
     }
 
     /// True once everything has been read.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -145,6 +145,11 @@ impl Evidence {
         Some(version.zip(stable).map(|(version, stable)| Closed { version, stable }).collect())
     }
 
+    /// True if it is of signals with these bases.
+    pub(crate) fn judges(&self, bases: &[Basis]) -> bool {
+        self.signals == bases
+    }
+
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.number(self.opened_ms);
         let bases = self.signals.iter().map(|basis| match basis {

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::codec::{Reader, Writer};
-use super::tally::{Closed, Tally};
 use super::sequential::Comparison;
+use super::tally::{Closed, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{Window, slot};
 use super::{Guardrails, Limit, Rule};
@@ -73,7 +73,12 @@ impl Judge {
             }
             (Memory::Comparison(comparison), Rule::Rate(_, Limit::Increase { null, confidence })) => {
                 let (observed, e_value) = (comparison.total(), comparison.e_value());
-                Some(Finding::Increase { observed, margin: null.allowed(0.0), e_value, wanted: 1.0 / (1.0 - confidence) })
+                Some(Finding::Increase {
+                    observed,
+                    margin: null.allowed(0.0),
+                    e_value,
+                    wanted: 1.0 / (1.0 - confidence),
+                })
             }
             _ => None,
         }

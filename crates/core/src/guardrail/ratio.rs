@@ -43,6 +43,13 @@ impl Ratio {
         }
     }
 
+    /// True if a unit would be a draw of its own.
+    #[must_use]
+    pub fn wants(&self, hash: u32) -> bool {
+        let cell = hash % CELLS;
+        self.cells.get(cell as usize / 64).is_some_and(|word| word >> (cell % 64) & 1 == 0)
+    }
+
     /// Counts a unit by its hash, which has to be independent of the assignment. `own` if it came to the version.
     pub fn add(&mut self, hash: u32, own: bool) {
         let cell = hash % CELLS;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::evidence::{Basis, Evidence};
-use super::tally::{Closed, Tally};
 use super::judge::Judge;
 use super::ratio::Ratio;
 use super::recorder::{Counts, Pending};
 use super::sketch::Sketch;
 use super::streak::Report;
+use super::tally::{Closed, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{SLOTS, place, slot};
 use super::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
@@ -70,7 +70,8 @@ impl Record {
         let now = milliseconds(now);
         let bases = guardrails.bases();
         let rules = || guardrails.rules().map(|(_, rule)| rule);
-        let compares_latency = rules().any(|rule| matches!(rule, Rule::Rate(Measure::LongerThanStable { .. }, _)));
+        let compares_latency =
+            rules().any(|rule| matches!(rule, Rule::Rate(Measure::LongerThanStable { .. }, _)));
         let counts_units = rules().any(|rule| matches!(rule, Rule::SampleRatio { .. }));
         Self {
             totals: [Tally::default(); 2],
@@ -130,7 +131,8 @@ impl Record {
         }
         let Some(closed) = evidence.close(milliseconds(setting.now)) else { return };
         let compared = setting.guardrails.rules().enumerate();
-        let compared = compared.filter(|(_, (_, rule))| matches!(rule, Rule::Rate(_, Limit::Increase { .. })));
+        let compared =
+            compared.filter(|(_, (_, rule))| matches!(rule, Rule::Rate(_, Limit::Increase { .. })));
         for ((position, _), tallies) in compared.zip(closed) {
             observed.push((position, tallies.version, Some(tallies.stable)));
         }
@@ -173,7 +175,8 @@ impl Record {
         let (units, share) = self.units.as_ref().zip(share)?;
         let share = f64::from(share.get()) / 1e6;
         let [own, rest] = units.draws().map(u64::from);
-        let finding = Finding::SampleRatio { units: Tally { observed: own.saturating_add(rest), bad: own }, share };
+        let finding =
+            Finding::SampleRatio { units: Tally { observed: own.saturating_add(rest), bad: own }, share };
         units.trips(share, confidence).then_some(Verdict { position, finding })
     }
 

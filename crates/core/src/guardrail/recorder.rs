@@ -106,7 +106,8 @@ impl Recorder {
             thresholds: [None; MAX_SIGNALS],
             known: None,
         };
-        let ordinals: Vec<usize> = guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
+        let ordinals: Vec<usize> =
+            guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
         let claims = |ordinal: usize| (ordinal, Claims { second: 0, taken: [0; 16] });
         Self {
             stable,
@@ -122,7 +123,8 @@ impl Recorder {
             return None;
         }
         let (_, claims) = self.claims.iter_mut().find(|(known, _)| *known == ordinal)?; // at most sixteen
-        let claimed = decision.unit_hash.map(hash_bucket).filter(|bucket| claims.claim(*bucket, now.as_secs()));
+        let claimed =
+            decision.unit_hash.map(hash_bucket).filter(|bucket| claims.claim(*bucket, now.as_secs()));
         if let Some(hash) = decision.unit_hash.filter(|_| decision.reason != Reason::Session) {
             for treatment in &mut self.treatments {
                 treatment.meet(hash, treatment.ordinal == ordinal);
@@ -149,7 +151,16 @@ impl Recorder {
                 pending.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
             }
             let bad = guardrails.compared(bad);
-            pending.offer(side, ticket.bucket.map(|bucket| Observation { bucket, tag: ticket.tag, answered, bad, late: false }));
+            pending.offer(
+                side,
+                ticket.bucket.map(|bucket| Observation {
+                    bucket,
+                    tag: ticket.tag,
+                    answered,
+                    bad,
+                    late: false,
+                }),
+            );
         });
     }
 
@@ -163,7 +174,8 @@ impl Recorder {
             }
             treatment.pending.of(side).add(bad, true);
             let bad = guardrails.compared(bad);
-            let observation = |bucket| Observation { bucket, tag: ticket.tag, answered: false, bad, late: true };
+            let observation =
+                |bucket| Observation { bucket, tag: ticket.tag, answered: false, bad, late: true };
             treatment.pending.offer(side, ticket.bucket.map(observation));
         });
     }
@@ -190,7 +202,9 @@ impl Recorder {
     /// Merges what is known about the guarded version at this position into the record.
     pub fn merge_into(&self, record: &mut Record, position: usize, setting: &Setting<'_>) -> Merged {
         let found = self.treatments.get(position);
-        found.map(|treatment| record.merge(&treatment.pending, treatment.streak.report(), setting)).unwrap_or_default()
+        found
+            .map(|treatment| record.merge(&treatment.pending, treatment.streak.report(), setting))
+            .unwrap_or_default()
     }
 
     /// Forgets what has been merged into the record, and learns from it what is slow and which units are known.
@@ -277,6 +291,8 @@ impl Guardrails {
     /// The bits of the signals that compare, closed up.
     pub(crate) fn compared(&self, bad: u16) -> u16 {
         let compared = self.rules().filter(|(_, rule)| matches!(rule, Rule::Rate(_, Limit::Increase { .. })));
-        compared.enumerate().fold(0, |bits, (place, (bit, _))| if bad & bit != 0 { bits | super::bit(place) } else { bits })
+        compared
+            .enumerate()
+            .fold(0, |bits, (place, (bit, _))| if bad & bit != 0 { bits | super::bit(place) } else { bits })
     }
 }

@@ -93,7 +93,8 @@ impl Shelf {
         let known = self.0.iter().position(|item| item.label == label);
         let before = known.map(|position| self.0.swap_remove(position)).and_then(|item| item.latch);
         if self.0.len() >= MAX_RECORDS {
-            let oldest = self.0.iter().enumerate().min_by_key(|(_, item)| (item.latch.is_some(), item.touched));
+            let oldest =
+                self.0.iter().enumerate().min_by_key(|(_, item)| (item.latch.is_some(), item.touched));
             if let Some(position) = oldest.map(|(position, _)| position) {
                 self.0.swap_remove(position);
             }

@@ -21,7 +21,13 @@ pub struct Closed {
 }
 
 impl Tally {
-    fn plus(self, other: Self) -> Self {
+    /// The share of what is bad; zero of nothing.
+    #[must_use]
+    pub fn rate(self) -> f64 {
+        self.bad as f64 / self.observed.max(1) as f64
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             observed: self.observed.saturating_add(other.observed),
             bad: self.bad.saturating_add(other.bad),

@@ -53,7 +53,9 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Share { observed, limit } => write!(out, "{}, limit {:.4} %", Shown(*observed), limit * 100.0),
+            Self::Share { observed, limit } => {
+                write!(out, "{}, limit {:.4} %", Shown(*observed), limit * 100.0)
+            }
             Self::Increase { observed, margin, e_value, wanted } => write!(
                 out,
                 "{}, stable {}, margin {:.4} points, e-value {e_value:.1}, bound {wanted:.1}",
@@ -61,7 +63,9 @@ impl fmt::Display for Finding {
                 Shown(observed.stable),
                 margin * 100.0
             ),
-            Self::Consecutive { failures, limit } => write!(out, "{failures} failures in a row, limit {limit}"),
+            Self::Consecutive { failures, limit } => {
+                write!(out, "{failures} failures in a row, limit {limit}")
+            }
             Self::SampleRatio { units, share } => {
                 write!(out, "units {}, expected {:.4} %", Shown(*units), share * 100.0)
             }
