@@ -1,7 +1,12 @@
 //! Guardrails in the real Envoy: a model that fails takes itself out within a second, whatever way it fails, and what is no failure of
 //! its own never counts.
 
-#![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
+#![expect(
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test may stop with the reason"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -59,10 +64,6 @@ impl Site {
     fn is_rolled_back(&self) -> bool {
         self.envoy.stat("wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_rolled_back") == 1
     }
-
-    fn failures(&self, version: &str) -> u64 {
-        self.envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.={version};.;rollout_failures_total"))
-    }
 }
 
 fn request(number: u64) -> Request {
@@ -70,101 +71,351 @@ fn request(number: u64) -> Request {
         .header("x-user-id", format!("user-{}", number % 2_000))
 }
 
-/// What clients saw of v2.
+/// What clients saw of v2 since it fails.
 #[derive(Default)]
 struct Seen {
-    /// When requests of v2 that failed, or that failover saved, were answered.
-    troubles: Vec<Instant>,
-    /// When a client last got an answer of v2, or one that failover gave for it.
-    last: Option<Instant>,
-    /// Failures that reached a client.
-    failed: u64,
+    /// When v2 began to fail.
+    failing: Option<Instant>,
+    /// When the requests of v2 were begun and answered, also those that failover saved.
+    requests: Vec<(Instant, Instant)>,
+    /// Failures that reached a client: when those requests were begun.
+    failed: Vec<Instant>,
 }
 
 impl Seen {
-    fn note(&mut self, outcome: &Result<Response, Failure>) {
-        let now = Instant::now();
-        let header = |name: &str| outcome.as_ref().ok().and_then(|response| response.header(name));
+    fn note(&mut self, begun: Instant, outcome: &Result<Response, Failure>) {
+        let assignment = outcome.as_ref().ok().and_then(|response| response.header("x-rollout-assignment"));
         let failed = outcome.as_ref().map_or(true, |response| response.status >= 500);
-        let is_v2 = header("x-rollout-assignment").as_deref() == Some("fraud=v2");
-        self.failed += u64::from(failed);
-        if failed || header("x-rollout-failover").is_some() {
-            self.troubles.push(now);
+        if failed {
+            self.failed.push(begun);
         }
-        if is_v2 || failed {
-            self.last = Some(now);
+        if failed || assignment.as_deref() == Some("fraud=v2") {
+            self.requests.push((begun, Instant::now()));
         }
+    }
+
+    /// From the first failure that was seen to the start of the last request that v2 got.
+    fn reaction(&self) -> Duration {
+        let first = self.first();
+        let last = self.requests.iter().map(|(begun, _)| *begun).max().expect("v2 was in trouble");
+        last.saturating_duration_since(first)
+    }
+
+    fn first(&self) -> Instant {
+        self.requests.iter().map(|(_, answered)| *answered).min().expect("v2 was in trouble")
+    }
+
+    /// The same, from the moment that v2 began to fail: some failures are seen late.
+    fn duration(&self) -> Duration {
+        let last = self.requests.iter().map(|(begun, _)| *begun).max().expect("v2 was in trouble");
+        last.saturating_duration_since(self.failing.expect("v2 failed"))
+    }
+
+    /// Failures among the requests that were begun after the first failure was seen.
+    fn failed_later(&self) -> usize {
+        let first = self.first();
+        self.failed.iter().filter(|begun| **begun > first).count()
     }
 }
 
 /// Lets v2 fail in the middle of traffic, and returns what clients saw from then on.
-fn trouble(site: &Site, fail: impl FnOnce(), make: fn(u64) -> Request) -> Seen {
+fn trouble(site: &Site, load: Load, fail: impl FnOnce(&Site)) -> Seen {
+    trouble_of(site, load, (fail, request))
+}
+
+/// The same, with requests of another kind.
+fn trouble_of(site: &Site, load: Load, (fail, make): (impl FnOnce(&Site), fn(u64) -> Request)) -> Seen {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let noted = Arc::clone(&seen);
-    let running = site
-        .load()
-        .duration(Duration::from_secs(8))
-        .observe(move |_, outcome| noted.lock().expect("no test thread panics").note(outcome))
-        .start(make);
-    std::thread::sleep(Duration::from_secs(2));
+    let begun = Arc::new(Mutex::new(vec![Instant::now(); 10_000]));
+    let (noted, starts) = (Arc::clone(&seen), Arc::clone(&begun));
+    let place = |number: u64| usize::try_from(number).expect("few requests");
+    let load = load.duration(Duration::from_secs(8)).observe(move |number, outcome| {
+        let begun = starts.lock().expect("no test thread panics").get(place(number)).copied();
+        noted.lock().expect("no test thread panics").note(begun.expect("it was begun"), outcome);
+    });
+    let running = load.start(move |number| {
+        let mut begun = begun.lock().expect("no test thread panics");
+        *begun.get_mut(place(number)).expect("few requests") = Instant::now();
+        make(number)
+    });
+    std::thread::sleep(Duration::from_millis(1_500));
     {
         let mut seen = seen.lock().expect("no test thread panics");
-        assert_eq!(seen.failed, 0, "all is well before");
+        assert!(seen.failed.is_empty(), "all is well before");
         *seen = Seen::default();
     }
-    fail();
-    std::thread::sleep(Duration::from_secs(3));
+    site.versions[1].clear();
+    seen.lock().expect("no test thread panics").failing = Some(Instant::now());
+    fail(site);
+    site.envoy.wait_for("a rollback", |_| site.is_rolled_back().then_some(()));
+    std::thread::sleep(Duration::from_millis(1_500));
     running.stop();
     let seen = std::mem::take(&mut *seen.lock().expect("no test thread panics"));
-    assert!(site.is_rolled_back(), "log: {}", site.envoy.log());
     seen
 }
 
-/// From the first trouble to the last answer of v2.
-fn reaction(what: &str, seen: &Seen) -> Duration {
-    let first = *seen.troubles.first().expect("v2 was in trouble");
-    let last = seen.last.expect("v2 was in trouble");
-    let reaction = last.duration_since(first);
+/// Within a second, and the workers live.
+fn assert_swift(what: &str, site: &Site, seen: &Seen) {
+    let (reaction, failed, arrived) = (seen.reaction(), seen.failed.len(), site.versions[1].count());
     println!(
-        "{what}: {} troubles, {} of them reached clients, rolled back within {reaction:?}",
-        seen.troubles.len(),
-        seen.failed
+        "{what}: rolled back within {reaction:?}; {failed} failures reached clients, {arrived} requests v2"
     );
-    reaction
+    assert!(reaction <= Duration::from_secs(1), "{what}: {reaction:?}");
+    assert_eq!(site.envoy.vm_reloads(), 0);
 }
 
 fn failover() -> Value {
     json!({"failover": {"to": ["v1"]}})
 }
 
+type Fail = fn(&Site);
+
 /// Ways of failing that failover can hide, and how v2 is made to.
-fn maskable() -> Vec<(&'static str, fn(&Upstream))> {
-    vec![
-        ("503", |v2| v2.set(Behaviour::status(503))),
-        ("refused connections", Upstream::stop),
-        ("resets before headers", |v2| v2.set(Behaviour::reset())),
-    ]
-}
+const MASKABLE: [(&str, Fail); 3] = [
+    ("503", |site| site.versions[1].set(Behaviour::status(503))),
+    ("refused connections", |site| site.versions[1].stop()),
+    ("resets before headers", |site| site.versions[1].set(Behaviour::reset())),
+];
 
 #[test]
 fn with_failover_no_client_sees_a_failing_version_and_all_workers_roll_it_back_within_a_second() {
-    for (what, fail) in maskable() {
+    for (what, fail) in MASKABLE {
         let site = Site::start();
         site.push(&rollout("fraud-v2", failover()));
-        let seen = trouble(&site, || fail(&site.versions[1]), request);
-        assert!(reaction(what, &seen) <= Duration::from_secs(1), "{what}");
-        assert_eq!(seen.failed, 0, "{what}");
-        assert_eq!(site.envoy.vm_reloads(), 0);
+        let seen = trouble(&site, site.load(), fail);
+        assert_swift(what, &site, &seen);
+        assert_eq!(seen.failed.len(), 0, "{what}");
     }
 }
 
 #[test]
-fn without_failover_at_most_sixty_answers_of_a_failing_version_reach_clients() {
-    for (what, fail) in maskable() {
+fn without_failover_at_most_sixty_failures_of_a_version_reach_clients() {
+    let unknown: (&str, Fail) = ("an unknown cluster", |site| site.push(&rollout("nowhere", json!({}))));
+    let broken: (&str, Fail) =
+        ("resets in the body", |site| site.versions[1].set(Behaviour::reset_in_body()));
+    for (what, fail) in MASKABLE.into_iter().chain([unknown, broken]) {
         let site = Site::start();
         site.push(&rollout("fraud-v2", json!({})));
-        let seen = trouble(&site, || fail(&site.versions[1]), request);
-        assert!(reaction(what, &seen) <= Duration::from_secs(1), "{what}");
-        assert!((1..=60).contains(&seen.failed), "{what}: {}", seen.failed);
+        let seen = trouble(&site, site.load(), fail);
+        assert_swift(what, &site, &seen);
+        assert!((1..=60).contains(&seen.failed.len()), "{what}: {}", seen.failed.len());
     }
+}
+
+#[test]
+fn what_failover_cannot_hide_ends_as_fast_with_it() {
+    let unknown: (&str, Fail) = ("an unknown cluster", |site| site.push(&rollout("nowhere", failover())));
+    let broken: (&str, Fail) =
+        ("resets in the body", |site| site.versions[1].set(Behaviour::reset_in_body()));
+    for (what, fail) in [unknown, broken] {
+        let site = Site::start();
+        site.push(&rollout("fraud-v2", failover()));
+        let seen = trouble(&site, site.load(), fail);
+        assert_swift(what, &site, &seen);
+        assert!((1..=60).contains(&seen.failed.len()), "{what}: {}", seen.failed.len());
+    }
+}
+
+#[test]
+fn a_grpc_status_in_the_trailers_counts() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    versions.iter().for_each(|version| version.set(Behaviour::grpc_trailers(0)));
+    let clusters = versions.each_ref().map(|version| Cluster::from(version).http2());
+    let envoy = Envoy::builder().clusters(clusters).concurrency(2).start();
+    let site = Site { versions, envoy, revision: AtomicU64::new(0) };
+    site.push(&rollout("fraud-v2", json!({})));
+    let fail = |site: &Site| site.versions[1].set(Behaviour::grpc_trailers(14));
+    let call = |number| request(number).header("content-type", "application/grpc");
+    let seen = trouble_of(&site, site.load().http2(), (fail, call));
+    assert_swift("UNAVAILABLE in trailers", &site, &seen);
+    assert!((1..=60).contains(&site.versions[1].count()), "{}", site.versions[1].count());
+}
+
+#[test]
+fn a_version_that_hangs_is_rolled_back_after_its_first_timeouts() {
+    for (what, rest) in [
+        ("timeouts", json!({})),
+        ("timeouts with failover", json!({"failover": {"to": ["v1"], "per_try_timeout": "300ms"}})),
+    ] {
+        let site = Site::with(|builder| {
+            builder.tweak(|bootstrap| {
+                for route in routes(bootstrap).as_array_mut().expect("routes") {
+                    route["route"]["timeout"] = json!("0.600s");
+                }
+            })
+        });
+        site.push(&rollout("fraud-v2", rest));
+        let seen = trouble(&site, site.load(), |site| {
+            site.versions[1].set(Behaviour::delayed(Duration::from_secs(5)))
+        });
+        assert_swift(what, &site, &seen);
+        assert!(seen.failed_later() <= 60, "{what}: {}", seen.failed_later());
+    }
+}
+
+/// Sends so many requests one after the other and returns their reasons.
+fn reasons(site: &Site, count: u64) -> Vec<String> {
+    let client = site.envoy.client().connections(8);
+    let reason = |number| client.send(request(number)).expect("an answer").header("x-rollout-reason");
+    (0..count).map(|number| reason(number).unwrap_or_default()).collect()
+}
+
+/// Makes v2 fail until it is rolled back, and well again.
+fn roll_back(site: &Site) {
+    site.versions[1].set(Behaviour::status(503));
+    site.envoy.wait_for("a rollback", |_| {
+        let _ = reasons(site, 100);
+        site.is_rolled_back().then_some(())
+    });
+    site.versions[1].set(Behaviour::ok());
+    std::thread::sleep(Duration::from_millis(300));
+    site.versions[1].clear();
+}
+
+#[test]
+fn a_latch_holds_through_fifty_pushes_and_a_greater_rearm_releases_it() {
+    let site = Site::start();
+    site.push(&rollout("fraud-v2", json!({})));
+    roll_back(&site);
+    for push in 0..50 {
+        site.push(&rollout(
+            "fraud-v2",
+            json!({"strategy": {"canary": {"version": "v2", "percent": 10 + push % 3}}}),
+        ));
+        let reasons = reasons(&site, 20);
+        assert!(!reasons.iter().any(|reason| reason == "assigned"), "push {push}: {reasons:?}");
+    }
+    assert!(site.is_rolled_back());
+    assert_eq!(site.versions[1].count(), 0);
+    let rearmed = |rearm: u64| {
+        let mut rollout = rollout("fraud-v2", json!({}));
+        rollout["guardrails"]["rearm"] = rearm.into();
+        rollout
+    };
+    site.push(&rearmed(1));
+    assert!(reasons(&site, 200).iter().any(|reason| reason == "assigned"));
+    site.envoy.wait_for("the gauge", |_| (!site.is_rolled_back()).then_some(()));
+    site.push(&rearmed(0));
+    assert!(
+        !reasons(&site, 200).iter().any(|reason| reason == "assigned"),
+        "an earlier document brings its latch back"
+    );
+}
+
+#[test]
+fn another_cluster_under_the_same_name_is_another_version() {
+    let site = Site::with(|builder| builder.cluster(("fraud-v3", 9)));
+    site.push(&rollout("fraud-v2", json!({})));
+    roll_back(&site);
+    site.push(&rollout("fraud-v3", json!({})));
+    assert!(reasons(&site, 100).iter().any(|reason| reason == "assigned"));
+}
+
+#[test]
+fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
+    let lua = r#"function envoy_on_request(handle)
+        local status = handle:headers():get("x-refuse")
+        if status then handle:respond({[":status"] = status}, "refused") end
+    end"#;
+    let site = Site::with(|builder| {
+        builder.tweak(move |bootstrap| {
+            let filters = connection_manager(bootstrap)["http_filters"].as_array_mut().expect("filters");
+            let code = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": {"inline_string": lua}});
+            filters.insert(1, json!({"name": "lua", "typed_config": code}));
+        })
+    });
+    site.push(&rollout("fraud-v2", json!({
+        "strategy": {"canary": {"version": "v2", "percent": 100}},
+        "overrides": [{"units": ["tester"], "version": "v2"}],
+        "guardrails": {"min_requests": 1, "signals": [{"consecutive_failures": 5}, {"error_rate": {"max_percent": 1}}]}
+    })));
+    let client = site.envoy.client();
+    for status in ["429", "503"] {
+        for number in 0..40 {
+            let refused = client.send(request(number).header("x-refuse", status)).expect("an answer");
+            assert_eq!(refused.status.to_string(), status);
+        }
+    }
+    site.versions[1].set(Behaviour::status(404));
+    let not_found = (0..40).filter(|number| client.send(request(*number)).expect("an answer").status == 404);
+    assert_eq!(not_found.count(), 40);
+    site.versions[1].set(Behaviour::status(503));
+    for _ in 0..40 {
+        let forced = Request::get("/").header("x-user-id", "tester");
+        assert_eq!(client.send(forced).expect("an answer").status, 503);
+    }
+    site.versions[1].set(Behaviour::delayed(Duration::from_millis(200)));
+    let hasty = site.envoy.client().timeout(Duration::from_millis(20));
+    let aborted = (0..40).filter(|number| hasty.send(request(*number)).is_err());
+    assert_eq!(aborted.count(), 40);
+    let slow =
+        (0..20).filter(|number| client.send(request(*number)).is_ok_and(|answer| answer.status == 200));
+    assert_eq!(slow.count(), 20, "v2 still serves");
+    std::thread::sleep(Duration::from_millis(500));
+    let observed = |result: &str| {
+        site.envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.=v2;.;signal=.=error_rate;.;side=.=version;.;result=.={result};.;rollout_guardrail_observations_total"))
+    };
+    assert_eq!((observed("good"), observed("bad")), (60, 0), "answers of v2 count, and nothing else does");
+    assert_eq!((site.is_rolled_back(), trips(&site, "")), (false, 0));
+}
+
+fn trips(site: &Site, signal: &str) -> u64 {
+    site.envoy.stats(&format!("signal=.={signal}.*rollout_guardrail_trips_total$")).values().sum()
+}
+
+/// How often the log tells of a verdict.
+fn told(site: &Site, words: &str) -> usize {
+    site.envoy
+        .log()
+        .lines()
+        .filter(|line| line.contains("rollout fraud: version v2") && line.contains(words))
+        .count()
+}
+
+#[test]
+fn a_warning_and_a_dry_run_only_tell() {
+    for (rest, words) in [
+        (json!({"action": "warn"}), "only warned of"),
+        (json!({"dry_run": true}), "would be rolled back (dry run)"),
+    ] {
+        let site = Site::start();
+        let mut rollout = rollout("fraud-v2", json!({}));
+        rollout["guardrails"] = json!({"signals": [{"consecutive_failures": 20}]});
+        rollout["guardrails"]
+            .as_object_mut()
+            .expect("an object")
+            .extend(rest.as_object().expect("an object").clone());
+        site.push(&rollout);
+        site.versions[1].set(Behaviour::status(503));
+        let report = site.load().requests(1_500).run(request);
+        site.envoy.wait_for("the verdict", |_| (trips(&site, "consecutive_failures") == 1).then_some(()));
+        assert_eq!(report.sent, 1_500);
+        assert!(site.versions[1].count() > 100, "v2 goes on: {}", site.versions[1].count());
+        assert_eq!((told(&site, words), site.is_rolled_back()), (1, false));
+    }
+}
+
+#[test]
+fn a_frozen_version_is_exposed_no_further() {
+    let site = Site::start();
+    let start = std::time::SystemTime::now() - Duration::from_secs(10);
+    let linear = json!({"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(), "linear": {"from": 0, "to": 100, "over": "1m"}});
+    let mut rollout = rollout("fraud-v2", json!({"strategy": {"progressive": linear}}));
+    rollout["guardrails"] = json!({"action": "freeze", "signals": [{"consecutive_failures": 20}]});
+    site.push(&rollout);
+    let exposure = || site.envoy.stat("wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_exposure_ppm");
+    site.versions[1].set(Behaviour::status(503));
+    site.envoy.wait_for("the verdict", |_| {
+        let _ = reasons(&site, 50);
+        (trips(&site, "consecutive_failures") == 1).then_some(())
+    });
+    site.versions[1].set(Behaviour::ok());
+    std::thread::sleep(Duration::from_millis(1_500));
+    let frozen = exposure();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(exposure(), frozen, "three seconds of ramp would be five points");
+    assert!((100_000..600_000).contains(&frozen), "{frozen}");
+    assert_eq!((told(&site, "frozen"), site.is_rolled_back()), (1, false));
+    assert!(reasons(&site, 100).iter().any(|reason| reason == "assigned"), "it goes on at that exposure");
 }
