@@ -35,6 +35,8 @@ pub(crate) enum Role {
     Filter,
     Thousand,
     RequestOnly,
+    /// All guardrails and failover.
+    Guarded,
     /// Measured for its own sake.
     Extra,
 }
@@ -93,6 +95,7 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             "(h) as (e), with failover",
             wasm(one(|rollout| rollout["failover"] = json!({"to": ["v1"]}))),
         ),
+        Variant::new(Role::Guarded, "(j) as (e), with all guardrails and failover", wasm(one(guard))),
         Variant::new(
             Role::Extra,
             "(i) as (e), exposing debug",
@@ -104,6 +107,19 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
         Variant { agrees: true, ..Variant::new(Role::Extra, &format!("{}", path.display()), content) }
     }));
     all
+}
+
+/// Failover, and a signal of every kind that asks for no header of the model's own.
+fn guard(rollout: &mut Value) {
+    rollout["failover"] = json!({"to": ["v1"]});
+    rollout["guardrails"] = json!({"signals": [
+        {"error_rate": {"max_percent": 20}},
+        {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"latency": {"quantile": 0.99, "max_ms": 10_000}},
+        {"latency": {"quantile": 0.99, "max_ratio": 100, "confidence": 0.999_999}},
+        {"consecutive_failures": 20},
+        {"sample_ratio": {"confidence": 0.999_999}}
+    ]});
 }
 
 fn rollout(model: usize) -> Value {
