@@ -213,3 +213,15 @@ pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_b
         host::record(id, is_rolled_back.into());
     }
 }
+
+/// The same of a version without guardrails, where its series is there from an earlier document.
+pub(crate) fn forget_rolled_back(rollout: &Rollout, version: &Version) {
+    let name = metric::ROLLED_BACK.series(&[rollout.name(), version.name()]);
+    let known = SERIES.with_borrow(|known| {
+        let found = known.binary_search_by(|(of, _)| of.as_str().cmp(&name)).ok()?;
+        known.get(found).map(|(_, id)| *id)
+    });
+    if let Some(id) = known {
+        host::record(id, 0);
+    }
+}

@@ -1,7 +1,6 @@
 //! The variants: what stands in each Envoy, and what it has to agree with.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -77,7 +76,11 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             "(b) native weighted_clusters with use_hash_policy",
             Content::Native(weighted()),
         ),
-        Variant::new(Role::Empty, "(c) empty Rust filter", Content::Wasm(empty_filter(), String::new())),
+        Variant::new(
+            Role::Empty,
+            "(c) empty Rust filter",
+            Content::Wasm(module::built("empty-filter"), String::new()),
+        ),
         Variant::new(Role::Lua, "(d) Lua filter, request path", Content::Lua(include_str!("split.lua"))),
         Variant::new(Role::Filter, "(e) this filter, 1 rollout", wasm(one(|_| {}))),
         Variant::new(
@@ -150,23 +153,6 @@ fn weighted() -> Value {
         "hash_policy": [{"header": {"header_name": "x-user-id"}}],
         "timeout": "0s", "idle_timeout": "300s"
     }}])
-}
-
-/// Builds the empty filter the way a user of the SDK does.
-fn empty_filter() -> PathBuf {
-    let folder = module::workspace().join("crates/testbed/empty-filter");
-    let target = scratch().join("empty-filter");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"])
-        .arg("--manifest-path")
-        .arg(folder.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target)
-        .status()
-        .expect("cargo can be run");
-    assert!(status.success(), "the empty filter can't be built: {status}");
-    target.join("wasm32-unknown-unknown/wasm/empty_filter.wasm")
 }
 
 /// A copy of a module without one of its exports: what is not exported is never called.
