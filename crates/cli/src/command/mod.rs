@@ -26,7 +26,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Verb::Simulate(args) => simulate::run(&args, format),
         Verb::Plan(args) => plan::run(&args, format),
         Verb::Diff(args) => diff::run(&args, format),
-        Verb::Render(Render::Ecds(args)) => render::run(&args, format),
+        Verb::Render(Render::Ecds(args)) => render::ecds(&args, format),
+        Verb::Render(Render::Clusters(args)) => render::clusters(&args, format),
         Verb::Push(args) => push::run(&args, format),
         Verb::Completions(args) => completions::run(&args),
     }
