@@ -1,7 +1,7 @@
 //! Guardrails: what says that a new version is worse than the stable one, and when that is certain enough to act on.
 //!
-//! The parts here are statistics and nothing else: no clock, no host, no document. Each can be written into shared data and read
-//! back, and each says which guarantee it holds and whose theorem that is.
+//! The parts here are statistics and nothing else: no clock, no host, no document. Each can be written into shared data and
+//! read back, and each says which guarantee it holds and whose theorem that is.
 
 #![cfg_attr(
     not(test),
