@@ -100,7 +100,7 @@ fn side(dice: &mut Dice) -> Side {
 #[test]
 fn one_client_that_always_fails_condemns_no_version() {
     let mut dice = Dice::new(4);
-    for _ in 0..20 {
+    for _ in 0..10 {
         let [bounded, plain] = rollout(&mut dice, |dice| match side(dice) {
             Side::Version if dice.chance(0.2) => (Side::Version, 77, true),
             side => (side, dice.word() as u16, dice.chance(0.005)),
@@ -112,7 +112,7 @@ fn one_client_that_always_fails_condemns_no_version() {
 #[test]
 fn users_that_differ_are_rarely_taken_for_a_bad_version() {
     let mut dice = Dice::new(5);
-    let runs: Vec<_> = (0..60)
+    let runs: Vec<_> = (0..40)
         .map(|_| {
             let mut up_to = 0.0;
             let users: Vec<_> = (0..5_000)
