@@ -12,6 +12,7 @@ mod ecds;
 mod envoy;
 mod exit;
 mod freeze;
+mod latch;
 mod node;
 mod output;
 mod percent;

@@ -16,6 +16,7 @@ use rollout_core::plan::{Plan, Rollout};
 
 use crate::args::{Args, Render, Verb};
 use crate::exit::Exit;
+use crate::output;
 
 /// Does what was asked.
 pub(crate) fn run(args: Args) -> Result<Exit> {
@@ -37,11 +38,8 @@ fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<&'p Rc<Rollout>>
     let wanted = |rollout: &&Rc<Rollout>| name.is_none_or(|name| name == rollout.name());
     let rollouts: Vec<_> = plan.rollouts().iter().filter(wanted).collect();
     if let Some(name) = name.filter(|_| rollouts.is_empty()) {
-        let names: Vec<_> = plan.rollouts().iter().map(|rollout| format!("`{}`", rollout.name())).collect();
-        bail!(
-            "no rollout `{name}`; the document has {}",
-            if names.is_empty() { "none".into() } else { names.join(", ") }
-        );
+        let known = plan.rollouts().iter().map(|rollout| rollout.name());
+        bail!("no rollout `{name}`; the document has {}", output::names(known));
     }
     Ok(rollouts)
 }

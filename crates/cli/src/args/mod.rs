@@ -70,13 +70,14 @@ Examples:
   rolloutctl explain rollout.json --host ml.example.com --path /v2/models/fraud/infer \\
       --method POST --header 'x-user-id: alice'
   rolloutctl explain rollout.json --source-ip 10.0.0.1 --format json
+  rolloutctl explain rollout.json --path /v2/models/fraud/infer --rolled-back fraud-score=v2
 
 Batch mode answers many requests in one run, as JSON lines in their order:
   rolloutctl explain rollout.json --requests requests.jsonl
 
   {\"host\": \"ml.example.com\", \"path\": \"/v2/models/fraud/infer\", \"method\": \"POST\",
    \"headers\": [[\"x-user-id\", \"alice\"], [\"x-raw\", {\"hex\": \"ff00\"}]], \"source_ip\": \"10.0.0.1\",
-   \"at\": \"2026-11-25T09:30:00Z\"}
+   \"at\": \"2026-11-25T09:30:00Z\", \"rolled_back\": [\"fraud-score=v2\"]}
 
 One request a line; every field may be left out; a text that is not UTF-8 is written in hex.")]
 pub(crate) struct Explain {
@@ -102,6 +103,9 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["host", "path", "method", "headers", "source_ip"])]
     pub(crate) requests: Option<PathBuf>,
+    /// Decide as if a guardrail had rolled back this version; may be given more than once
+    #[arg(long, value_name = "ROLLOUT=VERSION")]
+    pub(crate) rolled_back: Vec<String>,
     #[command(flatten)]
     pub(crate) moment: Moment,
 }
@@ -276,8 +280,13 @@ pub(crate) struct Moment {
 impl Moment {
     /// The time to decide at, in the whole seconds that decisions are made of.
     pub(crate) fn time(&self) -> Time {
-        self.at.unwrap_or_else(|| whole_seconds(SystemTime::now()))
+        self.at.unwrap_or_else(now)
     }
+}
+
+/// The present, in whole seconds.
+pub(crate) fn now() -> Time {
+    whole_seconds(SystemTime::now())
 }
 
 /// RFC 3339 in UTC.
