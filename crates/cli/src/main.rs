@@ -11,6 +11,7 @@ mod document;
 mod ecds;
 mod envoy;
 mod exit;
+mod fleet;
 mod freeze;
 mod latch;
 mod node;

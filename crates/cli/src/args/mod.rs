@@ -1,5 +1,7 @@
 //! The command line as types. The doc comments here are the text of `--help`.
 
+mod fleet;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use rollout_core::time::Time;
+
+pub(crate) use fleet::Status;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -45,6 +49,7 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Render(Render),
     Push(Push),
+    Status(Status),
     Completions(Completions),
 }
 

@@ -8,6 +8,7 @@ mod plan;
 mod push;
 mod render;
 mod simulate;
+mod status;
 
 use std::rc::Rc;
 
@@ -29,6 +30,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Verb::Diff(args) => diff::run(&args, format),
         Verb::Render(Render::Ecds(args)) => render::run(&args, format),
         Verb::Push(args) => push::run(&args, format),
+        Verb::Status(args) => status::run(&args, format),
         Verb::Completions(args) => completions::run(&args),
     }
 }

@@ -13,3 +13,4 @@ mod push;
 mod render;
 mod run;
 mod simulate;
+mod status;
