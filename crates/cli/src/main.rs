@@ -1,4 +1,4 @@
-//! `rolloutctl`: checks, explains, simulates, plans, compares and pushes the documents of Rollout Filter.
+//! `rolloutctl`: checks, explains, simulates, plans, compares, pushes and judges the documents of Rollout Filter.
 //!
 //! It decides nothing itself: every answer comes from `rollout_core`, the same code that runs inside Envoy. Only this package
 //! knows files and sockets.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use rollout_core::time::Time;
 
-pub(crate) use fleet::Status;
+pub(crate) use fleet::{Gate, Status};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -21,7 +21,7 @@ Exit codes:
 
 FILE may be `-` for standard input. Colour is for terminals only; NO_COLOR switches it off.";
 
-/// Checks, explains, simulates, plans, compares and pushes rollout documents
+/// Checks, explains, simulates, plans, compares, pushes and judges rollout documents
 #[derive(Debug, Parser)]
 #[command(name = "rolloutctl", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -50,6 +50,7 @@ pub(crate) enum Verb {
     Render(Render),
     Push(Push),
     Status(Status),
+    Gate(Gate),
     Completions(Completions),
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod diff;
 mod explain;
+mod gate;
 mod plan;
 mod push;
 mod render;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Verb::Render(Render::Ecds(args)) => render::run(&args, format),
         Verb::Push(args) => push::run(&args, format),
         Verb::Status(args) => status::run(&args, format),
+        Verb::Gate(args) => gate::run(&args, format),
         Verb::Completions(args) => completions::run(&args),
     }
 }

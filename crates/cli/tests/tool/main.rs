@@ -8,6 +8,7 @@ mod diff;
 mod enforce;
 mod explain;
 mod fake_envoy;
+mod gate;
 mod plan;
 mod push;
 mod render;
