@@ -156,9 +156,9 @@ impl Guard {
             let mut record = known.unwrap_or_else(|| Record::new(case.guardrails, now));
             let merged = watch.recorder.borrow().merge_into(&mut record, position, &setting);
             let latch = case.latch(&merged, guarded, now);
-            shelf.put(label, record.encode(), latch, now.as_secs());
+            shelf.put(label, (record.encode(), latch), now.as_secs());
             if host::set_shared(&key, &shelf.encode(), seen) {
-                watch.recorder.borrow_mut().merged(position, &record);
+                watch.recorder.borrow_mut().merged(case.guardrails, position, &record);
                 case.tell(guarded, &merged);
                 if latch.is_some() {
                     host::touch_shared(&self.latches());
@@ -194,7 +194,11 @@ impl Guard {
         }
     }
 
+    /// What the gauges show; where guardrails are gone, nobody is rolled back any more.
     fn show(&self, plan: &Plan) {
+        for rollout in plan.rollouts().iter().filter(|rollout| rollout.guardrails().is_none()) {
+            rollout.versions().iter().for_each(|version| metric::forget_rolled_back(rollout, version));
+        }
         for case in self.watches.iter().filter_map(|watch| Case::of(plan, watch)) {
             for guarded in case.guardrails.guarded() {
                 let is_rolled_back = self.health.borrow().of(&guarded.version) == State::RolledBack;

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
+use rollout_core::failover::{MAX_TARGETS, Target};
 use rollout_core::guardrail::tally::Tally;
 use rollout_core::health::Moment;
 use rollout_core::metric::{self, Family};
@@ -47,21 +48,23 @@ fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> O
 pub(crate) enum Event {
     Request(Reason),
     Failure,
-    Failover,
+    /// To the target at this place.
+    Failover(usize),
     ShadowSent,
     Unacceptable,
 }
 
 impl Event {
-    const COUNT: usize = Reason::COUNT + 4;
+    const COUNT: usize = Self::FAILOVERS + MAX_TARGETS;
+    const FAILOVERS: usize = Reason::COUNT + 3;
 
     fn index(self) -> usize {
         match self {
             Self::Request(reason) => reason.index(),
             Self::Failure => Reason::COUNT,
-            Self::Failover => Reason::COUNT + 1,
-            Self::ShadowSent => Reason::COUNT + 2,
-            Self::Unacceptable => Reason::COUNT + 3,
+            Self::ShadowSent => Reason::COUNT + 1,
+            Self::Unacceptable => Reason::COUNT + 2,
+            Self::Failover(place) => Self::FAILOVERS.saturating_add(place),
         }
     }
 }
@@ -137,14 +140,17 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
     let found = all.find(|(_, version)| version.ordinal() == row);
     let (rollout, version) =
         found.map_or((metric::NONE, metric::NONE), |(rollout, of)| (rollout.name(), of.name()));
-    let failover = found.and_then(|(_, version)| version.failover());
-    let to = failover.map_or(metric::NONE, |failover| failover.to());
     match event {
         Event::Request(reason) => {
             series(metric::REQUESTS, &[rollout, version, reason.name()], host::define_counter)
         }
         Event::Failure => series(metric::FAILURES, &[rollout, version], host::define_counter),
-        Event::Failover => series(metric::FAILOVERS, &[rollout, version, to], host::define_counter),
+        Event::Failover(place) => {
+            let failover = found.and_then(|(_, version)| version.failover());
+            let target = failover.and_then(|failover| failover.targets().get(place));
+            let to = target.map_or(metric::NONE, Target::to);
+            series(metric::FAILOVERS, &[rollout, version, to], host::define_counter)
+        }
         Event::ShadowSent => series(metric::SHADOWS, &[rollout, version, "sent"], host::define_counter),
         Event::Unacceptable => series(metric::UNACCEPTABLE, &[rollout, version], host::define_counter),
     }
@@ -211,5 +217,17 @@ pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
 pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_back: bool) {
     if let Some(id) = series(metric::ROLLED_BACK, &[rollout.name(), version.name()], host::define_gauge) {
         host::record(id, is_rolled_back.into());
+    }
+}
+
+/// The same of a version without guardrails, where its series is there from an earlier document.
+pub(crate) fn forget_rolled_back(rollout: &Rollout, version: &Version) {
+    let name = metric::ROLLED_BACK.series(&[rollout.name(), version.name()]);
+    let known = SERIES.with_borrow(|known| {
+        let found = known.binary_search_by(|(of, _)| of.as_str().cmp(&name)).ok()?;
+        known.get(found).map(|(_, id)| *id)
+    });
+    if let Some(id) = known {
+        host::record(id, 0);
     }
 }

@@ -101,12 +101,12 @@ impl HttpContext for Stream {
         let (Some(active), Some(decision)) = (self.active.as_deref(), self.decision.as_ref()) else {
             return Action::Continue;
         };
-        let answered = decision.failover().and_then(|_| host::upstream_cluster());
+        let answered = decision.fails_over().then(host::upstream_cluster).flatten();
         let outcome = match answered.and_then(|cluster| decision.failed_over(&cluster)) {
-            Some(failover) => {
-                active.metrics.count(Some(&decision.version), Event::Failover);
+            Some((place, target)) => {
+                active.metrics.count(Some(&decision.version), Event::Failover(place));
                 if decision.exposes_failover() {
-                    host::set_response_header(header::FAILOVER, Some(failover.mark()));
+                    host::set_response_header(header::FAILOVER, Some(target.mark()));
                 }
                 Some(Outcome { failed: true, ..Outcome::default() })
             }

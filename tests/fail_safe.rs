@@ -14,9 +14,11 @@ use testbed::upstream::Received;
 use testbed::{Client, Envoy, Request, Upstream};
 
 /// What a client sends that wants another version: clusters that exist, and a place in the chain.
-const ATTACK: [(&str, &str); 7] = [
+const ATTACK: [(&str, &str); 9] = [
     ("x-rollout-cluster", "fraud-v2"),
     ("x-rollout-fallback", "fraud-v2"),
+    ("x-rollout-fallback-2", "fraud-v3"),
+    ("x-rollout-fallback-3", "fraud-v2"),
     ("x-rollout-pick", "1"),
     ("x-rollout-shadow-1", "fraud-v3"),
     ("x-rollout-shadow-2", "fraud-v2"),
@@ -285,7 +287,7 @@ const FOREIGN: [&str; 10] = [
     "x-rollout-shadow-4",
     "x-rollout-clusters",
     "x-rollout-reason",
-    "x-rollout-fallback-2",
+    "x-rollout-fallback-4",
     "x-rollout-pair",
     "x-rollout-assignment",
     "x-rollout-shadow",

@@ -25,7 +25,7 @@ fn rollout(failover: Value) -> Value {
     })
 }
 
-/// Two versions behind an Envoy with the shipped cluster settings: `stable` is v1 and the target, `primary` is v2.
+/// Two versions behind an Envoy with the shipped cluster settings, backstop included: `stable` is v1 and the target, `primary` is v2.
 struct Site {
     stable: Upstream,
     primary: Upstream,
@@ -35,7 +35,7 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
-        Self::with(|upstream| Cluster::from(upstream))
+        Self::with(|upstream| Cluster::from(upstream).backstop())
     }
 
     fn with(cluster: impl Fn(&Upstream) -> Cluster) -> Self {
@@ -211,7 +211,7 @@ fn a_port_without_a_listener_is_covered_from_the_first_request_on() {
 #[test]
 fn a_grpc_status_in_the_headers_is_covered_where_it_is_listed() {
     const CALLS: u64 = 100;
-    let site = Site::with(|upstream| Cluster::from(upstream).http2());
+    let site = Site::with(|upstream| Cluster::from(upstream).http2().backstop());
     site.push(rollout(json!({"to": ["v1"], "retry_on": "connect-failure,unavailable"})));
 
     // Real gRPC by tonic.
@@ -468,7 +468,7 @@ fn while_the_primary_dies_and_comes_back_no_request_fails() {
     assert!(stable >= 400 && primary >= 400, "both served: {report:?}");
     assert_eq!((stable + primary, marked.load(Ordering::Relaxed)), (REQUESTS, stable));
     assert_eq!(site.envoy.wait_stat(FAILOVERS, stable), stable);
-    let cut = site.envoy.stat("cluster.fraud-v2.upstream_cx_destroy_with_active_rq");
+    let cut = site.envoy.stat("cluster.fraud-v2-hosts.upstream_cx_destroy_with_active_rq");
     assert!(cut > 0, "it died with requests on the way");
     println!(
         "{stable} of {REQUESTS} failed over, {cut} cut on the way, p99 {:?}, worst {:?}",

@@ -106,6 +106,21 @@ fn the_istio_routes_are_those_of_the_shipped_configuration() {
 }
 
 #[test]
+fn the_shipped_clusters_have_the_backstop_that_the_tool_writes() {
+    let sample = workspace().join("envoy/samples/shadow.json");
+    let output = Command::new(module::rolloutctl()).args(["render", "clusters"]).arg(sample).output();
+    let output = output.expect("rolloutctl runs");
+    let written = testbed::yaml(&String::from_utf8_lossy(&output.stdout));
+    let written = written["clusters"].as_array().expect("clusters");
+    let shipped = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
+    let shipped = shipped["static_resources"]["clusters"].as_array().expect("clusters");
+    assert_eq!(written.len(), 4, "three versions and what they share");
+    for cluster in written {
+        assert!(shipped.contains(cluster), "{cluster}");
+    }
+}
+
+#[test]
 fn every_yaml_and_json_file_can_be_read() {
     for file in files_ending(".yaml") {
         testbed::yaml(&read(&file));

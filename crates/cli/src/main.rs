@@ -4,6 +4,7 @@
 //! knows files and sockets.
 
 mod args;
+mod backstop;
 mod call;
 mod chart;
 mod command;

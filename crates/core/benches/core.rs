@@ -118,7 +118,7 @@ fn everything(criterion: &mut Criterion) {
     let request = Request::new(&plan, lines(), None);
     let decision = decide(&plan, &request, NOW).expect("the rollout matches");
     assert_eq!(
-        (decision.reason.name(), decision.version.name(), decision.failover().is_some()),
+        (decision.reason.name(), decision.version.name(), decision.fails_over()),
         ("session", "v2", true)
     );
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::compatibility::Demand;
 use crate::decision::{Decision, Reason};
+use crate::failover::Chain;
 use crate::health::{Health, Moment, State};
 use crate::plan::{Override, Plan, Rollout, Version};
 use crate::request::Request;
@@ -81,10 +82,7 @@ impl<'e> Evaluation<'e> {
         let assigned = forced.unwrap_or_else(|| self.assigned(&case, rollout.sessions.as_ref()));
         let served = self.checked(&case, assigned);
 
-        let fails_over = served.version.failover().is_some_and(|failover| {
-            let target = rollout.versions.get(failover.position);
-            target.is_some_and(|target| self.may_take(&case, target))
-        });
+        let chain = self.chain(&case, served.version);
         let ids = self.issued.iter().map(|(issuer, id)| issuer.cookie.line(id, issuer.cookie.max_age));
         let cookies = ids.chain(self.begun(&case, assigned)).collect();
         let shadows = match &case.unit {
@@ -107,7 +105,7 @@ impl<'e> Evaluation<'e> {
             shadows,
             cookies,
             is_unacceptable: !case.demand.accepts(served.version),
-            fails_over,
+            chain,
             unit_hash,
         }
     }
@@ -226,7 +224,20 @@ impl<'e> Evaluation<'e> {
         Choice { version: other.unwrap_or(stable), reason: Reason::Incompatible }
     }
 
-    /// True where a request may be moved to a version that it was not assigned.
+    /// The targets that a failed call of the version goes to: as many as it may be repeated, without those that may not take it.
+    fn chain(&mut self, case: &Case<'e>, version: &Version) -> Chain {
+        let mut chain = Chain::default();
+        let Some(failover) = version.failover() else { return chain };
+        let mut retries = failover.retries;
+        for (target, is_taken) in failover.targets.iter().zip(&mut chain) {
+            let target = case.rollout.versions.get(target.position).filter(|_| retries > 0);
+            *is_taken = target.is_some_and(|target| self.may_take(case, target));
+            retries = retries.saturating_sub(usize::from(*is_taken));
+        }
+        chain
+    }
+
+    /// True for a version that may serve the request although it was not assigned to it.
     fn may_take(&mut self, case: &Case<'e>, version: &Version) -> bool {
         !self.health.is_rolled_back(version) && case.demand.accepts(version) && self.meets(version)
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::bucket::Bucket;
-use crate::failover::Failover;
+use crate::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
 use crate::plan::{Plan, Rollout, Version};
 use crate::request::Request;
 use crate::shadow::{MAX_SHADOWS, Shadows};
@@ -17,8 +17,9 @@ pub mod header {
     pub const PREFIX: &str = "x-rollout-";
     /// Cluster of the assigned version.
     pub const CLUSTER: &str = "x-rollout-cluster";
-    /// Cluster of the failover target, else the same as [`CLUSTER`].
-    pub const FALLBACK: &str = "x-rollout-fallback";
+    /// Clusters of the failover targets, the last one repeated; the first is the same as [`CLUSTER`] where there is none, the
+    /// others are there only where more than one retry is possible.
+    pub const FALLBACKS: [&str; 3] = ["x-rollout-fallback", "x-rollout-fallback-2", "x-rollout-fallback-3"];
     /// Where the chain of clusters starts: always `0`.
     pub const PICK: &str = "x-rollout-pick";
     /// Clusters of the sampled shadows.
@@ -140,7 +141,7 @@ pub struct Decision {
     pub cookies: Vec<String>,
     /// True where stable serves although it does not accept the request: nobody else may.
     pub is_unacceptable: bool,
-    pub(crate) fails_over: bool,
+    pub(crate) chain: Chain,
     /// The unit as guardrails know it; none where the request says nothing about a draw of units.
     pub unit_hash: Option<u32>,
 }
@@ -153,16 +154,15 @@ impl Decision {
     ) -> impl Iterator<Item = (&'d str, Cow<'d, [u8]>)> {
         let bytes = |value: &'d str| Cow::Borrowed(value.as_bytes());
         let own = self.version.headers.iter().map(move |(name, value)| (&**name, bytes(value)));
-        let fallback = [(header::FALLBACK, bytes(self.fallback()))];
-        let retry = self.failover().into_iter().flat_map(|failover| &failover.headers);
-        let retry = retry.map(move |(name, value)| (*name, bytes(value)));
+        let retry = self.retry_headers().map(move |(name, value)| (name, bytes(value)));
+        let fallbacks = self.fallbacks().map(move |(name, cluster)| (name, bytes(cluster)));
         let assignment = [(header::ASSIGNMENT, self.assignment_after(request.assignments()))];
         let shadows = self.shadow_clusters().zip(header::SHADOWS);
         let shadows = shadows.map(move |(cluster, name)| (name, bytes(cluster)));
         let prefix = self.version.path_prefix.as_ref();
         let path = prefix.and_then(|prefix| prefix.replaced_in(request.target));
         let path = path.map(|path| (":path", Cow::Owned(path)));
-        own.chain(fallback).chain(retry).chain(assignment).chain(shadows).chain(path)
+        own.chain(fallbacks).chain(retry).chain(assignment).chain(shadows).chain(path)
     }
 
     /// Clusters of the shadows, in document order.
@@ -170,16 +170,49 @@ impl Decision {
         self.shadows.iter().flatten().map(|shadow| shadow.version.cluster())
     }
 
-    /// What happens when the call fails, if anything.
-    #[must_use]
-    pub fn failover(&self) -> Option<&Failover> {
-        self.version.failover.as_ref().filter(|_| self.fails_over)
+    /// Who answers when the call fails, one after another, each with its place among the version's targets.
+    pub fn targets(&self) -> impl Iterator<Item = (usize, &Target)> {
+        let all = self.failover().into_iter().flat_map(Failover::targets).enumerate();
+        all.zip(self.chain).filter_map(|(target, is_taken)| is_taken.then_some(target))
     }
 
-    /// Cluster of the failover target, else that of the version itself.
+    /// True where a failed call is repeated.
+    #[must_use]
+    pub fn fails_over(&self) -> bool {
+        self.retries() > 0
+    }
+
+    /// Cluster of the first failover target, else that of the version itself.
     #[must_use]
     pub fn fallback(&self) -> &str {
-        self.failover().map_or(self.version.cluster(), Failover::cluster)
+        self.targets().next().map_or(self.version.cluster(), |(_, target)| target.cluster())
+    }
+
+    fn failover(&self) -> Option<&Failover> {
+        self.version.failover.as_ref().filter(|_| self.fails_over())
+    }
+
+    fn retries(&self) -> usize {
+        self.chain.into_iter().filter(|is_taken| *is_taken).count()
+    }
+
+    /// One header is enough for one retry: the route looks at an entry only when it comes to it.
+    fn fallbacks(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let names = if self.retries() > 1 { MAX_TARGETS } else { 1 };
+        let mut clusters = self.targets().map(|(_, target)| target.cluster());
+        let mut last = self.version.cluster();
+        header::FALLBACKS.into_iter().take(names).map(move |name| {
+            last = clusters.next().unwrap_or(last);
+            (name, last)
+        })
+    }
+
+    fn retry_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        const TIMES: [&str; MAX_TARGETS] = ["1", "2", "3"];
+        let conditions = self.failover().into_iter().flat_map(|failover| &failover.headers);
+        let times = self.retries().checked_sub(1).and_then(|last| TIMES.get(last));
+        let times = times.map(|times| (MAX_RETRIES, *times));
+        conditions.map(|(name, value)| (*name, value.as_ref())).chain(times)
     }
 
     /// The response headers to set, or to remove where there is no value.
@@ -200,12 +233,14 @@ impl Decision {
         shown.chain((expose == Expose::Debug).then(debug).into_iter().flatten())
     }
 
-    /// The failover mark for a response that came from `cluster`; none where the assigned version answered itself.
+    /// The target that a response from `cluster` is of, with its place among the version's targets; none where the assigned version
+    /// answered itself.
     #[must_use]
-    pub fn failed_over(&self, cluster: &[u8]) -> Option<&Failover> {
-        let failover = self.failover()?;
-        let elsewhere = failover.cluster != self.version.cluster && failover.cluster.as_bytes() == cluster;
-        elsewhere.then_some(failover)
+    pub fn failed_over(&self, cluster: &[u8]) -> Option<(usize, &Target)> {
+        if self.version.cluster.as_bytes() == cluster {
+            return None;
+        }
+        self.targets().find(|(_, target)| target.cluster.as_bytes() == cluster)
     }
 
     /// True where a failed-over response carries its mark.
@@ -227,3 +262,4 @@ impl Decision {
 }
 
 const _: () = assert!(header::SHADOWS.len() == MAX_SHADOWS, "one header a shadow");
+const _: () = assert!(header::FALLBACKS.len() == MAX_TARGETS, "one header a target");

@@ -1,22 +1,42 @@
-//! Failover: a failed call to a version is repeated on another one inside the same request.
+//! Failover: a failed call to a version is repeated on others, one after another, inside the same request.
 //!
-//! Envoy does the work. The filter names the conditions in Envoy's own retry headers and the next cluster in
-//! `x-rollout-fallback`; the route refreshes its cluster on retry.
+//! Envoy does the work. The filter names the conditions in Envoy's own retry headers and the chain of clusters in
+//! `x-rollout-fallback` and its kin; the route refreshes its cluster on retry.
+
+/// Targets of one failover: the route has four entries, and the first is the version's own.
+pub const MAX_TARGETS: usize = 3;
 
 /// Where a failed call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failover {
-    /// Position of the target in its rollout.
+    /// At most [`MAX_TARGETS`], in the order in which they are tried.
+    pub(crate) targets: Box<[Target]>,
+    /// At most the number of targets.
+    pub(crate) retries: usize,
+    /// The request headers that make Envoy retry, but for the number of times.
+    pub(crate) headers: Box<[(&'static str, Box<str>)]>,
+}
+
+impl Failover {
+    /// All targets, in the order in which they are tried.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+}
+
+/// A version that answers instead of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Position of the version in its rollout.
     pub(crate) position: usize,
     pub(crate) to: Box<str>,
     pub(crate) cluster: Box<str>,
     /// `<from>><to>`.
     pub(crate) mark: Box<str>,
-    /// The request headers that make Envoy retry.
-    pub(crate) headers: Box<[(&'static str, Box<str>)]>,
 }
 
-impl Failover {
+impl Target {
     /// Name of the version that answers instead.
     #[must_use]
     pub fn to(&self) -> &str {
@@ -36,6 +56,9 @@ impl Failover {
     }
 }
 
+/// Which of a failover's targets one request may go to, by their places; as many as it may be repeated.
+pub(crate) type Chain = [bool; MAX_TARGETS];
+
 /// The retry conditions of one document entry, in Envoy's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Retry {
@@ -44,7 +67,7 @@ pub(crate) struct Retry {
     /// For `x-envoy-retry-grpc-on`.
     pub(crate) grpc: Vec<&'static str>,
     pub(crate) status_codes: Vec<u16>,
-    pub(crate) retries: u8,
+    pub(crate) retries: usize,
     pub(crate) per_try_timeout_ms: Option<u64>,
 }
 
@@ -70,28 +93,34 @@ pub(crate) const GRPC_CONDITIONS: [&str; 5] =
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
-/// The request headers of a retry policy, in the order in which [`Retry::headers`] fills them; no version may set them itself.
-pub(crate) const RETRY_HEADERS: [&str; 5] = [
+/// The header that says how often Envoy retries. How often that is depends on the request.
+pub(crate) const MAX_RETRIES: &str = "x-envoy-max-retries";
+
+/// The other request headers of a retry policy, in the order in which [`Retry::headers`] fills them.
+const CONDITION_HEADERS: [&str; 4] = [
     "x-envoy-retry-on",
     "x-envoy-retry-grpc-on",
-    "x-envoy-max-retries",
     "x-envoy-retriable-status-codes",
     "x-envoy-upstream-rq-per-try-timeout-ms",
 ];
 
+/// True for the request headers of a retry policy, which no version may set itself.
+pub(crate) fn is_retry_header(name: &str) -> bool {
+    name == MAX_RETRIES || CONDITION_HEADERS.contains(&name)
+}
+
 impl Retry {
-    /// The request headers that make Envoy retry so; absent ones would leave room for what a client sent.
+    /// The request headers that make Envoy retry so, but for the number of times; absent ones would leave room for what a client sent.
     pub(crate) fn headers(&self) -> Box<[(&'static str, Box<str>)]> {
         let words = |words: &[&str]| Some(words.join(",")).filter(|_| !words.is_empty());
         let codes: Vec<String> = self.status_codes.iter().map(u16::to_string).collect();
         let values = [
             words(&self.http),
             words(&self.grpc),
-            Some(self.retries.to_string()),
             Some(codes.join(",")).filter(|_| !codes.is_empty()),
             self.per_try_timeout_ms.map(|timeout| timeout.to_string()),
         ];
-        let headers = RETRY_HEADERS.into_iter().zip(values);
+        let headers = CONDITION_HEADERS.into_iter().zip(values);
         headers.filter_map(|(name, value)| Some((name, value?.into()))).collect()
     }
 }

@@ -224,13 +224,13 @@ fn no_request_reaches_a_version_that_can_not_serve_it() {
             if decision.reason != Reason::Forced {
                 assert!(meets(&document, served, &lines), "{place}");
             }
-            if let Some(failover) = decision.failover() {
+            for (_, target) in decision.targets() {
                 targets += 1;
-                let target = named(rollout, failover.to());
+                let version = named(rollout, target.to());
                 assert!(
-                    accepts(rollout, target, &lines) && meets(&document, target, &lines),
+                    accepts(rollout, version, &lines) && meets(&document, version, &lines),
                     "fails over to {}: {place}",
-                    failover.to()
+                    target.to()
                 );
             }
             for shadow in decision.shadows.iter().flatten() {

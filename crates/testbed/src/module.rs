@@ -40,6 +40,22 @@ pub fn envoy() -> PathBuf {
         .clone()
 }
 
+/// Builds one of this crate's own filters the way a user of the SDK does, and returns its path.
+pub fn built(name: &str) -> PathBuf {
+    let target = std::env::temp_dir().join(format!("rollout-{name}"));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"])
+        .arg("--manifest-path")
+        .arg(workspace().join("crates/testbed").join(name).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "{name} can't be built: {status}");
+    existing(target.join(format!("wasm32-unknown-unknown/wasm/{}.wasm", name.replace('-', "_"))), "cargo")
+}
+
 fn artefact(target: &str, path: &str) -> PathBuf {
     make(target);
     existing(workspace().join(path), &format!("`make {target}`"))

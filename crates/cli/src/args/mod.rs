@@ -200,6 +200,7 @@ pub(crate) struct Diff {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Render {
     Ecds(RenderEcds),
+    Clusters(RenderClusters),
 }
 
 /// Write an ECDS resource file, ready for Envoy's file subscription
@@ -217,6 +218,21 @@ pub(crate) struct RenderEcds {
     /// The filter's module, where Envoy finds it; made absolute
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) wasm: PathBuf,
+}
+
+/// Write the clusters that let failover cover a version without hosts
+///
+/// For each cluster that the document names a composite of that name, over `<name>-hosts`, which you define, and once the
+/// cluster that refuses every connection, where an attempt ends that found no host.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rolloutctl render clusters rollout.json                 # for `static_resources` of envoy.yaml
+  rolloutctl render clusters rollout.json --format json   # for a control plane")]
+pub(crate) struct RenderClusters {
+    /// The document
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
 }
 
 /// Check a document and put it into the ECDS file that Envoy watches, whole or not at all

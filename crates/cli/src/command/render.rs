@@ -1,14 +1,16 @@
-//! `render`: a document in the form that Envoy's file subscription reads.
+//! `render`: what Envoy must be given for a document, in the form in which it reads it.
 
 use anyhow::Result;
 
-use crate::args::{Format, RenderEcds};
+use crate::args::{Format, RenderClusters, RenderEcds};
+use crate::backstop;
 use crate::document::Document;
 use crate::ecds::{Resources, Syntax};
 use crate::exit::Exit;
 use crate::output;
+use crate::yaml;
 
-pub(super) fn run(args: &RenderEcds, format: Format) -> Result<Exit> {
+pub(super) fn ecds(args: &RenderEcds, format: Format) -> Result<Exit> {
     let document = Document::read(&args.file)?.load()?;
     let mut resources = Resources::new()?;
     resources.set_module(&args.wasm)?;
@@ -18,5 +20,15 @@ pub(super) fn run(args: &RenderEcds, format: Format) -> Result<Exit> {
         Format::Json => Syntax::Json,
     };
     output::text(&resources.write(syntax)?)?;
+    Ok(Exit::Fine)
+}
+
+pub(super) fn clusters(args: &RenderClusters, format: Format) -> Result<Exit> {
+    let clusters = backstop::clusters(&Document::read(&args.file)?.load()?.compiled.plan)?;
+    let text = match format {
+        Format::Text => yaml::write(&clusters),
+        Format::Json => clusters.to_json()?,
+    };
+    output::text(&text)?;
     Ok(Exit::Fine)
 }

@@ -24,13 +24,14 @@ fn wrong_usage_is_could_not_and_never_the_answer_no() {
 #[test]
 fn every_verb_has_help_with_examples() {
     let place = Place::new();
-    let verbs: [&[&str]; 8] = [
+    let verbs: [&[&str]; 9] = [
         &["check"],
         &["explain"],
         &["simulate"],
         &["plan"],
         &["diff"],
         &["render", "ecds"],
+        &["render", "clusters"],
         &["push"],
         &["completions"],
     ];

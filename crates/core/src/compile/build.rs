@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use super::bucketing::Bucketing;
 use super::reader::Draft;
-use super::rollout::RolloutDraft;
+use super::rollout::{RolloutDraft, VersionDraft};
 use super::strategy::Strategy;
 use super::traffic;
 use crate::bucket::scheme::Scheme;
 use crate::bucket::{Ppm, Salt};
 use crate::decision::header;
-use crate::failover::Failover;
+use crate::failover::{Failover, Target};
 use crate::guardrail::{Guarded, Guardrails, Limit, Rule, fingerprint};
 use crate::plan::{Freeze, Override, Rollout, Version};
 use crate::shadow::Shadow;
@@ -174,12 +174,15 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
 
 fn version(parts: &RolloutDraft<'_>, position: usize, ordinal: usize) -> Option<Version> {
     let version = parts.versions.get(position)?;
-    let failover = parts.failover_of(position).map(|(failover, target)| Failover {
-        position: failover.to,
-        to: target.name.into(),
-        cluster: target.cluster.into(),
-        mark: format!("{}>{}", version.name, target.name).into(),
-        headers: failover.retry.headers(),
+    let failover = parts.failover_of(position).map(|retry| {
+        let target = |(position, target): (usize, &VersionDraft<'_>)| Target {
+            position,
+            to: target.name.into(),
+            cluster: target.cluster.into(),
+            mark: format!("{}>{}", version.name, target.name).into(),
+        };
+        let targets: Box<[Target]> = parts.targets_of(position).map(target).collect();
+        Failover { retries: retry.retries.min(targets.len()), targets, headers: retry.headers() }
     });
     let own = |name: &str, value: &str| (Box::from(name), Box::from(value));
     let mut headers = vec![own(header::CLUSTER, version.cluster), own(header::PICK, "0")];

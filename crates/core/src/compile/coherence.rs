@@ -7,6 +7,7 @@ use super::reader::{At, Draft, shown};
 use super::rollout::{RolloutDraft, VersionDraft};
 use super::strategy::Strategy;
 use super::traffic;
+use crate::failover::Retry;
 use crate::guardrail::Action;
 
 /// What of a rollout was read without a gap, or not there at all.
@@ -19,11 +20,22 @@ pub(super) struct Complete {
 }
 
 impl RolloutDraft<'_> {
-    /// The failover of the version at this position: its own, or else the rollout's unless that leads back to it.
-    pub(super) fn failover_of(&self, position: usize) -> Option<(&traffic::Failover, &VersionDraft<'_>)> {
-        let own = self.versions.get(position)?.failover.as_ref();
-        let failover = own.or(self.failover.as_ref().filter(|failover| failover.to != position))?;
-        Some((failover, self.versions.get(failover.to)?))
+    /// Where failed calls of the version at this position go, in order: its own failover, or else the rollout's without what leads
+    /// back to it.
+    pub(super) fn targets_of(&self, position: usize) -> impl Iterator<Item = (usize, &VersionDraft<'_>)> {
+        let targets = self.own_failover(position).into_iter().flat_map(|failover| &failover.to);
+        let others = targets.copied().filter(move |target| *target != position);
+        others.filter_map(|target| Some((target, self.versions.get(target)?)))
+    }
+
+    /// When calls of the version at this position are repeated; none where there is nowhere to go.
+    pub(super) fn failover_of(&self, position: usize) -> Option<&Retry> {
+        self.targets_of(position).next()?;
+        self.own_failover(position).map(|failover| &failover.retry)
+    }
+
+    fn own_failover(&self, position: usize) -> Option<&traffic::Failover> {
+        self.versions.get(position)?.failover.as_ref().or(self.failover.as_ref())
     }
 
     /// True where nothing but a shadow names the version at this position.
@@ -77,8 +89,8 @@ impl RolloutDraft<'_> {
     /// request.
     fn refuse_failover(&self, at: At<'_, '_>, draft: &mut Draft) {
         for (position, version) in self.versions.iter().enumerate() {
-            let target = self.failover_of(position).filter(|_| self.may_serve(position));
-            let Some((_, target)) = target.filter(|(_, target)| target.rewrite != version.rewrite) else {
+            let mut targets = self.targets_of(position).filter(|_| self.may_serve(position));
+            let Some((_, target)) = targets.find(|(_, target)| target.rewrite != version.rewrite) else {
                 continue;
             };
             let message = format!(
@@ -133,18 +145,21 @@ impl RolloutDraft<'_> {
             if !self.may_serve(position) && !is_shadow {
                 at.warning(draft, &format!("nothing sends traffic to version {name}"));
             }
-            let Some((_, target)) = self.failover_of(position) else { continue };
-            if target.cluster == version.cluster {
-                at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
-            }
-            if target.features != version.features && self.may_serve(position) {
-                let target = shown(target.name);
-                at.warning(
-                    draft,
-                    &format!(
-                        "failover sends the feature set of version {name} to {target}, which has another"
-                    ),
-                );
+            let mut failed = vec![version.cluster];
+            for (_, target) in self.targets_of(position) {
+                if failed.contains(&target.cluster) {
+                    at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
+                }
+                failed.push(target.cluster);
+                if target.features != version.features && self.may_serve(position) {
+                    let target = shown(target.name);
+                    at.warning(
+                        draft,
+                        &format!(
+                            "failover sends the feature set of version {name} to {target}, which has another"
+                        ),
+                    );
+                }
             }
         }
         for shadow in &self.shadows {

@@ -73,7 +73,8 @@ fn warn_of_few(at: At<'_, '_>, draft: &mut Draft, (rule, min_requests): (&Rule, 
         at.warning(
             draft,
             &format!(
-                "at quantile {quantile} `min_requests` should be {wanted} at least, it is {min_requests}"
+                "at this quantile `min_requests` should be {} at least, it is {min_requests}",
+                wanted as u64
             ),
         );
     }
@@ -150,7 +151,9 @@ fn share(fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Limit> {
 
 fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
     let mut fields = Fields::of(at, draft)?;
-    let quantile = fields.required("quantile", draft, |at, draft| scalar::number(at, draft, 0.01..=0.9999));
+    let quantile = fields.required("quantile", draft, |at, draft| {
+        scalar::number(at, draft, (0.01..=0.9999, "0.01 to 0.9999"))
+    });
     let rule = match (fields.has("max_ms"), fields.has("max_ratio")) {
         (true, false) => {
             let limit =
@@ -161,8 +164,9 @@ fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
             })
         }
         (false, true) => {
-            let ratio =
-                fields.required("max_ratio", draft, |at, draft| scalar::number(at, draft, 1.0..=100.0));
+            let ratio = fields.required("max_ratio", draft, |at, draft| {
+                scalar::number(at, draft, (1.0..=100.0, "1 to 100"))
+            });
             let confidence = fields.required("confidence", draft, confidence);
             ratio.zip(quantile).zip(confidence).map(|((ratio, quantile), confidence)| {
                 let limit = Limit::Increase { null: Null::quantile(quantile), confidence };
@@ -171,7 +175,7 @@ fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
         }
         _ => {
             for name in ["max_ms", "max_ratio", "confidence"] {
-                fields.optional(name, draft, |at, draft| scalar::number(at, draft, 0.0..=f64::MAX));
+                fields.optional(name, draft, |at, draft| scalar::number(at, draft, (0.0..=f64::MAX, "0")));
             }
             at.problem(draft, "expected exactly one of `max_ms`, `max_ratio`")
         }
@@ -181,7 +185,7 @@ fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
 }
 
 /// Below one half it would be a guess, and nothing is certain.
-const CONFIDENCE: RangeInclusive<f64> = 0.5..=0.999_999_9;
+const CONFIDENCE: (RangeInclusive<f64>, &str) = (0.5..=0.999_999_9, "0.5 to 0.9999999");
 
 fn confidence(at: At<'_, '_>, draft: &mut Draft) -> Option<f64> {
     scalar::number(at, draft, CONFIDENCE)

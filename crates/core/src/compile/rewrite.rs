@@ -3,7 +3,7 @@
 use super::reader::{At, Draft, Fields, shown};
 use super::scalar;
 use crate::decision::header;
-use crate::failover::RETRY_HEADERS;
+use crate::failover::is_retry_header;
 use crate::plan::PathPrefix;
 
 /// What a version makes of a request, for servers that hold many versions behind one address.
@@ -72,7 +72,7 @@ fn set_headers(at: At<'_, '_>, draft: &mut Draft) -> Option<Vec<(Box<str>, Box<s
         if name.starts_with(header::PREFIX) || FRAMING.contains(&&*name) {
             return at.problem(draft, "not a header that a version may set");
         }
-        if RETRY_HEADERS.contains(&&*name) {
+        if is_retry_header(&name) {
             return at.problem(draft, "set by `failover`");
         }
         match headers.binary_search_by(|(known, _)| (**known).cmp(&name)) {

@@ -135,8 +135,8 @@ pub(super) fn rollout(
         .unwrap_or_default();
     let own = versions.iter().flatten().map(|version| version.failover.as_ref());
     let failovers: Vec<usize> =
-        own.chain([failover.as_ref()]).flatten().map(|failover| failover.to).collect();
-    let mut serving: Vec<usize> = known.stable.into_iter().chain(failovers.iter().copied()).collect();
+        own.chain([failover.as_ref()]).flatten().flat_map(|failover| failover.to.iter().copied()).collect();
+    let mut serving: Vec<usize> = known.stable.into_iter().chain(failovers).collect();
     serving.extend(overrides.iter().filter_map(traffic::Override::version));
     let shadowed: Vec<usize> =
         shadows.iter().map(|shadow| shadow.version).filter(|version| !serving.contains(version)).collect();
@@ -203,7 +203,7 @@ fn version<'n>(at: At<'n, '_>, draft: &mut Draft, names: Names<'_>) -> Option<Ve
     let cluster = fields.required("cluster", draft, scalar::cluster);
     let failover = fields.optional("failover", draft, |at, draft| {
         let failover = traffic::failover(at, draft, known)?;
-        if own == Some(failover.to) {
+        if own.is_some_and(|own| failover.to.contains(&own)) {
             return at.problem(draft, "a version can't fail over to itself");
         }
         Some(failover)

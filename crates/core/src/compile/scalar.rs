@@ -25,12 +25,15 @@ pub(super) fn integer(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<i
     }
 }
 
-/// A number, with or without a fraction.
-pub(super) fn number(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<f64>) -> Option<f64> {
-    let (least, most) = (range.start(), range.end());
+/// A number, with or without a fraction, of a range that words name too: printing doubles would add a tenth to the module.
+pub(super) fn number(
+    at: At<'_, '_>,
+    draft: &mut Draft,
+    (range, words): (RangeInclusive<f64>, &str),
+) -> Option<f64> {
     match at.node.number() {
         Some(value) if range.contains(&value) => Some(value),
-        Some(_) => at.problem(draft, &format!("expected a number from {least} to {most}")),
+        Some(_) => at.problem(draft, &format!("expected a number from {words}")),
         None => at.expected(draft, "a number"),
     }
 }

@@ -5,7 +5,7 @@ use super::reader::{At, Draft, Fields, shown};
 use super::rollout::Known;
 use super::scalar;
 use crate::bucket::Ppm;
-use crate::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, RETRIABLE_STATUS_CODES, Retry};
+use crate::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, MAX_TARGETS, RETRIABLE_STATUS_CODES, Retry};
 use crate::json::Node;
 use crate::matching::HeaderCondition;
 use crate::request::Slot;
@@ -85,28 +85,23 @@ fn secret(at: At<'_, '_>, draft: &mut Draft) -> Option<Secret> {
     secret
 }
 
-/// A failover with its target as a position in the rollout.
+/// A failover with its targets as positions in the rollout.
 #[derive(Clone)]
 pub(super) struct Failover {
-    pub(super) to: usize,
+    pub(super) to: Vec<usize>,
     pub(super) retry: Retry,
 }
 
 pub(super) fn failover(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Failover> {
     let mut fields = Fields::of(at, draft)?;
-    let to = fields.required("to", draft, |at, draft| {
-        let targets = at.list(draft, 1..=15, |at, draft| names.resolve(at, draft))?;
-        match targets.as_slice() {
-            [target] => Some(*target),
-            [] => None,
-            _ => at.problem(draft, "a chain of more than one version is not supported yet"),
-        }
-    });
+    let length = fields.peek("to").map_or(1, Node::length).clamp(1, MAX_TARGETS);
+    let to = fields.required("to", draft, |at, draft| targets(at, draft, names));
     let conditions = fields.optional("retry_on", draft, conditions);
     let codes = fields.optional("status_codes", draft, |at, draft| {
         at.list(draft, 0..=32, |at, draft| scalar::integer(at, draft, 100..=599))
     });
-    let retries = fields.optional("retries", draft, |at, draft| scalar::integer(at, draft, 1..=1));
+    let most = i64::try_from(length).unwrap_or(1);
+    let retries = fields.optional("retries", draft, |at, draft| scalar::integer(at, draft, 1..=most));
     let per_try_timeout =
         fields.optional("per_try_timeout", draft, |at, draft| scalar::duration(at, draft, 1..=86_400_000));
     fields.finish(draft);
@@ -118,9 +113,27 @@ pub(super) fn failover(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> 
     if !status_codes.is_empty() && !http.contains(&RETRIABLE_STATUS_CODES) {
         http.push(RETRIABLE_STATUS_CODES);
     }
-    let retries = u8::try_from(retries.unwrap_or(1)).ok()?;
+    let retries = usize::try_from(retries.unwrap_or(1)).ok()?;
     let retry = Retry { http, grpc, status_codes, retries, per_try_timeout_ms: per_try_timeout };
     Some(Failover { to: to?, retry })
+}
+
+fn targets(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Vec<usize>> {
+    if at.node.length() > MAX_TARGETS {
+        return at.problem(
+            draft,
+            "a chain has at most 3 versions: the route has four entries, and the first is the version's own",
+        );
+    }
+    let mut seen = Vec::new();
+    at.list(draft, 1..=MAX_TARGETS, |at, draft| {
+        let target = names.resolve(at, draft)?;
+        if seen.contains(&target) {
+            return at.problem(draft, "duplicate target");
+        }
+        seen.push(target);
+        Some(target)
+    })
 }
 
 type Words = Vec<&'static str>;

@@ -38,7 +38,7 @@ impl Judge {
     }
 
     /// What was observed for the signal at this position since the last time; stable's side only counts where the signal compares.
-    pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Closed, now: Duration) {
+    pub fn observe(&mut self, guardrails: &Guardrails, (position, observed): (usize, Closed), now: Duration) {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get_mut(position), rule) {
             (Some(Memory::Window(window)), _) => window.add(slot(guardrails.window, now), observed.version),

@@ -113,7 +113,7 @@ impl Record {
         self.gather_units(pending, setting);
         for (position, version, stable) in &observed {
             let both = Closed { version: *version, stable: stable.unwrap_or_default() };
-            self.judge.observe(guardrails, *position, both, setting.now);
+            self.judge.observe(guardrails, (*position, both), setting.now);
         }
         observed.retain(|(_, version, stable)| version.observed > 0 || stable.is_some());
         Merged { verdicts: self.verdicts(setting), observed }
@@ -178,6 +178,14 @@ impl Record {
         let finding =
             Finding::SampleRatio { units: Tally { observed: own.saturating_add(rest), bad: own }, share };
         units.trips(share, confidence).then_some(Verdict { position, finding })
+    }
+
+    /// True where failures in a row have tripped.
+    pub(crate) fn is_condemned(&self, guardrails: &Guardrails) -> bool {
+        let is_tripped = |(bit, rule): (u16, &Rule)| {
+            matches!(rule, Rule::ConsecutiveFailures(_)) && self.tripped & bit != 0
+        };
+        guardrails.rules().any(is_tripped)
     }
 
     /// What is slow, by signal; none where stable has not been seen enough.

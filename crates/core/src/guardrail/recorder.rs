@@ -33,8 +33,10 @@ struct Treatment {
     streak: Streak,
     /// What of stable's latency is too slow, by signal.
     thresholds: [Option<Duration>; MAX_SIGNALS],
-    /// Units known to the record already.
+    /// Units known to the record already, or soon.
     known: Option<Ratio>,
+    /// Failures in a row have tripped already, so there is no hurry.
+    is_condemned: bool,
 }
 
 /// What a worker has recorded about a version and stable since its last merge.
@@ -105,6 +107,7 @@ impl Recorder {
             streak: Streak::default(),
             thresholds: [None; MAX_SIGNALS],
             known: None,
+            is_condemned: false,
         };
         let ordinals: Vec<usize> =
             guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
@@ -208,12 +211,13 @@ impl Recorder {
     }
 
     /// Forgets what has been merged into the record, and learns from it what is slow and which units are known.
-    pub fn merged(&mut self, position: usize, record: &Record) {
+    pub fn merged(&mut self, guardrails: &Guardrails, position: usize, record: &Record) {
         if let Some(treatment) = self.treatments.get_mut(position) {
             treatment.pending = Pending::default();
             treatment.streak.merged(treatment.streak.report());
             treatment.thresholds = record.thresholds();
             treatment.known = record.units().cloned();
+            treatment.is_condemned = record.is_condemned(guardrails);
         }
     }
 
@@ -228,7 +232,7 @@ impl Recorder {
         let mut treatments = self.treatments.iter().enumerate();
         let (position, treatment) = treatments.find(|(_, treatment)| treatment.ordinal == ticket.ordinal)?;
         match treatment.streak.report() {
-            Report::Failures(failures) => Some((position, failures)),
+            Report::Failures(failures) => Some((position, failures)).filter(|_| !treatment.is_condemned),
             Report::Broken | Report::Unknown => None,
         }
     }
@@ -255,11 +259,9 @@ impl Treatment {
 
     /// A unit that the split has drawn.
     fn meet(&mut self, hash: u32, is_own: bool) {
-        let is_news = self.known.as_ref().is_some_and(|known| known.wants(hash));
-        let units = &mut self.pending.units;
-        if is_news && units.len() < MAX_OBSERVATIONS && !units.iter().any(|(unit, _)| *unit == hash) {
-            units.push((hash, is_own));
-        }
+        let Some(known) = self.known.as_mut().filter(|known| known.wants(hash)) else { return };
+        known.add(hash, is_own);
+        self.pending.units.push((hash, is_own));
     }
 }
 

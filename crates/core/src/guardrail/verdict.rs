@@ -50,34 +50,76 @@ pub enum Finding {
     },
 }
 
+/// Whole numbers only: printing a double would add a tenth to the module.
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Share { observed, limit } => {
-                write!(out, "{}, limit {:.4} %", Shown(*observed), limit * 100.0)
+                write!(out, "{}, limit {} %", Shown(*observed), Percent::of(*limit))
             }
             Self::Increase { observed, margin, e_value, wanted } => write!(
                 out,
-                "{}, stable {}, margin {:.4} points, e-value {e_value:.1}, bound {wanted:.1}",
+                "{}, stable {}, margin {} points, evidence {} of {}",
                 Shown(observed.version),
                 Shown(observed.stable),
-                margin * 100.0
+                Percent::of(*margin),
+                *e_value as u64,
+                wanted.ceil() as u64
             ),
             Self::Consecutive { failures, limit } => {
                 write!(out, "{failures} failures in a row, limit {limit}")
             }
             Self::SampleRatio { units, share } => {
-                write!(out, "units {}, expected {:.4} %", Shown(*units), share * 100.0)
+                write!(out, "units {}, expected {} %", Shown(*units), Percent::of(*share))
             }
         }
     }
 }
 
-/// A tally as `57 of 1012 (5.632 %)`.
+/// A tally as `57 of 1012 (5.6324 %)`.
 struct Shown(Tally);
 
 impl fmt::Display for Shown {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} of {} ({:.3} %)", self.0.bad, self.0.observed, self.0.rate() * 100.0)
+        write!(out, "{} of {} ({} %)", self.0.bad, self.0.observed, Percent::of(self.0.rate()))
+    }
+}
+
+/// A share in parts per million, written in percent.
+struct Percent(u64);
+
+impl Percent {
+    fn of(share: f64) -> Self {
+        Self((share * 1e6).round() as u64)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0.div_euclid(10_000), self.0.rem_euclid(10_000));
+        write!(out, "{whole}.{rest:04}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_reads_as_a_sentence_with_its_numbers() {
+        let version = Tally { observed: 1_012, bad: 57 };
+        let stable = Tally { observed: 9_000, bad: 45 };
+        let finding = Finding::Increase {
+            observed: Closed { version, stable },
+            margin: 0.02,
+            e_value: 143.9,
+            wanted: 100.0,
+        };
+        assert_eq!(
+            finding.to_string(),
+            "57 of 1012 (5.6324 %), stable 45 of 9000 (0.5000 %), margin 2.0000 points, evidence 143 of 100"
+        );
+        let share = Finding::Share { observed: version, limit: 0.05 };
+        assert_eq!(share.to_string(), "57 of 1012 (5.6324 %), limit 5.0000 %");
     }
 }

@@ -25,13 +25,21 @@ pub enum Filter {
 pub struct Cluster {
     name: String,
     ports: Vec<u16>,
+    unhealthy: Vec<u16>,
     http2: bool,
+    backstop: bool,
 }
 
 impl Cluster {
     /// A cluster of loopback ports; with none it has no hosts.
     pub fn new(name: &str, ports: &[u16]) -> Self {
-        Self { name: name.into(), ports: ports.to_vec(), http2: false }
+        Self {
+            name: name.into(),
+            ports: ports.to_vec(),
+            unhealthy: Vec::new(),
+            http2: false,
+            backstop: false,
+        }
     }
 
     /// Speaks HTTP/2 to its hosts, as gRPC needs.
@@ -39,14 +47,48 @@ impl Cluster {
         Self { http2: true, ..self }
     }
 
-    fn render(&self, shipped: &Value) -> Value {
-        let hosts: Vec<Value> =
-            self.ports.iter().map(|port| json!({"endpoint": {"address": loopback(*port)}})).collect();
+    /// Adds loopback ports that get no requests, not even where all are such.
+    pub fn unhealthy(self, ports: &[u16]) -> Self {
+        Self { unhealthy: ports.to_vec(), ..self }
+    }
+
+    /// The shipped shape: this name stands for `<name>-hosts`, and for the backstop where that has no host to offer.
+    pub fn backstop(self) -> Self {
+        Self { backstop: true, ..self }
+    }
+
+    fn render(&self, shipped: &Shipped) -> Vec<Value> {
+        if !self.backstop {
+            let mut cluster = self.render_hosts(&shipped.hosts, &self.name);
+            cluster["circuit_breakers"] = shipped.composite["circuit_breakers"].clone();
+            return vec![cluster];
+        }
+        let hosts = format!("{}-hosts", self.name);
+        let mut composite = shipped.composite.clone();
+        composite["name"] = json!(self.name);
+        let entries = at(&mut composite, "/cluster_type/typed_config/clusters").as_array_mut();
+        for entry in entries.expect("the shipped entries are a list") {
+            if entry["name"] == shipped.hosts["name"] {
+                entry["name"] = json!(hosts);
+            }
+        }
+        vec![composite, self.render_hosts(&shipped.hosts, &hosts)]
+    }
+
+    fn render_hosts(&self, shipped: &Value, name: &str) -> Value {
+        let healthy = self.ports.iter().map(|port| json!({"endpoint": {"address": loopback(*port)}}));
+        let unhealthy = self
+            .unhealthy
+            .iter()
+            .map(|port| json!({"endpoint": {"address": loopback(*port)}, "health_status": "UNHEALTHY"}));
+        let hosts: Vec<Value> = healthy.chain(unhealthy).collect();
         let mut cluster = shipped.clone();
-        cluster["name"] = json!(self.name);
+        cluster["name"] = json!(name);
         cluster["type"] = json!("STATIC");
-        cluster["load_assignment"] =
-            json!({"cluster_name": self.name, "endpoints": [{"lb_endpoints": hosts}]});
+        cluster["load_assignment"] = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]});
+        if !self.unhealthy.is_empty() {
+            cluster["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
+        }
         if self.http2 {
             cluster["typed_extension_protocol_options"] = json!({
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -71,6 +113,29 @@ impl From<(&str, u16)> for Cluster {
     }
 }
 
+/// The shipped clusters that a test's are made of.
+struct Shipped {
+    composite: Value,
+    hosts: Value,
+    backstop: Value,
+}
+
+impl Shipped {
+    fn of(bootstrap: &Value) -> Self {
+        let all =
+            bootstrap["static_resources"]["clusters"].as_array().expect("the shipped clusters are a list");
+        let named = |name: &str| {
+            let found = all.iter().find(|cluster| cluster["name"] == name);
+            found.unwrap_or_else(|| panic!("the shipped envoy.yaml has no cluster {name}")).clone()
+        };
+        Self {
+            composite: named("fraud-v1"),
+            hosts: named("fraud-v1-hosts"),
+            backstop: named("rollout-no-hosts"),
+        }
+    }
+}
+
 /// The path of a shipped file.
 pub(super) fn shipped(name: &str) -> PathBuf {
     crate::module::workspace().join("envoy").join(name)
@@ -90,9 +155,12 @@ pub(super) fn bootstrap(ecds: &Path, clusters: Vec<Cluster>) -> Value {
     if clusters.is_empty() {
         return bootstrap;
     }
-    let template = bootstrap["static_resources"]["clusters"][0].clone();
-    bootstrap["static_resources"]["clusters"] =
-        clusters.iter().map(|cluster| cluster.render(&template)).collect();
+    let shipped = Shipped::of(&bootstrap);
+    let mut all: Vec<Value> = clusters.iter().flat_map(|cluster| cluster.render(&shipped)).collect();
+    if clusters.iter().any(|cluster| cluster.backstop) {
+        all.push(shipped.backstop);
+    }
+    bootstrap["static_resources"]["clusters"] = all.into();
     let fail_safe = routes(&mut bootstrap).as_array_mut().and_then(|list| list.last_mut());
     let stable = at(fail_safe.expect("the shipped routes end with the fail-safe one"), "/route/cluster");
     // Envoy refuses a route to a cluster that it doesn't have.

@@ -1,7 +1,6 @@
 //! The variants: what stands in each Envoy, and what it has to agree with.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -35,6 +34,8 @@ pub(crate) enum Role {
     Filter,
     Thousand,
     RequestOnly,
+    /// All guardrails and failover.
+    Guarded,
     /// Measured for its own sake.
     Extra,
 }
@@ -75,7 +76,11 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             "(b) native weighted_clusters with use_hash_policy",
             Content::Native(weighted()),
         ),
-        Variant::new(Role::Empty, "(c) empty Rust filter", Content::Wasm(empty_filter(), String::new())),
+        Variant::new(
+            Role::Empty,
+            "(c) empty Rust filter",
+            Content::Wasm(module::built("empty-filter"), String::new()),
+        ),
         Variant::new(Role::Lua, "(d) Lua filter, request path", Content::Lua(include_str!("split.lua"))),
         Variant::new(Role::Filter, "(e) this filter, 1 rollout", wasm(one(|_| {}))),
         Variant::new(
@@ -93,6 +98,7 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             "(h) as (e), with failover",
             wasm(one(|rollout| rollout["failover"] = json!({"to": ["v1"]}))),
         ),
+        Variant::new(Role::Guarded, "(j) as (e), with all guardrails and failover", wasm(one(guard))),
         Variant::new(
             Role::Extra,
             "(i) as (e), exposing debug",
@@ -104,6 +110,19 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
         Variant { agrees: true, ..Variant::new(Role::Extra, &format!("{}", path.display()), content) }
     }));
     all
+}
+
+/// Failover, and a signal of every kind that asks for no header of the model's own.
+fn guard(rollout: &mut Value) {
+    rollout["failover"] = json!({"to": ["v1"]});
+    rollout["guardrails"] = json!({"signals": [
+        {"error_rate": {"max_percent": 20}},
+        {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"latency": {"quantile": 0.99, "max_ms": 10_000}},
+        {"latency": {"quantile": 0.99, "max_ratio": 100, "confidence": 0.999_999}},
+        {"consecutive_failures": 20},
+        {"sample_ratio": {"confidence": 0.999_999}}
+    ]});
 }
 
 fn rollout(model: usize) -> Value {
@@ -134,23 +153,6 @@ fn weighted() -> Value {
         "hash_policy": [{"header": {"header_name": "x-user-id"}}],
         "timeout": "0s", "idle_timeout": "300s"
     }}])
-}
-
-/// Builds the empty filter the way a user of the SDK does.
-fn empty_filter() -> PathBuf {
-    let folder = module::workspace().join("crates/testbed/empty-filter");
-    let target = scratch().join("empty-filter");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"])
-        .arg("--manifest-path")
-        .arg(folder.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target)
-        .status()
-        .expect("cargo can be run");
-    assert!(status.success(), "the empty filter can't be built: {status}");
-    target.join("wasm32-unknown-unknown/wasm/empty_filter.wasm")
 }
 
 /// A copy of a module without one of its exports: what is not exported is never called.
