@@ -50,12 +50,18 @@ pub(crate) struct Call {
     lines: Vec<(String, Vec<u8>)>,
     source: Option<String>,
     at: Option<Time>,
+    rolled_back: Option<Vec<String>>,
 }
 
 impl Call {
     /// When it comes, where it says so.
     pub(crate) fn at(&self) -> Option<Time> {
         self.at
+    }
+
+    /// The versions that are rolled back then, where it says so.
+    pub(crate) fn rolled_back(&self) -> Option<&[String]> {
+        self.rolled_back.as_deref()
     }
 
     /// All header lines, pseudo headers first.
@@ -79,7 +85,7 @@ impl Call {
             let value = legal_value(&name, &value)?;
             add(&mut lines, legal_name(&name)?, &value);
         }
-        Ok(Self { lines, source: target.source, at: None })
+        Ok(Self { lines, source: target.source, at: None, rolled_back: None })
     }
 }
 
@@ -161,12 +167,13 @@ struct Line {
     headers: Vec<(String, Text)>,
     source_ip: Option<String>,
     at: Option<String>,
+    rolled_back: Option<Vec<String>>,
 }
 
 impl Default for Line {
     fn default() -> Self {
         let [host, path, method] = ["localhost", "/", "GET"].map(|text| Text::Plain(text.to_owned()));
-        Self { host, path, method, headers: Vec::new(), source_ip: None, at: None }
+        Self { host, path, method, headers: Vec::new(), source_ip: None, at: None, rolled_back: None }
     }
 }
 
@@ -203,11 +210,11 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 impl Call {
     /// Reads a request from a line of JSON.
     pub(crate) fn from_json(line: &str) -> Result<Self> {
-        let Line { host, path, method, headers, source_ip, at } = serde_json::from_str(line)?;
+        let Line { host, path, method, headers, source_ip, at, rolled_back } = serde_json::from_str(line)?;
         let at = at.map(|text| args::time(&text).with_context(|| format!("`at` is `{text}`"))).transpose()?;
         let source = source_ip.map(|text| args::source_ip(&text).map_err(anyhow::Error::msg)).transpose()?;
         let target = Target { host: host.bytes()?, path: path.bytes()?, method: method.bytes()?, source };
         let call = Self::new(target, headers.into_iter().map(|(name, value)| Ok((name, value.bytes()?))))?;
-        Ok(Self { at, ..call })
+        Ok(Self { at, rolled_back, ..call })
     }
 }

@@ -92,7 +92,8 @@ impl Admin {
         })
     }
 
-    fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
+    /// The answer to a path, which is JSON.
+    pub(crate) fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
         self.fetch(path).with_context(|| format!("can't ask Envoy at {}", self.url))
     }
 

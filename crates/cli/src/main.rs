@@ -1,4 +1,4 @@
-//! `rolloutctl`: checks, explains, simulates, plans, compares and pushes the documents of Rollout Filter.
+//! `rolloutctl`: checks, explains, simulates, plans, compares, pushes and judges the documents of Rollout Filter.
 //!
 //! It decides nothing itself: every answer comes from `rollout_core`, the same code that runs inside Envoy. Only this package
 //! knows files and sockets.
@@ -12,7 +12,9 @@ mod document;
 mod ecds;
 mod envoy;
 mod exit;
+mod fleet;
 mod freeze;
+mod latch;
 mod node;
 mod output;
 mod percent;

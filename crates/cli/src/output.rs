@@ -1,7 +1,7 @@
 //! Where answers and messages go: answers to standard output, messages to standard error, colour only where a terminal reads.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
@@ -28,6 +28,19 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Writes an answer over the one before it where a terminal reads, else below it.
+pub(crate) fn refresh(answer: &str) -> anyhow::Result<()> {
+    if !io::stdout().is_terminal() {
+        return text(answer);
+    }
+    // Written line by line over the old one, which does not flicker; what is left of the old one is cleared at the end.
+    let lines: String = answer.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    io::stdout().write_all(b"\x1b[H")?;
+    text(&lines)?;
+    io::stdout().write_all(b"\x1b[J")?;
+    Ok(io::stdout().flush()?)
 }
 
 /// Writes an answer for programs.
@@ -71,6 +84,12 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// `1 problem`, `2 problems`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// "`a`, `b`", or "none".
+pub(crate) fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// A table whose first `names` columns are text and the others numbers, indented under its title.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use rollout_core::bucket::BUCKETS;
 use rollout_core::decide::decide;
 use rollout_core::decision::{Decision, Reason};
+use rollout_core::health::Moment;
 use rollout_core::plan::Plan;
 use rollout_core::request::Request;
 use rollout_core::time::Time;
@@ -20,6 +21,7 @@ use crate::args::{Explain, Format};
 use crate::call::Call;
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
+use crate::latch;
 use crate::output::{self, FAINT, GOOD, TITLE, paint};
 
 /// The answer for programs. Absent values are null.
@@ -42,7 +44,8 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
         bail!("document and requests can't both come from standard input");
     }
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
-    let now = args.moment.time();
+    let health = latch::health(&plan, &args.rolled_back).context("`--rolled-back`")?;
+    let now = Moment { time: args.moment.time(), health: &health };
     match &args.requests {
         Some(path) => batch(&plan, path, now)?,
         None => single(&plan, &Call::try_from(args)?, now, format)?,
@@ -50,8 +53,8 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn single(plan: &Plan, call: &Call, now: Time, format: Format) -> Result<()> {
-    let request = request(plan, call, now);
+fn single(plan: &Plan, call: &Call, now: Moment<'_>, format: Format) -> Result<()> {
+    let request = request(plan, call, now.time);
     let decision = decide(plan, &request, now);
     let answer = Answer::new(plan, &request, decision.as_ref());
     match format {
@@ -67,7 +70,7 @@ fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
     Request::new(plan, call.lines(), call.source()).with_nonce(nonce)
 }
 
-fn batch(plan: &Plan, path: &Path, now: Time) -> Result<()> {
+fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
     let shown = path.display();
     let lines: Box<dyn BufRead> = match is_stdin(path) {
         true => Box::new(io::stdin().lock()),
@@ -80,8 +83,10 @@ fn batch(plan: &Plan, path: &Path, now: Time) -> Result<()> {
             continue;
         }
         let call = Call::from_json(&line).with_context(place)?;
-        let now = call.at().unwrap_or(now);
-        let request = request(plan, &call, now);
+        let own = call.rolled_back().map(|named| latch::health(plan, named));
+        let own = own.transpose().context("`rolled_back`").with_context(place)?;
+        let now = Moment { time: call.at().unwrap_or(now.time), health: own.as_ref().unwrap_or(now.health) };
+        let request = request(plan, &call, now.time);
         output::json_line(&Answer::new(plan, &request, decide(plan, &request, now).as_ref()))?;
     }
     Ok(())

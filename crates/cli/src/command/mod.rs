@@ -4,10 +4,12 @@ mod check;
 mod completions;
 mod diff;
 mod explain;
+mod gate;
 mod plan;
 mod push;
 mod render;
 mod simulate;
+mod status;
 
 use std::rc::Rc;
 
@@ -16,6 +18,7 @@ use rollout_core::plan::{Plan, Rollout};
 
 use crate::args::{Args, Render, Verb};
 use crate::exit::Exit;
+use crate::output;
 
 /// Does what was asked.
 pub(crate) fn run(args: Args) -> Result<Exit> {
@@ -29,6 +32,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Verb::Render(Render::Ecds(args)) => render::ecds(&args, format),
         Verb::Render(Render::Clusters(args)) => render::clusters(&args, format),
         Verb::Push(args) => push::run(&args, format),
+        Verb::Status(args) => status::run(&args, format),
+        Verb::Gate(args) => gate::run(&args, format),
         Verb::Completions(args) => completions::run(&args),
     }
 }
@@ -38,11 +43,8 @@ fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<&'p Rc<Rollout>>
     let wanted = |rollout: &&Rc<Rollout>| name.is_none_or(|name| name == rollout.name());
     let rollouts: Vec<_> = plan.rollouts().iter().filter(wanted).collect();
     if let Some(name) = name.filter(|_| rollouts.is_empty()) {
-        let names: Vec<_> = plan.rollouts().iter().map(|rollout| format!("`{}`", rollout.name())).collect();
-        bail!(
-            "no rollout `{name}`; the document has {}",
-            if names.is_empty() { "none".into() } else { names.join(", ") }
-        );
+        let known = plan.rollouts().iter().map(|rollout| rollout.name());
+        bail!("no rollout `{name}`; the document has {}", output::names(known));
     }
     Ok(rollouts)
 }

@@ -198,3 +198,71 @@ fn document_and_batch_can_not_share_standard_input() {
     let run = Place::new().run_with(&["explain", "-", "--requests", "-"], &document(5.0).to_string());
     assert_eq!(run.code, 1);
 }
+
+/// The call of `the_decision_follows_the_request`.
+const BASE: [&str; 8] =
+    ["explain", "good.json", "--host", "ml.example.com", "--path", "/v2/", "--header", "x-user-id: alice"];
+
+#[test]
+fn a_version_that_is_rolled_back_serves_nobody_but_who_is_forced_on_it() {
+    let place = Place::with_documents();
+    let rolled_back = ["--rolled-back", "fraud-score=v2"];
+    let run = place.run(&[&BASE[..], &rolled_back].concat());
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    assert!(run.out.contains("version   v1\n"), "{run:?}");
+    let why =
+        "rolled_back: a guardrail took the version it would get out of service, so the stable version serves";
+    assert!(run.out.contains(why), "{run:?}");
+
+    let forced = ["--format", "json", "--header", "x-qa-key: s3cret", "--header", "x-qa-version: v2"];
+    let run = place.run(&[&BASE[..], &rolled_back, &forced].concat());
+    assert_eq!((&run.json()["version"], &run.json()["reason"]), (&json!("v2"), &json!("forced")));
+
+    let others = ["--format", "json", "--rolled-back", "fraud-score=v3"];
+    assert_eq!(place.run(&[&BASE[..], &others].concat()).json()["version"], "v2");
+}
+
+#[test]
+fn a_line_of_a_batch_says_itself_what_is_rolled_back() {
+    let place = Place::with_documents();
+    let line = |rolled_back: Value| {
+        let mut line = json!({"host": "ml.example.com", "path": "/v2/", "headers": [["x-user-id", "alice"]]});
+        if !rolled_back.is_null() {
+            line["rolled_back"] = rolled_back;
+        }
+        line.to_string() + "\n"
+    };
+    let requests: String =
+        [json!(null), json!([]), json!(["fraud-score=v2"]), json!(["fraud-score=v3"])].map(line).concat();
+    let versions = |args: &[&str]| {
+        let run = place.run_with(&[&["explain", "good.json", "--requests", "-"], args].concat(), &requests);
+        assert_eq!((run.code, run.err.as_str()), (0, ""));
+        let version = |line: &str| serde_json::from_str::<Value>(line).unwrap()["version"].clone();
+        run.out.lines().map(version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(&[]), ["v2", "v2", "v1", "v2"]);
+    assert_eq!(
+        versions(&["--rolled-back", "fraud-score=v2"]),
+        ["v1", "v2", "v1", "v2"],
+        "a line's own word counts"
+    );
+}
+
+#[test]
+fn a_rollback_that_can_not_be_is_refused_with_what_there_is() {
+    let place = Place::with_documents();
+    for (named, says) in [
+        ("other=v2", "no rollout `other`; the document has `fraud-score`"),
+        ("fraud-score=v9", "no version `v9`; rollout `fraud-score` has `v1`, `v2`, `v3`"),
+        ("fraud-score=v1", "`fraud-score=v1` is the stable version, which no guardrail rolls back"),
+        ("v2", "expected `ROLLOUT=VERSION`, found `v2`"),
+    ] {
+        let run = place.run(&[&BASE[..], &["--rolled-back", named]].concat());
+        assert_eq!((run.code, run.out.as_str()), (1, ""));
+        assert!(run.err.contains(says), "{run:?}");
+        place.write("requests", &json!({"rolled_back": [named]}).to_string());
+        let run = place.run(&["explain", "good.json", "--requests", "requests"]);
+        assert_eq!(run.code, 1);
+        assert!(run.err.contains("`requests`, line 1") && run.err.contains(says), "{run:?}");
+    }
+}

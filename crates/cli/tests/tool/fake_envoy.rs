@@ -1,5 +1,7 @@
 //! An admin interface that says what a test wants, for the faults that a real Envoy shows too seldom.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers that the tests choose")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::thread;
@@ -43,4 +45,94 @@ pub(crate) fn stats(hash: Option<u64>, reads: u64, rejections: u64) -> String {
         |hash: u64| json!({"name": "wasmcustom.plugin=.=rollout;.;rollout_config_hash", "value": hash});
     stats.extend(hash.map(gauge));
     json!({"stats": stats}).to_string()
+}
+
+/// The metrics of a filter, as Envoy's `/stats` has them.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    stats: Vec<Value>,
+    histograms: Vec<Value>,
+}
+
+impl Metrics {
+    /// Of an Envoy in which no filter serves a document.
+    pub(crate) fn none() -> Self {
+        Self { stats: Vec::new(), histograms: Vec::new() }
+    }
+
+    /// Of a filter that serves this document.
+    pub(crate) fn serving(hash: u64) -> Self {
+        Self::none()
+            .and("plugin=.=rollout;.;rollout_config_hash", hash)
+            .and("plugin=.=rollout;.;rollout_config_revision", 42)
+    }
+
+    /// Adds a series by its name.
+    pub(crate) fn and(mut self, name: &str, value: u64) -> Self {
+        self.stats.push(json!({"name": format!("wasmcustom.{name}"), "value": value}));
+        self
+    }
+
+    /// Adds a series of a version of `fraud-score`; `rest` is its other labels and the name.
+    pub(crate) fn of(self, version: &str, rest: &str, value: u64) -> Self {
+        self.and(&format!("rollout=.=fraud-score;.;version=.={version};.;{rest}"), value)
+    }
+
+    pub(crate) fn requests(self, version: &str, reason: &str, count: u64) -> Self {
+        self.of(version, &format!("reason=.={reason};.;rollout_requests_total"), count)
+    }
+
+    /// Adds what a signal of v2 has seen of a side.
+    pub(crate) fn seen(self, signal: &str, side: &str, [observed, bad]: [u64; 2]) -> Self {
+        let name = |result: &str| {
+            format!(
+                "signal=.={signal};.;side=.={side};.;result=.={result};.;rollout_guardrail_observations_total"
+            )
+        };
+        self.of("v2", &name("good"), observed - bad).of("v2", &name("bad"), bad)
+    }
+
+    /// Adds a histogram of one bucket a value: milliseconds and how many.
+    pub(crate) fn latency(mut self, version: &str, buckets: &[(u64, u64)]) -> Self {
+        let name =
+            format!("wasmcustom.rollout=.=fraud-score;.;version=.={version};.;rollout_request_duration_ms");
+        let bucket = |(lower, count): &(u64, u64)| json!({"lower_bound": lower, "width": 1, "count": count});
+        let totals: Vec<Value> = buckets.iter().map(bucket).collect();
+        self.histograms.push(json!({"name": name, "totals": totals, "intervals": [], "percentiles": []}));
+        self
+    }
+
+    pub(crate) fn text(mut self) -> (u16, String) {
+        let supported = [0, 25, 50, 75, 90, 95, 99];
+        if !self.histograms.is_empty() {
+            self.stats.push(
+                json!({"histograms": {"supported_percentiles": supported, "details": self.histograms}}),
+            );
+        }
+        (200, json!({"stats": self.stats}).to_string())
+    }
+}
+
+/// Serves these metrics, made anew for each question by its number, from 0 on.
+pub(crate) fn serve_metrics(metrics: impl Fn(u64) -> Metrics + Send + 'static) -> String {
+    let mut number = 0;
+    serve(move |path| {
+        assert!(path.starts_with("/stats?format=json&histogram_buckets=detailed"), "{path}");
+        number += 1;
+        metrics(number - 1).text()
+    })
+}
+
+/// A URL where nobody listens.
+pub(crate) fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", listener.local_addr().expect("an address"))
+}
+
+/// The text with each Envoy's address replaced by a letter, in their order.
+pub(crate) fn anonymous(text: &str, urls: &[&String]) -> String {
+    let pairs = urls.iter().zip(["A", "B", "C"]);
+    pairs.fold(text.to_owned(), |text, (url, letter)| {
+        text.replace(url.as_str(), letter).replace(url.trim_start_matches("http://"), letter)
+    })
 }

@@ -1,5 +1,7 @@
 //! The command line as types. The doc comments here are the text of `--help`.
 
+mod fleet;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use rollout_core::time::Time;
+
+pub(crate) use fleet::{Gate, Status};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -17,7 +21,7 @@ Exit codes:
 
 FILE may be `-` for standard input. Colour is for terminals only; NO_COLOR switches it off.";
 
-/// Checks, explains, simulates, plans, compares and pushes rollout documents
+/// Checks, explains, simulates, plans, compares, pushes and judges rollout documents
 #[derive(Debug, Parser)]
 #[command(name = "rolloutctl", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -45,6 +49,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Render(Render),
     Push(Push),
+    Status(Status),
+    Gate(Gate),
     Completions(Completions),
 }
 
@@ -70,13 +76,14 @@ Examples:
   rolloutctl explain rollout.json --host ml.example.com --path /v2/models/fraud/infer \\
       --method POST --header 'x-user-id: alice'
   rolloutctl explain rollout.json --source-ip 10.0.0.1 --format json
+  rolloutctl explain rollout.json --path /v2/models/fraud/infer --rolled-back fraud-score=v2
 
 Batch mode answers many requests in one run, as JSON lines in their order:
   rolloutctl explain rollout.json --requests requests.jsonl
 
   {\"host\": \"ml.example.com\", \"path\": \"/v2/models/fraud/infer\", \"method\": \"POST\",
    \"headers\": [[\"x-user-id\", \"alice\"], [\"x-raw\", {\"hex\": \"ff00\"}]], \"source_ip\": \"10.0.0.1\",
-   \"at\": \"2026-11-25T09:30:00Z\"}
+   \"at\": \"2026-11-25T09:30:00Z\", \"rolled_back\": [\"fraud-score=v2\"]}
 
 One request a line; every field may be left out; a text that is not UTF-8 is written in hex.")]
 pub(crate) struct Explain {
@@ -102,6 +109,9 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["host", "path", "method", "headers", "source_ip"])]
     pub(crate) requests: Option<PathBuf>,
+    /// Decide as if a guardrail had rolled back this version; may be given more than once
+    #[arg(long, value_name = "ROLLOUT=VERSION")]
+    pub(crate) rolled_back: Vec<String>,
     #[command(flatten)]
     pub(crate) moment: Moment,
 }
@@ -292,8 +302,13 @@ pub(crate) struct Moment {
 impl Moment {
     /// The time to decide at, in the whole seconds that decisions are made of.
     pub(crate) fn time(&self) -> Time {
-        self.at.unwrap_or_else(|| whole_seconds(SystemTime::now()))
+        self.at.unwrap_or_else(now)
     }
+}
+
+/// The present, in whole seconds.
+pub(crate) fn now() -> Time {
+    whole_seconds(SystemTime::now())
 }
 
 /// RFC 3339 in UTC.

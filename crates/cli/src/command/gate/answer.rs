@@ -1,0 +1,176 @@
+//! The answer of `gate`, for programs and for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rollout_core::guardrail::tally::Tally;
+use rollout_core::guardrail::verdict::Finding;
+use serde::Serialize;
+
+use super::Verdict;
+use super::case::Case;
+use super::proxies::Proxies;
+use crate::exit::Exit;
+use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
+
+#[derive(Serialize)]
+pub(super) struct Answer<'p> {
+    ok: bool,
+    reason: String,
+    seconds: f64,
+    /// What does not make it a no, and is worth knowing.
+    warnings: Vec<String>,
+    rollouts: Vec<Rollout<'p>>,
+}
+
+#[derive(Serialize)]
+struct Rollout<'p> {
+    name: &'p str,
+    versions: Vec<Version<'p>>,
+}
+
+#[derive(Serialize)]
+struct Version<'p> {
+    name: &'p str,
+    requests: u64,
+    failures: u64,
+    signals: Vec<Signal<'p>>,
+    latched_on: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Signal<'p> {
+    name: &'p str,
+    state: &'static str,
+    /// Since the start, as is `stable`, which is null where the signal does not compare.
+    version: Seen,
+    stable: Option<Seen>,
+    trips: u64,
+    /// What a share is judged by: the last part of the time, and the limit. Null for others.
+    window: Option<Seen>,
+    limit_percent: Option<f64>,
+    /// What a comparison is judged by: evidence, and how much of it condemns. Null for others.
+    e_value: Option<f64>,
+    bound: Option<f64>,
+    #[serde(skip)]
+    words: String,
+}
+
+#[derive(Serialize, Clone, Copy)]
+struct Seen {
+    observed: u64,
+    bad: u64,
+}
+
+impl From<Tally> for Seen {
+    fn from(tally: Tally) -> Self {
+        Self { observed: tally.observed, bad: tally.bad }
+    }
+}
+
+impl<'p> Answer<'p> {
+    pub(super) fn new(
+        verdict: Verdict,
+        (cases, proxies): (&[Case<'p>], &Proxies<'_>),
+        took: Duration,
+    ) -> Self {
+        let (ok, reason) = match verdict {
+            Verdict::GoOn => (true, "nothing speaks against it".to_owned()),
+            Verdict::No(reason) | Verdict::CouldNot(reason) => (false, reason),
+        };
+        let mut rollouts: Vec<Rollout<'p>> = Vec::new();
+        for case in cases {
+            let (name, version) = (case.rollout.name(), Version::new(case));
+            match rollouts.last_mut().filter(|last| last.name == name) {
+                Some(last) => last.versions.push(version),
+                None => rollouts.push(Rollout { name, versions: vec![version] }),
+            }
+        }
+        let warnings = cases.iter().flat_map(Case::warnings).chain(proxies.gaps()).collect();
+        let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
+        Self { ok, reason, seconds, warnings, rollouts }
+    }
+}
+
+impl<'p> Version<'p> {
+    fn new(case: &Case<'p>) -> Self {
+        let signals = case.guardrails.signals().iter().enumerate();
+        Self {
+            name: case.version.name(),
+            requests: case.requests(),
+            failures: case.counts.failures,
+            signals: signals.map(|(position, signal)| Signal::new(case, (position, signal.name()))).collect(),
+            latched_on: case.latched_on.clone(),
+        }
+    }
+}
+
+impl<'p> Signal<'p> {
+    fn new(case: &Case<'_>, (position, name): (usize, &'p str)) -> Self {
+        let finding = case.judge.finding(case.guardrails, position);
+        let counted = case.signal(name);
+        let state = match finding {
+            _ if case.is_condemned(position) => "condemns",
+            _ if counted.trips > 0 => "tripped",
+            None => "judged by proxies",
+            Some(_) if counted.seen.version.observed == 0 => "nothing seen",
+            Some(_) => "fine",
+        };
+        let none = Self {
+            name,
+            state,
+            version: counted.seen.version.into(),
+            stable: None,
+            trips: counted.trips,
+            window: None,
+            limit_percent: None,
+            e_value: None,
+            bound: None,
+            words: finding.map_or_else(|| "-".to_owned(), |finding| finding.to_string()),
+        };
+        match finding {
+            Some(Finding::Share { observed, limit }) => {
+                Self { window: Some(observed.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
+            }
+            Some(Finding::Increase { observed, e_value, wanted, .. }) => {
+                let stable = Some(observed.stable.into());
+                Self { stable, e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..none }
+            }
+            Some(Finding::Consecutive { .. } | Finding::SampleRatio { .. }) | None => none,
+        }
+    }
+}
+
+/// As precise as percentages are told.
+fn rounded(number: f64) -> f64 {
+    (number * 10_000.0).round() / 10_000.0
+}
+
+/// The answer for people.
+pub(super) fn text(answer: &Answer<'_>, exit: Exit) -> String {
+    let title = match exit {
+        Exit::Fine => paint(GOOD, "go on"),
+        Exit::No => paint(BAD, "do not go on"),
+        Exit::CouldNot | Exit::Problems => paint(BAD, "can't tell"),
+    };
+    let mut text = format!("{title}: {}, after {:.0} s\n", answer.reason, answer.seconds);
+    for warning in &answer.warnings {
+        let _ = writeln!(text, "{} {warning}", paint(WARNING, "warning:"));
+    }
+    for rollout in &answer.rollouts {
+        let _ = writeln!(text, "\n{}", paint(TITLE, rollout.name));
+        let rows = rollout.versions.iter().map(|version| {
+            vec![version.name.to_owned(), version.requests.to_string(), version.failures.to_string()]
+        });
+        text.push_str(&output::table(&["version", "requests", "failures"], 1, rows));
+        let rows = rollout.versions.iter().flat_map(|version| {
+            version.signals.iter().map(|signal| {
+                let [name, state] = [signal.name, signal.state].map(str::to_owned);
+                vec![version.name.to_owned(), name, state, signal.words.clone()]
+            })
+        });
+        let table = output::table(&["version", "signal", "state", "finding"], 4, rows);
+        let _ = write!(text, "\n{table}");
+    }
+    text
+}

@@ -1,0 +1,125 @@
+//! One version under judgement: what all proxies observed of it so far, and what speaks against it.
+
+use std::time::Duration;
+
+use rollout_core::bucket::Ppm;
+use rollout_core::guardrail::judge::Judge;
+use rollout_core::guardrail::{Action, Guardrails};
+use rollout_core::plan::{Rollout, Version};
+use rollout_core::time::Time;
+
+use super::proxies::Proxies;
+use crate::fleet::{self, Counts};
+
+/// A version, its judge, and the sums.
+pub(super) struct Case<'p> {
+    pub(super) rollout: &'p Rollout,
+    pub(super) guardrails: &'p Guardrails,
+    pub(super) version: &'p Version,
+    pub(super) judge: Judge,
+    /// Since the start.
+    pub(super) counts: Counts,
+    /// Positions of the signals that have condemned the version at some time; a window may forget what it saw.
+    condemned: Vec<usize>,
+    pub(super) latched_on: Vec<String>,
+}
+
+impl<'p> Case<'p> {
+    pub(super) fn new(rollout: &'p Rollout, guardrails: &'p Guardrails, version: &'p Version) -> Self {
+        Self {
+            rollout,
+            guardrails,
+            version,
+            judge: Judge::new(guardrails),
+            counts: Counts::default(),
+            condemned: Vec::new(),
+            latched_on: Vec::new(),
+        }
+    }
+
+    /// Takes in what the proxies have counted since they were asked before. `now` only has to grow.
+    pub(super) fn take(&mut self, proxies: &Proxies<'_>, now: Duration) {
+        let (rollout, version) = (self.rollout.name(), self.version.name());
+        let counted = proxies.counted(rollout, version);
+        for (position, signal) in self.guardrails.signals().iter().enumerate() {
+            let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
+            self.judge.observe(self.guardrails, position, observed, now);
+            let condemns = self.judge.verdict(self.guardrails, position).is_some();
+            if condemns && !self.condemned.contains(&position) {
+                self.condemned.push(position);
+            }
+        }
+        self.counts = self.counts.plus(&counted);
+        let latched = proxies.now(rollout, version).filter(|(_, of)| of.is_rolled_back == Some(true));
+        self.latched_on = latched.map(|(name, _)| name.to_owned()).collect();
+    }
+
+    /// The requests that count: an override tells nothing of a version's traffic.
+    pub(super) fn requests(&self) -> u64 {
+        self.counts.requests.saturating_sub(self.counts.forced)
+    }
+
+    /// What a signal was given to judge since the start.
+    pub(super) fn signal(&self, name: &str) -> fleet::Signal {
+        self.counts.signals.get(name).copied().unwrap_or_default()
+    }
+
+    pub(super) fn is_condemned(&self, position: usize) -> bool {
+        self.condemned.contains(&position)
+    }
+
+    pub(super) fn is_exposed(&self, now: Time) -> bool {
+        self.rollout.exposure(self.version, now) > Ppm::ZERO
+    }
+
+    /// What makes the answer a no.
+    pub(super) fn objections(&self) -> Vec<String> {
+        let mut objections = self.findings(true);
+        if !self.latched_on.is_empty() {
+            objections.push(format!("{} is rolled back on {}", self.name(), self.latched_on.join(", ")));
+        }
+        objections
+    }
+
+    /// What only warns.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.findings(false)
+    }
+
+    pub(super) fn too_few(&self, wanted: u64) -> Option<String> {
+        let requests = self.requests();
+        (requests < wanted)
+            .then(|| format!("not enough: {} got {requests} of {wanted} requests", self.name()))
+    }
+
+    /// The signals that condemn the version here or have tripped in a proxy, those that act or those that only warn.
+    fn findings(&self, that_act: bool) -> Vec<String> {
+        let mut findings = Vec::new();
+        for (position, signal) in self.guardrails.signals().iter().enumerate() {
+            let acts = self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run();
+            if acts != that_act {
+                continue;
+            }
+            if self.is_condemned(position)
+                && let Some(finding) = self.judge.finding(self.guardrails, position)
+            {
+                findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name()));
+            }
+            let trips = self.signal(signal.name()).trips;
+            if trips > 0 {
+                let times = if trips == 1 { "once".to_owned() } else { format!("{trips} times") };
+                findings.push(format!(
+                    "signal {} of {} tripped {times} in the proxies",
+                    signal.name(),
+                    self.name()
+                ));
+            }
+        }
+        findings
+    }
+
+    /// The version with its rollout.
+    fn name(&self) -> String {
+        format!("{} {}", self.rollout.name(), self.version.name())
+    }
+}

@@ -1,0 +1,106 @@
+//! The proxies under judgement: what each has counted since it was asked last, and whether it can be believed.
+
+use crate::fleet::{Counts, Fleet, Page, Version};
+use crate::output;
+
+/// All proxies, in the order in which they were named.
+pub(super) struct Proxies<'f> {
+    fleet: &'f Fleet,
+    plugin: &'f str,
+    hash: u64,
+    proxies: Vec<Proxy<'f>>,
+}
+
+struct Proxy<'f> {
+    name: &'f str,
+    /// Its last answer.
+    page: Option<Page>,
+    /// The answer before it, which is what its counts are counted from.
+    before: Option<Page>,
+    /// Why there is no answer this time.
+    silent: Option<String>,
+    /// The hash of the document that it serves, where that is not ours.
+    other: Option<u64>,
+    /// How often it was asked in vain.
+    missed: u64,
+}
+
+impl<'f> Proxies<'f> {
+    pub(super) fn new(fleet: &'f Fleet, (plugin, hash): (&'f str, u64)) -> Self {
+        let proxy = |name| Proxy { name, page: None, before: None, silent: None, other: None, missed: 0 };
+        Self { fleet, plugin, hash, proxies: fleet.names().map(proxy).collect() }
+    }
+
+    /// Asks all of them once.
+    pub(super) fn ask(&mut self) {
+        let answers = self.fleet.ask();
+        for (proxy, answer) in self.proxies.iter_mut().zip(answers) {
+            let answer = answer.map_err(|error| format!("{error:#}")).and_then(|page| {
+                let hash = page.plugins.get(self.plugin).and_then(|plugin| plugin.hash);
+                let hash = hash.ok_or_else(|| {
+                    format!("no filter `{}` serves a document in Envoy at {}", self.plugin, proxy.name)
+                })?;
+                Ok((page, Some(hash).filter(|hash| *hash != self.hash)))
+            });
+            proxy.take(answer);
+        }
+    }
+
+    /// What all proxies have counted for a version since they were asked before; a proxy's first answer only says where it begins.
+    pub(super) fn counted(&self, rollout: &str, version: &str) -> Counts {
+        let counts =
+            |page: &Page| page.version(rollout, version).map(|of| of.counts.clone()).unwrap_or_default();
+        let counted = self.proxies.iter().filter(|proxy| proxy.silent.is_none()).filter_map(|proxy| {
+            let (now, before) = (proxy.page.as_ref()?, proxy.before.as_ref()?);
+            Some(if now.went_back(before) { counts(now) } else { counts(now).since(&counts(before)) })
+        });
+        counted.fold(Counts::default(), |sum, counted| sum.plus(&counted))
+    }
+
+    /// Each proxy that answered, with what it says of a version now.
+    pub(super) fn now(&self, rollout: &str, version: &str) -> impl Iterator<Item = (&'f str, &Version)> {
+        let answered = self.proxies.iter().filter(|proxy| proxy.silent.is_none());
+        answered.filter_map(move |proxy| Some((proxy.name, proxy.page.as_ref()?.version(rollout, version)?)))
+    }
+
+    /// The proxies that serve another document than ours.
+    pub(super) fn other_documents(&self) -> Option<String> {
+        let others = self.proxies.iter().filter_map(|proxy| Some((proxy.name, proxy.other?)));
+        super::joined(others.map(|(name, hash)| {
+            format!("Envoy at {name} serves hash {hash}, the document has hash {}", self.hash)
+        }))
+    }
+
+    /// The proxies that did not answer the last time.
+    pub(super) fn silent(&self) -> Option<String> {
+        super::joined(self.proxies.iter().filter_map(|proxy| proxy.silent.clone()))
+    }
+
+    /// The proxies that answered at the last time, but not always.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
+        let gaps = self.proxies.iter().filter(|proxy| proxy.silent.is_none() && proxy.missed > 0);
+        gaps.map(|proxy| {
+            let times = if proxy.missed == 1 { "once".to_owned() } else { format!("{} times", proxy.missed) };
+            format!("Envoy at {} was asked in vain {times}", proxy.name)
+        })
+    }
+}
+
+impl Proxy<'_> {
+    fn take(&mut self, answer: Result<(Page, Option<u64>), String>) {
+        match answer {
+            Ok((page, other)) => {
+                self.before = self.page.replace(page);
+                self.other = other;
+                self.silent = None;
+            }
+            Err(reason) => {
+                if self.silent.is_none() {
+                    output::warning(&reason); // a wrong URL is worth knowing before the end
+                }
+                self.missed = self.missed.saturating_add(1);
+                self.silent = Some(reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `status`: what the filter does in running Envoys, once or again and again. It judges nothing.
+
+mod differences;
+mod report;
+mod text;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use self::report::{Report, Round};
+use crate::args::{Format, Status};
+use crate::exit::Exit;
+use crate::fleet::Fleet;
+use crate::output;
+
+pub(super) fn run(args: &Status, format: Format) -> Result<Exit> {
+    let fleet = Fleet::new(&args.fleet.envoys)?;
+    let Some(interval) = args.watch else {
+        let report = Report::new(&Round::ask(&fleet), None);
+        match format {
+            Format::Json => output::json(&report)?,
+            Format::Text => output::text(&text::text(&report))?,
+        }
+        let all = report.envoys.iter().all(|envoy| envoy.error.is_none());
+        return Ok(if all { Exit::Fine } else { Exit::CouldNot });
+    };
+    watch(&fleet, interval, format)
+}
+
+/// Ends with the process, or with whoever reads the answers.
+fn watch(fleet: &Fleet, interval: Duration, format: Format) -> Result<Exit> {
+    let mut before: Option<Round<'_>> = None;
+    loop {
+        let began = Instant::now();
+        let round = Round::ask(fleet);
+        let report = Report::new(&round, before.as_ref());
+        match format {
+            Format::Json => output::json_line(&report)?,
+            Format::Text => output::refresh(&text::text(&report))?,
+        }
+        before = Some(round);
+        thread::sleep(interval.saturating_sub(began.elapsed()));
+    }
+}

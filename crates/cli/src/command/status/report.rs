@@ -1,0 +1,201 @@
+//! The answers of all Envoys put together: what `status` says to programs, and the table is made of.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anyhow::Result;
+use rollout_core::guardrail::tally::Tally;
+use serde::Serialize;
+
+use super::differences::{Difference, differences};
+use crate::fleet::{self, Counts, Fleet, Latency, Page};
+use crate::percent::Percent;
+
+/// What every Envoy said at one moment.
+pub(super) struct Round<'f> {
+    pub(super) answers: Vec<(&'f str, Result<Page>)>,
+    at: Instant,
+}
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) envoys: Vec<Envoy>,
+    pub(super) rollouts: Vec<Rollout>,
+    /// Requests that no rollout matched.
+    pub(super) unmatched_requests: u64,
+    pub(super) differences: Vec<Difference>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Envoy {
+    pub(super) url: String,
+    /// Why it could not be asked.
+    pub(super) error: Option<String>,
+    /// Empty where no filter serves a document.
+    pub(super) plugins: Vec<Plugin>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Plugin {
+    pub(super) name: String,
+    pub(super) hash: Option<u64>,
+    pub(super) revision: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Rollout {
+    pub(super) name: String,
+    pub(super) versions: Vec<Version>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Version {
+    pub(super) name: String,
+    /// Null for a stable version, and where Envoys differ.
+    pub(super) exposure_percent: Option<Percent>,
+    pub(super) requests: u64,
+    /// Null where nothing is known of a time before.
+    pub(super) requests_per_second: Option<f64>,
+    pub(super) failures: u64,
+    pub(super) failure_percent: Percent,
+    pub(super) failovers: u64,
+    pub(super) latency_ms: Option<Quantiles>,
+    /// True where a guardrail watches it.
+    pub(super) guarded: bool,
+    pub(super) rolled_back_on: Vec<String>,
+    pub(super) signals: Vec<Signal>,
+}
+
+#[derive(Serialize, Clone, Copy)]
+pub(super) struct Quantiles {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Signal {
+    pub(super) name: String,
+    pub(super) version: Seen,
+    /// Null where the signal does not compare, or has nothing to compare with.
+    pub(super) stable: Option<Seen>,
+    pub(super) trips: u64,
+}
+
+#[derive(Serialize, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) observed: u64,
+    pub(super) bad: u64,
+}
+
+impl From<Tally> for Seen {
+    fn from(tally: Tally) -> Self {
+        Self { observed: tally.observed, bad: tally.bad }
+    }
+}
+
+impl<'f> Round<'f> {
+    pub(super) fn ask(fleet: &'f Fleet) -> Self {
+        Self { answers: fleet.names().zip(fleet.ask()).collect(), at: Instant::now() }
+    }
+
+    /// The Envoys that answered.
+    pub(super) fn pages(&self) -> impl Iterator<Item = (&'f str, &Page)> {
+        self.answers.iter().filter_map(|(name, answer)| Some((*name, answer.as_ref().ok()?)))
+    }
+
+    /// The requests of a version since the round before; of an Envoy that did not answer then nothing is known.
+    fn requests_since(&self, before: &Self, (rollout, version): (&str, &str)) -> u64 {
+        let of = |page: &Page| page.version(rollout, version).map_or(0, |known| known.counts.requests);
+        let pairs = self.pages().filter_map(|(name, now)| {
+            let (_, before) = before.pages().find(|(known, _)| *known == name)?;
+            Some(of(now).checked_sub(of(before)).unwrap_or_else(|| of(now)))
+        });
+        pairs.sum()
+    }
+}
+
+impl Report {
+    pub(super) fn new(round: &Round<'_>, before: Option<&Round<'_>>) -> Self {
+        let names: BTreeSet<&(String, String)> =
+            round.pages().flat_map(|(_, page)| page.versions.keys()).collect();
+        let mut rollouts: Vec<Rollout> = Vec::new();
+        for (rollout, version) in names {
+            let found = Version::new(round, before, (rollout, version));
+            match rollouts.last_mut().filter(|last| last.name == *rollout) {
+                Some(last) => last.versions.push(found),
+                None => rollouts.push(Rollout { name: rollout.clone(), versions: vec![found] }),
+            }
+        }
+        Self {
+            envoys: round.answers.iter().map(|(name, answer)| Envoy::new(name, answer)).collect(),
+            rollouts,
+            unmatched_requests: round.pages().map(|(_, page)| page.unmatched).sum(),
+            differences: differences(round),
+        }
+    }
+}
+
+impl Envoy {
+    fn new(name: &str, answer: &Result<Page>) -> Self {
+        let plugin = |(name, plugin): (&String, &fleet::Plugin)| Plugin {
+            name: name.clone(),
+            hash: plugin.hash,
+            revision: plugin.revision,
+        };
+        let page = answer.as_ref().ok();
+        Self {
+            url: name.to_owned(),
+            error: answer.as_ref().err().map(|error| format!("{error:#}")),
+            plugins: page.map(|page| page.plugins.iter().map(plugin).collect()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Version {
+    fn new(round: &Round<'_>, before: Option<&Round<'_>>, name: (&str, &str)) -> Self {
+        let known: Vec<_> =
+            round.pages().filter_map(|(envoy, page)| Some((envoy, page.version(name.0, name.1)?))).collect();
+        let counts = known.iter().fold(Counts::default(), |sum, (_, of)| sum.plus(&of.counts));
+        let latency = known.iter().fold(Latency::default(), |sum, (_, of)| sum.plus(&of.latency));
+        let exposure = known.first().and_then(|(_, first)| first.exposure);
+        let is_same = known.iter().all(|(_, of)| of.exposure == exposure);
+        let rolled_back = known.iter().filter(|(_, of)| of.is_rolled_back == Some(true));
+        let rate = before.map(|before| {
+            let seconds = round.at.saturating_duration_since(before.at).as_secs_f64();
+            let requests = round.requests_since(before, name) as f64 / seconds.max(f64::MIN_POSITIVE);
+            (requests * 10.0).round() / 10.0
+        });
+        Self {
+            name: name.1.to_owned(),
+            exposure_percent: exposure.filter(|_| is_same).map(Percent::from),
+            requests: counts.requests,
+            requests_per_second: rate,
+            failures: counts.failures,
+            failure_percent: Percent::of(counts.failures, counts.requests),
+            failovers: counts.failovers,
+            latency_ms: Quantiles::of(&latency),
+            guarded: known.iter().any(|(_, of)| of.is_rolled_back.is_some()),
+            rolled_back_on: rolled_back.map(|(envoy, _)| (*envoy).to_owned()).collect(),
+            signals: counts.signals.iter().map(Signal::new).collect(),
+        }
+    }
+}
+
+impl Quantiles {
+    fn of(latency: &Latency) -> Option<Self> {
+        let rounded = |share| Some((latency.quantile(share)? * 10.0).round() / 10.0);
+        Some(Self { p50: rounded(0.5)?, p99: rounded(0.99)? })
+    }
+}
+
+impl Signal {
+    fn new((name, signal): (&String, &fleet::Signal)) -> Self {
+        let stable = Some(signal.seen.stable).filter(|stable| stable.observed > 0);
+        Self {
+            name: name.clone(),
+            version: signal.seen.version.into(),
+            stable: stable.map(Seen::from),
+            trips: signal.trips,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The report for people: what is wrong first, then a table for each rollout and one for its signals.
+
+use std::fmt::Write as _;
+
+use super::report::{Envoy, Report, Rollout, Seen, Signal, Version};
+use crate::output::{self, BAD, FAINT, TITLE, WARNING, paint};
+use crate::percent::Percent;
+
+pub(super) fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let with_filter = report.envoys.iter().filter(|envoy| !envoy.plugins.is_empty()).count();
+    for envoy in &report.envoys {
+        let _ = writeln!(text, "{}", line(envoy));
+    }
+    for difference in &report.differences {
+        let value =
+            |value: &super::differences::Value| format!("{} on {}", value.value, value.envoys.join(", "));
+        let values: Vec<_> = difference.values.iter().map(value).collect();
+        let title = format!("{} of {}", difference.what, difference.of);
+        let _ = writeln!(text, "{} {title}: {}", paint(WARNING, "differs:"), values.join("; "));
+    }
+    let all = report.envoys.len();
+    for rollout in &report.rollouts {
+        let _ = writeln!(text, "\n{}", paint(TITLE, &rollout.name));
+        text.push_str(&counts(rollout));
+        text.push_str(&states(rollout, all));
+        text.push_str(&signals(rollout));
+    }
+    if with_filter > 0 {
+        let _ = writeln!(
+            text,
+            "\n{}",
+            paint(FAINT, format_args!("{} matched no rollout", requests(report.unmatched_requests)))
+        );
+    }
+    text
+}
+
+fn line(envoy: &Envoy) -> String {
+    let url = &envoy.url;
+    if let Some(error) = &envoy.error {
+        return format!("{url}: {}", paint(BAD, error));
+    }
+    let known = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let plugins = envoy.plugins.iter().map(|plugin| {
+        format!("`{}` serves revision {}, hash {}", plugin.name, known(plugin.revision), known(plugin.hash))
+    });
+    let plugins: Vec<_> = plugins.collect();
+    match plugins.is_empty() {
+        true => format!("{url}: {}", paint(WARNING, "no filter serves a document there")),
+        false => format!("{url}: {}", plugins.join("; ")),
+    }
+}
+
+fn requests(count: u64) -> String {
+    format!("{count} request{}", if count == 1 { "" } else { "s" })
+}
+
+fn counts(rollout: &Rollout) -> String {
+    let is_watched = rollout.versions.iter().any(|version| version.requests_per_second.is_some());
+    let mut header = vec!["version", "exposure", "requests", "failures", "failed", "failovers", "p50", "p99"];
+    if is_watched {
+        header.insert(3, "per second");
+    }
+    let rows = rollout.versions.iter().map(|version| {
+        let mut row = row(version);
+        if is_watched {
+            let rate = version.requests_per_second.unwrap_or_default();
+            row.insert(3, format!("{rate:.1}"));
+        }
+        row
+    });
+    output::table(&header, 1, rows)
+}
+
+fn row(version: &Version) -> Vec<String> {
+    let time = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} ms"));
+    vec![
+        version.name.clone(),
+        version.exposure_percent.map_or_else(|| "-".to_owned(), |exposure| exposure.to_string()),
+        version.requests.to_string(),
+        version.failures.to_string(),
+        version.failure_percent.to_string(),
+        version.failovers.to_string(),
+        time(version.latency_ms.map(|of| of.p50)),
+        time(version.latency_ms.map(|of| of.p99)),
+    ]
+}
+
+/// A line for each version that is rolled back somewhere.
+fn states(rollout: &Rollout, all: usize) -> String {
+    let mut text = String::new();
+    for version in rollout.versions.iter().filter(|version| !version.rolled_back_on.is_empty()) {
+        let (on, urls) = (version.rolled_back_on.len(), version.rolled_back_on.join(", "));
+        let state = paint(BAD, format_args!("rolled back on {on} of {all}"));
+        let _ = writeln!(text, "  {}: {state}: {urls}", version.name);
+    }
+    text
+}
+
+fn signals(rollout: &Rollout) -> String {
+    let rows: Vec<_> = rollout
+        .versions
+        .iter()
+        .flat_map(|version| version.signals.iter().map(|signal| signal_row(version, signal)))
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["version", "signal", "observed", "bad", "share", "stable", "bad", "share", "trips"];
+    format!("\n{}", output::table(&header, 2, rows))
+}
+
+fn signal_row(version: &Version, signal: &Signal) -> Vec<String> {
+    let mut row = vec![version.name.clone(), signal.name.clone()];
+    row.extend(shown(Some(signal.version)));
+    row.extend(shown(signal.stable));
+    row.push(signal.trips.to_string());
+    row
+}
+
+fn shown(seen: Option<Seen>) -> [String; 3] {
+    let nothing = || "-".to_owned();
+    let Some(seen) = seen.filter(|seen| seen.observed > 0) else { return [nothing(), nothing(), nothing()] };
+    let share = Percent::of(seen.bad, seen.observed).to_string();
+    [seen.observed.to_string(), seen.bad.to_string(), share]
+}

@@ -1,0 +1,67 @@
+//! What proxies count for a version. Counters start anew with the proxy, so what they counted lately is a difference, and what several
+//! of them counted a sum.
+
+use std::collections::BTreeMap;
+
+use rollout_core::guardrail::tally::{Closed, Tally};
+
+/// Counters of one version. Signals leave forced requests out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    /// The requests that an override sent here.
+    pub(crate) forced: u64,
+    pub(crate) failures: u64,
+    pub(crate) failovers: u64,
+    /// By name.
+    pub(crate) signals: BTreeMap<String, Signal>,
+}
+
+/// What a signal was given to judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Signal {
+    pub(crate) seen: Closed,
+    pub(crate) trips: u64,
+}
+
+impl Counts {
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        self.zip(other, u64::saturating_add)
+    }
+
+    /// What was counted since `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        self.zip(before, u64::saturating_sub)
+    }
+
+    /// True where a counter is less than it was: the proxy has started anew.
+    pub(crate) fn went_back(&self, before: &Self) -> bool {
+        let lost = before.since(self);
+        lost != lost.zip(&lost, |_, _| 0)
+    }
+
+    /// Each counter of one with the same of the other.
+    fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
+        let tally = |left: Tally, right: Tally| Tally {
+            observed: with(left.observed, right.observed),
+            bad: with(left.bad, right.bad),
+        };
+        let names = self.signals.keys().chain(other.signals.keys());
+        let signals = names.map(|name| {
+            let of = |counts: &Self| counts.signals.get(name).copied().unwrap_or_default();
+            let (left, right) = (of(self), of(other));
+            let seen = Closed {
+                version: tally(left.seen.version, right.seen.version),
+                stable: tally(left.seen.stable, right.seen.stable),
+            };
+            (name.clone(), Signal { seen, trips: with(left.trips, right.trips) })
+        });
+        Self {
+            requests: with(self.requests, other.requests),
+            forced: with(self.forced, other.forced),
+            failures: with(self.failures, other.failures),
+            failovers: with(self.failovers, other.failovers),
+            signals: signals.collect(),
+        }
+    }
+}

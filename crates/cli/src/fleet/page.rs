@@ -1,0 +1,154 @@
+//! What one Envoy says of the filter at one moment, read from its `/stats`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use rollout_core::bucket::Ppm;
+use rollout_core::decision::Reason;
+use rollout_core::guardrail::tally::Tally;
+use rollout_core::metric;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::counts::Counts;
+use super::latency::Latency;
+use super::series::Series;
+use crate::envoy::Admin;
+
+/// All metrics of wasm modules; the buckets are the only form of a histogram that adds up over proxies.
+const PATH: &str = "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom";
+
+/// The metrics of one Envoy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    /// By the name of the plugin.
+    pub(crate) plugins: BTreeMap<String, Plugin>,
+    /// By rollout and version.
+    pub(crate) versions: BTreeMap<(String, String), Version>,
+    /// Requests that no rollout matched.
+    pub(crate) unmatched: u64,
+}
+
+/// The document that a filter serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Plugin {
+    pub(crate) hash: Option<u64>,
+    pub(crate) revision: Option<u64>,
+}
+
+/// What an Envoy knows of a version.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Version {
+    pub(crate) counts: Counts,
+    pub(crate) latency: Latency,
+    /// None for a stable version.
+    pub(crate) exposure: Option<Ppm>,
+    /// None for a version without guardrails.
+    pub(crate) is_rolled_back: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Stats {
+    stats: Vec<Stat>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stat {
+    Value { name: String, value: u64 },
+    Histograms { histograms: Histograms },
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Histograms {
+    #[serde(default)]
+    details: Vec<Histogram>,
+}
+
+#[derive(Deserialize)]
+struct Histogram {
+    name: String,
+    totals: Latency,
+}
+
+impl Page {
+    pub(crate) fn ask(admin: &Admin) -> Result<Self> {
+        let stats: Stats = admin.get(PATH)?;
+        let mut page = Self::default();
+        for stat in &stats.stats {
+            match stat {
+                Stat::Value { name, value } => page.add(name, *value),
+                Stat::Histograms { histograms } => histograms.details.iter().for_each(|of| page.time(of)),
+                Stat::Other(IgnoredAny) => {}
+            }
+        }
+        Ok(page)
+    }
+
+    /// What is known of a version; nothing where this Envoy never had it.
+    pub(crate) fn version(&self, rollout: &str, version: &str) -> Option<&Version> {
+        self.versions.get(&(rollout.to_owned(), version.to_owned()))
+    }
+
+    /// True where some counter is less than it was: the proxy has started anew.
+    pub(crate) fn went_back(&self, before: &Self) -> bool {
+        let none = Counts::default();
+        before.versions.iter().any(|(name, before)| {
+            self.versions.get(name).map_or(&none, |now| &now.counts).went_back(&before.counts)
+        })
+    }
+
+    fn add(&mut self, name: &str, value: u64) {
+        let Some(series) = Series::parse(name) else { return };
+        if let Some([plugin]) = series.of(&metric::HASH) {
+            self.plugins.entry(plugin.to_owned()).or_default().hash = Some(value);
+        } else if let Some([plugin]) = series.of(&metric::REVISION) {
+            self.plugins.entry(plugin.to_owned()).or_default().revision = Some(value);
+        } else if let Some([metric::NONE, metric::NONE, _]) = series.of(&metric::REQUESTS) {
+            self.unmatched = self.unmatched.saturating_add(value);
+        } else if let Some([rollout, version, reason]) = series.of(&metric::REQUESTS) {
+            let counts = self.counts(rollout, version);
+            counts.requests = counts.requests.saturating_add(value);
+            if reason == Reason::Forced.name() {
+                counts.forced = counts.forced.saturating_add(value);
+            }
+        } else if let Some([rollout, version]) = series.of(&metric::FAILURES) {
+            self.counts(rollout, version).failures = value;
+        } else if let Some([rollout, version, _]) = series.of(&metric::FAILOVERS) {
+            let counts = self.counts(rollout, version);
+            counts.failovers = counts.failovers.saturating_add(value);
+        } else if let Some([rollout, version]) = series.of(&metric::EXPOSURE) {
+            self.entry(rollout, version).exposure = u32::try_from(value).ok().and_then(Ppm::new);
+        } else if let Some([rollout, version]) = series.of(&metric::ROLLED_BACK) {
+            self.entry(rollout, version).is_rolled_back = Some(value > 0);
+        } else if let Some([rollout, version, signal]) = series.of(&metric::TRIPS) {
+            self.counts(rollout, version).signals.entry(signal.to_owned()).or_default().trips = value;
+        } else if let Some([rollout, version, signal, side, result]) = series.of(&metric::OBSERVATIONS) {
+            let seen = &mut self.counts(rollout, version).signals.entry(signal.to_owned()).or_default().seen;
+            observe(if side == "stable" { &mut seen.stable } else { &mut seen.version }, result, value);
+        }
+    }
+
+    fn time(&mut self, histogram: &Histogram) {
+        let series = Series::parse(&histogram.name);
+        if let Some([rollout, version]) = series.and_then(|series| series.of(&metric::DURATION)) {
+            self.entry(rollout, version).latency = histogram.totals.clone();
+        }
+    }
+
+    fn entry(&mut self, rollout: &str, version: &str) -> &mut Version {
+        self.versions.entry((rollout.to_owned(), version.to_owned())).or_default()
+    }
+
+    fn counts(&mut self, rollout: &str, version: &str) -> &mut Counts {
+        &mut self.entry(rollout, version).counts
+    }
+}
+
+fn observe(tally: &mut Tally, result: &str, count: u64) {
+    tally.observed = tally.observed.saturating_add(count);
+    if result == "bad" {
+        tally.bad = tally.bad.saturating_add(count);
+    }
+}

@@ -1,0 +1,34 @@
+//! Rollbacks as a caller names them, `<rollout>=<version>`: what a guardrail would have decided, without one.
+
+use anyhow::{Context, Result, bail};
+use rollout_core::health::{Health, State};
+use rollout_core::plan::Plan;
+
+use crate::output;
+
+/// The health of a plan's versions where these are rolled back.
+pub(crate) fn health(plan: &Plan, rolled_back: &[String]) -> Result<Health> {
+    let mut health = Health::default();
+    for text in rolled_back {
+        roll_back(plan, text, &mut health)?;
+    }
+    Ok(health)
+}
+
+fn roll_back(plan: &Plan, text: &str, health: &mut Health) -> Result<()> {
+    let (rollout, version) =
+        text.split_once('=').with_context(|| format!("expected `ROLLOUT=VERSION`, found `{text}`"))?;
+    let Some(rollout) = plan.rollouts().iter().find(|known| known.name() == rollout) else {
+        let known = plan.rollouts().iter().map(|known| known.name());
+        bail!("no rollout `{rollout}`; the document has {}", output::names(known));
+    };
+    let Some(version) = rollout.versions().iter().find(|known| known.name() == version) else {
+        let known = rollout.versions().iter().map(|known| known.name());
+        bail!("no version `{version}`; rollout `{}` has {}", rollout.name(), output::names(known));
+    };
+    if version.name() == rollout.stable().name() {
+        bail!("`{text}` is the stable version, which no guardrail rolls back");
+    }
+    health.set(version, State::RolledBack);
+    Ok(())
+}

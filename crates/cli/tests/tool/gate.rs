@@ -1,0 +1,270 @@
+//! `gate`: when a pipeline may go on, when not, and when nobody can tell.
+
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers that the tests choose")]
+
+use serde_json::{Value, json};
+
+use crate::fake_envoy::{Metrics, anonymous, nobody, serve, serve_metrics};
+use crate::run::{Place, Run, document};
+
+/// A place with `guarded.json`, and the document's hash.
+fn place(guardrails: &Value) -> (Place, u64) {
+    let place = Place::with_documents();
+    let mut document = document(50.0);
+    document["rollouts"][0]["guardrails"] = guardrails.clone();
+    place.write("guarded.json", &document.to_string());
+    let hash = place.run(&["check", "guarded.json", "--format", "json"]).json()["hash"].as_u64().unwrap();
+    (place, hash)
+}
+
+fn guardrails() -> Value {
+    json!({"window": "10s", "min_requests": 50, "signals": [
+        {"error_rate": {"max_percent": 20}},
+        {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"consecutive_failures": 20},
+        {"sample_ratio": {"confidence": 0.999}}]})
+}
+
+fn gate(place: &Place, envoys: &[&String], rest: &[&str]) -> Run {
+    let mut args = vec!["gate", "guarded.json", "--format", "json"];
+    args.extend(envoys.iter().flat_map(|url| ["--envoy", url.as_str()]));
+    place.run(&[&args[..], rest].concat())
+}
+
+const SHORT: [&str; 4] = ["--for", "1s", "--min-requests", "50"];
+/// Longer than any of these tests waits: it has to end early.
+const LONG: [&str; 4] = ["--for", "1h", "--min-requests", "50"];
+
+/// What v2 had after so many seconds of this many requests and failures each.
+fn v2(metrics: Metrics, second: u64, [requests, failures]: [u64; 2]) -> Metrics {
+    let (all, bad) = (1_000 + second * requests, 7 + second * failures);
+    metrics
+        .requests("v2", "assigned", all)
+        .of("v2", "rollout_failures_total", bad)
+        .of("v2", "rollout_rolled_back", 0)
+        .seen("error_rate", "version", [all, bad])
+}
+
+#[test]
+fn a_pipeline_goes_on_where_nothing_speaks_against_it_and_learns_the_sums_of_all_proxies() {
+    let (place, hash) = place(&guardrails());
+    let metrics = move |second| {
+        v2(Metrics::serving(hash), second, [40, 2])
+            .requests("v2", "forced", second * 1_000)
+            .seen("error_rate_increase", "version", [second * 30, second])
+            .seen("error_rate_increase", "stable", [second * 25, second])
+    };
+    let urls = [serve_metrics(metrics), serve_metrics(metrics)];
+    let run = gate(&place, &[&urls[0], &urls[1]], &SHORT);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{run:?}");
+    let mut answer = run.json();
+    assert!(answer["seconds"].take().as_f64().unwrap() >= 1.0);
+    let increase = &mut answer["rollouts"][0]["versions"][0]["signals"][1];
+    assert!(increase["e_value"].take().as_f64().unwrap() < 100.0);
+    let signal = |name: &str, state: &str, version: Value| {
+        json!({"name": name, "state": state, "version": version, "stable": null, "trips": 0, "window": null,
+               "limit_percent": null, "e_value": null, "bound": null})
+    };
+    let none = json!({"observed": 0, "bad": 0});
+    let mut rate = signal("error_rate", "fine", json!({"observed": 80, "bad": 4}));
+    rate["window"] = json!({"observed": 80, "bad": 4});
+    rate["limit_percent"] = json!(20.0);
+    let mut increase = signal("error_rate_increase", "fine", json!({"observed": 60, "bad": 2}));
+    increase["bound"] = json!(100.0);
+    increase["stable"] = json!({"observed": 50, "bad": 2});
+    assert_eq!(
+        answer,
+        json!({"ok": true, "reason": "nothing speaks against it", "seconds": null, "warnings": [], "rollouts": [
+            {"name": "fraud-score", "versions": [
+                {"name": "v2", "requests": 80, "failures": 4, "latched_on": [], "signals": [
+                    rate, increase, signal("consecutive_failures", "judged by proxies", none.clone()),
+                    signal("sample_ratio", "judged by proxies", none)]}]}]})
+    );
+}
+
+#[test]
+fn the_sum_condemns_a_version_of_which_each_proxy_has_seen_too_little() {
+    let (place, hash) = place(&guardrails());
+    let urls = [(); 2].map(|()| serve_metrics(move |second| v2(Metrics::serving(hash), second, [30, 15])));
+    let run = gate(&place, &[&urls[0], &urls[1]], &LONG);
+    assert_eq!(run.code, 2, "{run:?}");
+    let reason = "signal error_rate condemns fraud-score v2: 30 of 60 (50.000 %), limit 20.0000 %";
+    assert_eq!((&run.json()["ok"], &run.json()["reason"]), (&json!(false), &json!(reason)));
+
+    let alone = gate(
+        &place,
+        &[&serve_metrics(move |second| v2(Metrics::serving(hash), second, [30, 15]))],
+        &["--for", "1s", "--min-requests", "1"],
+    );
+    assert_eq!(alone.code, 0, "{alone:?}");
+}
+
+#[test]
+fn a_version_that_is_worse_than_stable_beyond_doubt_is_condemned() {
+    let (place, hash) = place(&guardrails());
+    let metrics = move |second| {
+        v2(Metrics::serving(hash), second, [1_000, 150])
+            .seen("error_rate_increase", "version", [second * 1_000, second * 150])
+            .seen("error_rate_increase", "stable", [second * 1_000, second * 10])
+    };
+    let run = gate(&place, &[&serve_metrics(metrics)], &LONG);
+    assert_eq!(run.code, 2, "{run:?}");
+    let signal = &run.json()["rollouts"][0]["versions"][0]["signals"][1];
+    assert_eq!(signal["state"], "condemns");
+    assert!(signal["e_value"].as_f64() >= signal["bound"].as_f64());
+}
+
+#[test]
+fn a_latch_that_one_of_two_proxies_holds_is_a_no_at_once() {
+    let (place, hash) = place(&guardrails());
+    let good = serve_metrics(move |second| v2(Metrics::serving(hash), second, [100, 0]));
+    let latched = serve_metrics(move |_| {
+        Metrics::serving(hash).requests("v2", "assigned", 10).of("v2", "rollout_rolled_back", 1)
+    });
+    let run = gate(&place, &[&good, &latched], &LONG);
+    assert_eq!(run.code, 2, "{run:?}");
+    let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&good, &latched])).unwrap();
+    assert_eq!(answer["reason"], "fraud-score v2 is rolled back on B");
+    assert_eq!(answer["rollouts"][0]["versions"][0]["latched_on"], json!(["B"]));
+}
+
+#[test]
+fn what_trips_in_a_proxy_is_a_no_unless_it_only_warns() {
+    let trips = |signal: &str| format!("signal=.={signal};.;rollout_guardrail_trips_total");
+    let with = |field: &str, value: Value| {
+        let mut guardrails = guardrails();
+        guardrails[field] = value;
+        guardrails
+    };
+    for (guardrails, signal, code) in [
+        (guardrails(), "consecutive_failures", 2),
+        (with("action", json!("freeze")), "consecutive_failures", 2),
+        (with("action", json!("warn")), "consecutive_failures", 0),
+        (with("dry_run", json!(true)), "consecutive_failures", 0),
+        (guardrails(), "sample_ratio", 0),
+    ] {
+        let (place, hash) = place(&guardrails);
+        let name = trips(signal);
+        let url = serve_metrics(move |second| {
+            v2(Metrics::serving(hash), second, [100, 0]).of("v2", &name, 3 + second.min(1))
+        });
+        let run = gate(&place, &[&url], &SHORT);
+        assert_eq!(run.code, code, "{guardrails} {run:?}");
+        let says = format!("signal {signal} of fraud-score v2 tripped once in the proxies");
+        let answer = run.json();
+        let said = if code == 0 { &answer["warnings"][0] } else { &answer["reason"] };
+        assert_eq!(said, &json!(says), "what tripped before does not count");
+    }
+}
+
+#[test]
+fn too_few_requests_are_a_no_and_forced_ones_do_not_count() {
+    let (place, hash) = place(&guardrails());
+    let url = serve_metrics(move |second| {
+        v2(Metrics::serving(hash), second, [20, 0]).requests("v2", "forced", second * 500)
+    });
+    let run = gate(&place, &[&url], &SHORT);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert_eq!(run.json()["reason"], "not enough: fraud-score v2 got 20 of 50 requests");
+}
+
+#[test]
+fn an_envoy_that_serves_another_document_can_not_be_judged() {
+    let (place, hash) = place(&guardrails());
+    let good = serve_metrics(move |second| v2(Metrics::serving(hash), second, [100, 0]));
+    let other = serve_metrics(|_| Metrics::serving(7));
+    let run = gate(&place, &[&good, &other], &LONG);
+    assert_eq!(run.code, 1, "{run:?}");
+    let reason = format!("Envoy at B serves hash 7, the document has hash {hash}");
+    let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&good, &other])).unwrap();
+    assert_eq!((&answer["ok"], &answer["reason"]), (&json!(false), &json!(reason)));
+}
+
+#[test]
+fn a_proxy_that_starts_anew_counts_from_zero() {
+    let (place, hash) = place(&guardrails());
+    let url = serve_metrics(move |second| match second {
+        0 => v2(Metrics::serving(hash), 0, [0, 0]),
+        _ => Metrics::serving(hash)
+            .requests("v2", "assigned", 60)
+            .of("v2", "rollout_failures_total", 8)
+            .seen("error_rate", "version", [60, 8]),
+    });
+    let run = gate(&place, &[&url], &SHORT);
+    assert_eq!(run.code, 0, "{run:?}");
+    let version = &run.json()["rollouts"][0]["versions"][0];
+    assert_eq!(
+        (&version["requests"], &version["failures"]),
+        (&json!(60), &json!(8)),
+        "8 is more than the 7 before"
+    );
+    assert_eq!(version["signals"][0]["version"], json!({"observed": 60, "bad": 8}));
+}
+
+#[test]
+fn an_envoy_that_is_silent_at_the_end_can_not_be_judged_and_one_that_was_silent_can() {
+    let (place, hash) = place(&guardrails());
+    let silent_at = |when: u64| {
+        let mut number = 0;
+        serve(move |_| {
+            number += 1;
+            match number - 1 == when {
+                true => (503, String::new()),
+                false => v2(Metrics::serving(hash), number, [100, 0]).text(),
+            }
+        })
+    };
+    let good = serve_metrics(move |second| v2(Metrics::serving(hash), second, [100, 0]));
+    let nobody = nobody();
+    let run = gate(&place, &[&good, &nobody], &SHORT);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.json()["reason"].as_str().unwrap().contains(nobody.as_str()), "{run:?}");
+    assert!(run.err.contains("warning:") && run.err.contains(nobody.as_str()), "{run:?}");
+
+    assert_eq!(gate(&place, &[&silent_at(1)], &SHORT).code, 1);
+    let run = gate(&place, &[&silent_at(1)], &["--for", "2s", "--min-requests", "50"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.json()["warnings"][0].as_str().unwrap().ends_with("was asked in vain once"), "{run:?}");
+    assert_eq!(run.json()["rollouts"][0]["versions"][0]["requests"], 200, "nothing is lost in between");
+
+    let empty = serve_metrics(|_| Metrics::none());
+    let run = gate(&place, &[&empty], &SHORT);
+    assert_eq!(run.code, 1);
+    assert!(run.json()["reason"].as_str().unwrap().starts_with("no filter `rollout` serves a document"));
+}
+
+#[test]
+fn a_document_without_guardrails_gives_nothing_to_judge_by() {
+    let (place, _) = place(&guardrails());
+    let url = nobody();
+    for (file, rollout, says) in [
+        ("good.json", "fraud-score", "no version is under guardrails"),
+        ("guarded.json", "other", "no rollout `other`; the document has `fraud-score`"),
+    ] {
+        let run = place.run(&[&["gate", file, "--envoy", &url, "--rollout", rollout], &LONG[..]].concat());
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{run:?}");
+        assert!(run.err.contains(says), "{run:?}");
+    }
+}
+
+#[test]
+fn the_answer_for_people_says_it_first_and_then_what_each_signal_found() {
+    let (place, hash) = place(&guardrails());
+    let url = serve_metrics(move |second| v2(Metrics::serving(hash), second, [60, 30]));
+    let run = place.run(&[&["gate", "guarded.json", "--envoy", &url], &LONG[..]].concat());
+    assert_eq!((run.code, run.err.as_str()), (2, ""));
+    let out = run.out.replacen(", after 2 s", ", after 1 s", 1); // on a busy machine
+    insta::assert_snapshot!(out, @r"
+    do not go on: signal error_rate condemns fraud-score v2: 30 of 60 (50.000 %), limit 20.0000 %, after 1 s
+
+    fraud-score
+      version  requests  failures
+      v2             60        30
+
+      version  signal                state              finding
+      v2       error_rate            condemns           30 of 60 (50.000 %), limit 20.0000 %
+      v2       error_rate_increase   nothing seen       0 of 0 (0.000 %), stable 0 of 0 (0.000 %), margin 2.0000 points, e-value 1.0, bound 100.0
+      v2       consecutive_failures  judged by proxies  -
+      v2       sample_ratio          judged by proxies  -
+    ");
+}

@@ -1,0 +1,178 @@
+//! `status`: one Envoy, several that differ, and those that say nothing.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::fake_envoy::{Metrics, anonymous, nobody, serve_metrics};
+use crate::run::{Place, Run};
+
+fn metrics(hash: u64) -> Metrics {
+    Metrics::serving(hash)
+        .and("rollout=.=-;.;version=.=-;.;reason=.=no_match;.;rollout_requests_total", 3)
+        .and("other_module_total", 99)
+        .requests("v1", "not_exposed", 800)
+        .requests("v1", "missing_unit", 100)
+        .requests("v2", "assigned", 90)
+        .requests("v2", "forced", 10)
+        .of("v2", "rollout_failures_total", 5)
+        .of("v2", "to=.=v1;.;rollout_failovers_total", 4)
+        .of("v2", "rollout_exposure_ppm", 100_000)
+        .of("v2", "rollout_rolled_back", 0)
+        .of("v2", "signal=.=error_rate;.;rollout_guardrail_trips_total", 0)
+        .seen("error_rate", "version", [90, 5])
+        .seen("error_rate_increase", "version", [70, 4])
+        .seen("error_rate_increase", "stable", [300, 2])
+        .latency("v1", &[(10, 890), (200, 10)])
+        .latency("v2", &[(12, 50), (20, 50)])
+}
+
+fn status(urls: &[&String], rest: &[&str]) -> Run {
+    let mut args = vec!["status"];
+    args.extend(urls.iter().flat_map(|url| ["--envoy", url.as_str()]));
+    Place::new().run(&[&args[..], rest].concat())
+}
+
+#[test]
+fn versions_are_shown_with_what_they_served_and_how_their_signals_stand() {
+    let url = serve_metrics(|_| metrics(1));
+    let run = status(&[&url], &[]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    insta::assert_snapshot!(anonymous(&run.out, &[&url]), @r"
+    A: `rollout` serves revision 42, hash 1
+
+    fraud-score
+      version   exposure  requests  failures    failed  failovers      p50       p99
+      v1               -       900         0  0.0000 %          0  10.5 ms  200.1 ms
+      v2       10.0000 %       100         5  5.0000 %          4  13.0 ms   21.0 ms
+
+      version  signal               observed  bad     share  stable  bad     share  trips
+      v2       error_rate                 90    5  5.5556 %       -    -         -      0
+      v2       error_rate_increase        70    4  5.7143 %     300    2  0.6667 %      0
+
+    3 requests matched no rollout
+    ");
+}
+
+#[test]
+fn counts_of_several_envoys_add_up() {
+    let urls = [serve_metrics(|_| metrics(1)), serve_metrics(|_| metrics(1))];
+    let run = status(&[&urls[0], &urls[1]], &["--format", "json"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&urls[0], &urls[1]])).unwrap();
+    let plugins = json!([{"name": "rollout", "hash": 1, "revision": 42}]);
+    assert_eq!(
+        answer,
+        json!({
+            "envoys": [{"url": "A", "error": null, "plugins": plugins}, {"url": "B", "error": null, "plugins": plugins}],
+            "rollouts": [{"name": "fraud-score", "versions": [
+                {"name": "v1", "exposure_percent": null, "requests": 1_800, "requests_per_second": null, "failures": 0,
+                 "failure_percent": 0.0, "failovers": 0, "latency_ms": {"p50": 10.5, "p99": 200.1}, "guarded": false,
+                 "rolled_back_on": [], "signals": []},
+                {"name": "v2", "exposure_percent": 10.0, "requests": 200, "requests_per_second": null, "failures": 10,
+                 "failure_percent": 5.0, "failovers": 8, "latency_ms": {"p50": 13.0, "p99": 21.0}, "guarded": true,
+                 "rolled_back_on": [], "signals": [
+                    {"name": "error_rate", "version": {"observed": 180, "bad": 10}, "stable": null, "trips": 0},
+                    {"name": "error_rate_increase", "version": {"observed": 140, "bad": 8},
+                     "stable": {"observed": 600, "bad": 4}, "trips": 0}]}]}],
+            "unmatched_requests": 6,
+            "differences": [],
+        })
+    );
+}
+
+#[test]
+fn what_differs_among_envoys_is_said() {
+    let rolled_back = |_| {
+        Metrics::serving(2)
+            .requests("v2", "assigned", 10)
+            .of("v2", "rollout_exposure_ppm", 0)
+            .of("v2", "rollout_rolled_back", 1)
+            .of("v2", "signal=.=consecutive_failures;.;rollout_guardrail_trips_total", 1)
+    };
+    let urls = [serve_metrics(|_| metrics(1)), serve_metrics(rolled_back)];
+    let run = status(&[&urls[0], &urls[1]], &[]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    insta::assert_snapshot!(anonymous(&run.out, &[&urls[0], &urls[1]]), @r"
+    A: `rollout` serves revision 42, hash 1
+    B: `rollout` serves revision 42, hash 2
+    differs: document hash of rollout: 1 on A; 2 on B
+    differs: exposure of fraud-score v2: 10.0000 % on A; 0.0000 % on B
+    differs: state of fraud-score v2: in service on A; rolled back on B
+
+    fraud-score
+      version  exposure  requests  failures    failed  failovers      p50       p99
+      v1              -       900         0  0.0000 %          0  10.5 ms  200.1 ms
+      v2              -       110         5  4.5455 %          4  13.0 ms   21.0 ms
+      v2: rolled back on 1 of 2: B
+
+      version  signal                observed  bad     share  stable  bad     share  trips
+      v2       consecutive_failures         -    -         -       -    -         -      1
+      v2       error_rate                  90    5  5.5556 %       -    -         -      0
+      v2       error_rate_increase         70    4  5.7143 %     300    2  0.6667 %      0
+
+    3 requests matched no rollout
+    ");
+
+    let run = status(&[&urls[0], &urls[1]], &["--format", "json"]);
+    let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&urls[0], &urls[1]])).unwrap();
+    assert_eq!(answer["rollouts"][0]["versions"][1]["rolled_back_on"], json!(["B"]));
+    assert_eq!(answer["rollouts"][0]["versions"][1]["exposure_percent"], json!(null));
+    assert_eq!(
+        answer["differences"][0],
+        json!({"what": "document hash", "of": "rollout",
+               "values": [{"value": "1", "envoys": ["A"]}, {"value": "2", "envoys": ["B"]}]})
+    );
+}
+
+#[test]
+fn an_envoy_that_can_not_be_asked_is_named_and_the_others_are_shown() {
+    let urls = [nobody(), serve_metrics(|_| metrics(1))];
+    let run = status(&[&urls[0], &urls[1]], &["--format", "json"]);
+    assert_eq!((run.code, run.err.as_str()), (1, ""));
+    let answer = run.json();
+    assert!(answer["envoys"][0]["error"].as_str().unwrap().contains(urls[0].as_str()), "{answer}");
+    assert_eq!(answer["rollouts"][0]["versions"][1]["requests"], 100);
+    assert_eq!(answer["differences"], json!([]), "nothing is known of the other");
+    let text = status(&[&urls[0], &urls[1]], &[]);
+    assert_eq!(text.code, 1);
+    assert!(text.out.contains("can't ask Envoy") && text.out.contains("fraud-score"), "{text:?}");
+}
+
+#[test]
+fn an_envoy_without_the_filter_says_so() {
+    let url = serve_metrics(|_| Metrics::none());
+    let run = status(&[&url], &[]);
+    assert_eq!(run.code, 0);
+    assert_eq!(anonymous(&run.out, &[&url]), "A: no filter serves a document there\n");
+}
+
+#[test]
+fn an_envoy_that_is_named_twice_is_refused() {
+    let run = status(&[&"127.0.0.1:9".to_owned(), &"http://127.0.0.1:9/".to_owned()], &[]);
+    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    assert!(run.err.contains("named twice"), "{run:?}");
+}
+
+#[test]
+fn watching_gives_a_line_each_time_with_the_requests_a_second() {
+    let url = serve_metrics(|number| match number {
+        0..2 => metrics(1).requests("v9", "assigned", number * 1_000),
+        _ => metrics(1).requests("v9", "assigned", 500),
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rolloutctl"))
+        .args(["status", "--envoy", &url, "--format", "json", "--watch", "200ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines: Vec<Value> = lines.take(3).map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let rates: Vec<_> =
+        lines.iter().map(|line| line["rollouts"][0]["versions"][2]["requests_per_second"].as_f64()).collect();
+    assert_eq!(rates[0], None, "nothing is known of the time before");
+    assert!(rates[1] > Some(0.0) && rates[1] <= Some(5_000.0), "{rates:?}");
+    assert!(rates[2] > Some(0.0), "a proxy that starts anew counts from zero: {rates:?}");
+}
