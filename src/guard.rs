@@ -84,15 +84,16 @@ impl Guard {
     }
 
     /// What came of a request. Failures in a row are merged before the tick, so that the fast signal is fast.
-    pub(crate) fn record(&self, plan: &Plan, decision: &Decision, outcome: (Ticket, Outcome)) {
+    pub(crate) fn record(&self, plan: &Plan, decision: &Decision, outcome: (Ticket, Outcome)) -> Ticket {
         let (ticket, outcome) = outcome;
         let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else {
-            return;
+            return ticket;
         };
-        watch.recorder.borrow_mut().record(guardrails, ticket, outcome);
+        let ticket = watch.recorder.borrow_mut().record(guardrails, ticket, outcome);
         if outcome.failed {
             self.hurry(plan, watch, ticket);
         }
+        ticket
     }
 
     /// A request that was recorded as fine has failed after its response headers.

@@ -7,7 +7,7 @@ use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::failover::{MAX_TARGETS, Target};
 use rollout_core::guardrail::tally::Tally;
-use rollout_core::health::Moment;
+use rollout_core::health::{Moment, State};
 use rollout_core::metric::{self, Family};
 use rollout_core::plan::{Plan, Rollout, Version};
 
@@ -168,7 +168,9 @@ impl Exposures {
         let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
         for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
             for (version, exposure) in rollout.exposures(now.time) {
-                let exposure = now.health.of(version).limits(exposure);
+                let state = now.health.of(version);
+                let is_held = rollout.has_native_buckets() || state == State::RolledBack;
+                let exposure = if is_held { state.limits(exposure) } else { exposure };
                 let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
                 if shown.replace(exposure) == Some(exposure) {
                     continue;
@@ -203,8 +205,7 @@ pub(crate) fn count_trip(labels: [&str; 3]) {
 /// Counts what a signal was given to judge, by rollout, version, signal and side.
 pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
     let [rollout, version, signal, side] = labels;
-    let good = observed.observed.saturating_sub(observed.bad);
-    for (result, count) in [("good", good), ("bad", observed.bad)] {
+    for (result, count) in [("all", observed.observed), ("bad", observed.bad)] {
         let labels = [rollout, version, signal, side, result];
         let Some(id) = series(metric::OBSERVATIONS, &labels, host::define_counter) else { continue };
         if let Some(count) = u32::try_from(count).ok().filter(|count| *count > 0) {

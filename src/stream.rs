@@ -118,7 +118,7 @@ impl HttpContext for Stream {
             }
             if let Some(watched) = &mut self.watched {
                 watched.may_fail_late = !outcome.failed && !is_end;
-                active.guard.record(&active.plan, decision, (watched.ticket, outcome));
+                watched.ticket = active.guard.record(&active.plan, decision, (watched.ticket, outcome));
             }
         }
         for (name, value) in decision.response_headers(&active.plan) {

@@ -368,7 +368,7 @@ fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
     let observed = |result: &str| {
         site.envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.=v2;.;signal=.=error_rate;.;side=.=version;.;result=.={result};.;rollout_guardrail_observations_total"))
     };
-    assert_eq!((observed("good"), observed("bad")), (60, 0), "answers of v2 count, and nothing else does");
+    assert_eq!((observed("all"), observed("bad")), (60, 0), "answers of v2 count, and nothing else does");
     assert_eq!((site.is_rolled_back(), trips(&site, "")), (false, 0));
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use crate::bucket::Ppm;
 use crate::compatibility::Demand;
 use crate::decision::{Decision, Reason};
 use crate::failover::Chain;
@@ -193,7 +194,7 @@ impl<'e> Evaluation<'e> {
     }
 
     fn is_frozen(&self, version: &Version) -> bool {
-        matches!(self.health.of(version), State::Frozen(_))
+        matches!(self.health.of(version), State::Frozen(exposure) if exposure < Ppm::WHOLE)
     }
 
     /// Why a unit takes no part in a rollout.

@@ -145,8 +145,8 @@ impl Rollout {
         own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
     }
 
-    /// The share of units that the split draws for a version, none where that is nobody or a ramp is changing it, and a number that
-    /// changes whenever lanes, exposures, the layer or a latch do.
+    /// The share of units that the split draws for a version, none where that is nobody, where a ramp is changing it, or where a rule
+    /// behind the split moves some of them away; and a number that changes whenever lanes, exposures, the layer or a latch do.
     #[must_use]
     pub fn drawn(&self, version: &Version, health: &Health, now: Time) -> (Option<Ppm>, u64) {
         if !self.guardrails.as_ref().is_some_and(Guardrails::counts_units) {
@@ -162,6 +162,10 @@ impl Rollout {
             Phase::Waiting | Phase::Holding | Phase::Rising => true,
             Phase::Paused | Phase::Frozen | Phase::Done => false,
         });
+        let moves = |version: &Version| {
+            !version.requires.is_empty() || version.accepts.is_some() || version.features.is_some()
+        };
+        let is_moving = is_moving || self.versions.iter().any(|version| moves(version));
         let share = Some(self.exposure(version, now)).filter(|share| *share > Ppm::ZERO && !is_moving);
         (share, split)
     }

@@ -147,8 +147,6 @@ impl Page {
 }
 
 fn observe(tally: &mut Tally, result: &str, count: u64) {
-    tally.observed = tally.observed.saturating_add(count);
-    if result == "bad" {
-        tally.bad = tally.bad.saturating_add(count);
-    }
+    let counted = if result == "bad" { &mut tally.bad } else { &mut tally.observed };
+    *counted = counted.saturating_add(count);
 }

@@ -89,7 +89,7 @@ impl Metrics {
                 "signal=.={signal};.;side=.={side};.;result=.={result};.;rollout_guardrail_observations_total"
             )
         };
-        self.of("v2", &name("good"), observed - bad).of("v2", &name("bad"), bad)
+        self.of("v2", &name("all"), observed).of("v2", &name("bad"), bad)
     }
 
     /// Adds a histogram of one bucket a value: milliseconds and how many.

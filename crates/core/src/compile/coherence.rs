@@ -8,7 +8,7 @@ use super::rollout::{RolloutDraft, VersionDraft};
 use super::strategy::Strategy;
 use super::traffic;
 use crate::failover::Retry;
-use crate::guardrail::Action;
+use crate::guardrail::{Action, Rule};
 
 /// What of a rollout was read without a gap, or not there at all.
 #[derive(Clone, Copy)]
@@ -188,6 +188,20 @@ impl RolloutDraft<'_> {
                 draft,
                 "`guardrails` judge versions other than the stable one, and none gets requests",
             );
+        }
+        let counts_units =
+            guardrails.signals.iter().any(|signal| matches!(signal.rule, Rule::SampleRatio { .. }));
+        let moves = |version: &VersionDraft<'_>| {
+            !version.requires.is_empty() || version.accepts.is_some() || version.features.is_some()
+        };
+        if counts_units && self.versions.iter().any(moves) {
+            at.warning(
+                draft,
+                "`sample_ratio` is not judged where `requires`, `accepts` or `features` move requests",
+            );
+        }
+        if guardrails.action == Action::Freeze && self.bucketing.is_some() {
+            at.warning(draft, "`freeze` holds back no push where another product's `bucketing` decides");
         }
         if guardrails.action == Action::Warn && matches!(self.strategy, Strategy::Progressive { .. }) {
             at.warning(draft, "the ramp goes on after a guardrail that only warns");

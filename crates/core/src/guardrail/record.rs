@@ -115,7 +115,7 @@ impl Record {
             let both = Closed { version: *version, stable: stable.unwrap_or_default() };
             self.judge.observe(guardrails, (*position, both), setting.now);
         }
-        observed.retain(|(_, version, stable)| version.observed > 0 || stable.is_some());
+        observed.retain(|(_, version, stable)| *version != Tally::default() || stable.is_some());
         Merged { verdicts: self.verdicts(setting), observed }
     }
 

@@ -90,6 +90,8 @@ pub struct Ticket {
     bucket: Option<u16>,
     /// Tells this request from others of its unit.
     tag: u8,
+    /// The tick in which it was recorded as fine.
+    tick: u32,
 }
 
 /// Of a unit's 32-bit hash; the upper bits choose the sample of distinct units.
@@ -134,15 +136,19 @@ impl Recorder {
             }
         }
         let tag = (now.subsec_micros() & 0xff) as u8;
-        Some(Ticket { ordinal, bucket: claimed, tag })
+        Some(Ticket { ordinal, bucket: claimed, tag, tick: 0 })
     }
 
-    /// What came of a request, as far as its response headers say.
-    pub fn record(&mut self, guardrails: &Guardrails, ticket: Ticket, outcome: Outcome) {
+    /// What came of a request, as far as its response headers say. The ticket that is returned goes with what may follow them.
+    pub fn record(&mut self, guardrails: &Guardrails, ticket: Ticket, outcome: Outcome) -> Ticket {
+        let mut recorded = ticket;
         self.each(ticket, |side, treatment| {
             let bad = treatment.bad(guardrails, outcome);
             if side == Side::Version {
-                if outcome.failed { treatment.streak.fail() } else { treatment.streak.succeed() }
+                match outcome.failed {
+                    true => treatment.streak.fail(),
+                    false => recorded.tick = treatment.streak.succeed(),
+                }
             }
             let answered = outcome.latency.is_some();
             let pending = &mut treatment.pending;
@@ -165,6 +171,7 @@ impl Recorder {
                 }),
             );
         });
+        recorded
     }
 
     /// A request that was recorded as fine has failed after its response headers.
@@ -173,7 +180,7 @@ impl Recorder {
         self.each(ticket, |side, treatment| {
             let bad = treatment.bad(guardrails, outcome);
             if side == Side::Version {
-                treatment.streak.fail_late();
+                treatment.streak.fail_late(ticket.tick);
             }
             treatment.pending.of(side).add(bad, true);
             let bad = guardrails.compared(bad);

@@ -6,6 +6,8 @@
 /// What a worker knows since its last merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Streak {
+    /// Number of this tick.
+    tick: u32,
     failures: u64,
     /// Answers with good headers in this tick.
     fresh: u64,
@@ -26,20 +28,23 @@ pub(crate) enum Report {
 }
 
 impl Streak {
-    pub(crate) fn succeed(&mut self) {
+    /// Notes a success, and returns the tick that it belongs to.
+    pub(crate) fn succeed(&mut self) -> u32 {
         self.fresh = self.fresh.saturating_add(1);
+        self.tick
     }
 
     pub(crate) fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// A success was none.
-    pub(crate) fn fail_late(&mut self) {
+    /// The success of a tick was none. What is older than a tick has been merged, and must not undo another request's.
+    pub(crate) fn fail_late(&mut self, tick: u32) {
         self.fail();
-        match self.fresh.checked_sub(1) {
-            Some(fresh) => self.fresh = fresh,
-            None => self.aged = self.aged.saturating_sub(1),
+        match self.tick.wrapping_sub(tick) {
+            0 => self.fresh = self.fresh.saturating_sub(1),
+            1 => self.aged = self.aged.saturating_sub(1),
+            _ => {}
         }
     }
 
@@ -63,7 +68,8 @@ impl Streak {
 
     /// A tick has passed, and what was pending is merged.
     pub(crate) fn age(&mut self) {
-        self.aged = self.aged.saturating_add(std::mem::take(&mut self.fresh));
+        self.aged = std::mem::take(&mut self.fresh);
+        self.tick = self.tick.wrapping_add(1);
     }
 }
 
@@ -90,17 +96,34 @@ mod tests {
         streak.age();
         assert_eq!(streak.report(), Report::Broken);
         streak.merged(Report::Broken);
-        assert_eq!(streak, Streak::default());
+        assert_eq!(streak.report(), Report::Unknown);
     }
 
     #[test]
     fn an_answer_that_fails_in_its_body_was_no_success() {
         let mut streak = Streak::default();
-        streak.succeed();
+        let before = streak.succeed();
         streak.age();
-        streak.succeed();
-        streak.fail_late();
-        streak.fail_late();
+        let now = streak.succeed();
+        streak.fail_late(before);
+        streak.fail_late(now);
         assert_eq!(streak.report(), Report::Failures(2));
+    }
+
+    #[test]
+    fn old_streams_that_break_off_undo_no_other_requests_success() {
+        let mut streak = Streak::default();
+        let old = streak.succeed();
+        for _ in 0..3 {
+            streak.age();
+            streak.merged(streak.report());
+        }
+        for _ in 0..30 {
+            streak.succeed();
+            streak.fail_late(old);
+        }
+        assert_eq!(streak.report(), Report::Unknown);
+        streak.age();
+        assert_eq!(streak.report(), Report::Broken);
     }
 }

@@ -43,7 +43,7 @@ impl<'p> Case<'p> {
         let counted = proxies.counted(rollout, version);
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
             let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
-            self.judge.observe(self.guardrails, position, observed, now);
+            self.judge.observe(self.guardrails, (position, observed), now);
             let condemns = self.judge.verdict(self.guardrails, position).is_some();
             if condemns && !self.condemned.contains(&position) {
                 self.condemned.push(position);
