@@ -9,6 +9,8 @@ pub(crate) struct Streak {
     /// Number of this tick.
     tick: u32,
     failures: u64,
+    /// Those of this tick: no success of an earlier one comes after them.
+    recent: u64,
     /// Answers with good headers in this tick.
     fresh: u64,
     /// Those of the tick before.
@@ -36,6 +38,7 @@ impl Streak {
 
     pub(crate) fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
+        self.recent = self.recent.saturating_add(1);
     }
 
     /// The success of a tick was none. What is older than a tick has been merged, and must not undo another request's.
@@ -60,9 +63,12 @@ impl Streak {
     /// What was reported is in the record now.
     pub(crate) fn merged(&mut self, report: Report) {
         match report {
-            Report::Broken => (self.failures, self.aged) = (0, 0),
+            Report::Broken => (self.failures, self.aged) = (self.recent, 0),
             Report::Unknown => {}
-            Report::Failures(merged) => self.failures = self.failures.saturating_sub(merged),
+            Report::Failures(merged) => {
+                self.failures = self.failures.saturating_sub(merged);
+                self.recent = self.recent.min(self.failures);
+            }
         }
     }
 
@@ -70,6 +76,7 @@ impl Streak {
     pub(crate) fn age(&mut self) {
         self.aged = std::mem::take(&mut self.fresh);
         self.tick = self.tick.wrapping_add(1);
+        self.recent = 0;
     }
 }
 
@@ -97,6 +104,17 @@ mod tests {
         assert_eq!(streak.report(), Report::Broken);
         streak.merged(Report::Broken);
         assert_eq!(streak.report(), Report::Unknown);
+    }
+
+    #[test]
+    fn what_fails_after_the_tick_of_a_success_counts() {
+        let mut streak = Streak::default();
+        streak.fail();
+        streak.succeed();
+        streak.age();
+        streak.fail();
+        streak.merged(streak.report());
+        assert_eq!(streak.report(), Report::Failures(1));
     }
 
     #[test]

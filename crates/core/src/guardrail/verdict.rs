@@ -50,6 +50,9 @@ pub enum Finding {
     },
 }
 
+/// More than this is only more digits.
+const MOST_EVIDENCE: f64 = 1e9;
+
 /// Whole numbers only: printing a double would add a tenth to the module.
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +66,7 @@ impl fmt::Display for Finding {
                 Shown(observed.version),
                 Shown(observed.stable),
                 Percent::of(*margin),
-                *e_value as u64,
+                e_value.min(MOST_EVIDENCE) as u64,
                 wanted.ceil() as u64
             ),
             Self::Consecutive { failures, limit } => {
