@@ -2,13 +2,16 @@
 
 Usage: MLSERVER_HTTP_PORT=PORT python serve.py FOLDER
 
-The same as `mlserver start FOLDER`, with two additions. The process ends when
+The same as `mlserver start FOLDER`, with three additions. The process ends when
 its standard input does: whoever starts it holds the other end of a pipe, so a
-caller that dies, however it dies, takes the server with it. And each model
-computes on one thread: for rows of 30 numbers a pool costs three times as much
-as it gives.
+caller that dies, however it dies, takes the server with it. Each model computes
+on one thread: for rows of 30 numbers a pool costs three times as much as it
+gives. And the head of an answer leaves together with its body: between the two
+a kill would cut the answer in half, and no proxy can take back an answer that
+has begun.
 """
 
+import asyncio
 import os
 import sys
 import threading
@@ -20,6 +23,31 @@ def end_with_the_caller():
     os._exit(0)
 
 
+class JoinedWrites:
+    """A transport that writes once in a turn of the event loop."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        self._held = []
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def write(self, data):
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self):
+        self._flush()
+        self._transport.close()
+
+    def _flush(self):
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+
+
 if __name__ == "__main__":
     threading.Thread(target=end_with_the_caller, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -27,6 +55,11 @@ if __name__ == "__main__":
 
     # Imported late: it takes seconds, and the caller may be gone before.
     from mlserver.cli import main
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
+    connection_made = H11Protocol.connection_made
+    H11Protocol.connection_made = lambda protocol, transport: connection_made(
+        protocol, JoinedWrites(transport)
+    )
     sys.argv[1:1] = ["start"]
     main()

@@ -1,9 +1,13 @@
 //! The demo: two real models behind a real Envoy, released step by step while users keep asking.
 //!
-//! `stage` installs, trains and starts everything; `traffic` is the users, and keeps the books on who was answered by what;
-//! `story` is the release; `screen` is what you see. The last line counts what a release must not do: fail a request, or
-//! change a user's version without a cause. Everything runs on loopback and is stopped at the end, after Ctrl-C too.
+//! `stage` installs, trains and starts everything; `traffic` is the users, and `books` says who was answered by what. `story` is
+//! the release, and `rescue` its second act, in which guardrails take a failing version out; both push with `release`. `screen` is
+//! what you see. The last line counts what a release must not do: fail a request, or change a user's version without a cause.
+//! Everything runs on loopback and is stopped at the end, after Ctrl-C too.
 
+mod books;
+mod release;
+mod rescue;
 mod screen;
 mod stage;
 mod story;
