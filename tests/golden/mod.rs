@@ -14,9 +14,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rollout_core::bucket::Ppm;
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
-use rollout_core::plan::Plan;
+use rollout_core::health::{Health, Moment, State};
+use rollout_core::plan::{Plan, Version};
 use rollout_core::request::Request;
 use rollout_core::time::Time;
 use rollout_core::unit::Nonce;
@@ -156,6 +158,28 @@ pub(crate) fn lines(request: &Value) -> Vec<(String, Vec<u8>)> {
     lines
 }
 
+/// What guardrails are said to have decided before a golden request: `"rolled_back": ["rollout=version"]` and
+/// `"frozen": {"rollout=version": ppm}`.
+fn health(plan: &Plan, request: &Value) -> Health {
+    let mut health = Health::default();
+    for name in request["rolled_back"].as_array().into_iter().flatten() {
+        health.set(named(plan, name.as_str().expect("a name")), State::RolledBack);
+    }
+    for (name, exposure) in request["frozen"].as_object().into_iter().flatten() {
+        let exposure = exposure.as_u64().and_then(|ppm| u32::try_from(ppm).ok()).and_then(Ppm::new);
+        health.set(named(plan, name), State::Frozen(exposure.expect("parts per million")));
+    }
+    health
+}
+
+/// The version that is meant by `rollout=version`.
+fn named<'p>(plan: &'p Plan, name: &str) -> &'p Version {
+    let (rollout, version) = name.split_once('=').expect("rollout=version");
+    let rollout = plan.rollouts().iter().find(|of| of.name() == rollout);
+    let versions = rollout.expect("the rollout is in the document").versions();
+    versions.iter().find(|of| of.name() == version).expect("the version is in the document")
+}
+
 /// When a golden request comes: at its own time, or in November 2026.
 fn moment(request: &Value) -> Time {
     request["at"].as_str().map_or(Time::from_seconds(1_795_599_000), |at| {
@@ -170,7 +194,9 @@ pub(crate) fn explain(plan: &Plan, request: &Value) -> Value {
     let borrowed = owned.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let picked = Request::new(plan, borrowed, request["source_ip"].as_str().map(str::as_bytes));
     let picked = picked.with_nonce(Nonce { connection: 1, clock: 1, counter: 1 });
-    let Some(decision) = decide(plan, &picked, moment(request)) else {
+    let health = health(plan, request);
+    let now = Moment { time: moment(request), health: &health };
+    let Some(decision) = decide(plan, &picked, now) else {
         return json!({"rollout": null, "version": null, "cluster": null, "fallback": null, "reason": "no_match",
                       "bucket": null, "shadows": [], "revision": plan.revision(), "set_headers": {}});
     };

@@ -1,7 +1,8 @@
 //! The bytes of a guardrail's state in shared data: varints, floats and fixed words, one after another without names.
 //!
-//! Shared data is one namespace for all plugins of a proxy, so what is read may be anything. A reader checks every length against
-//! what is there and allocates nothing itself; whatever does not fit is no state. No versioning: the key carries the format.
+//! Shared data is one namespace for all plugins of a proxy, so what is read may be anything. A reader checks every length
+//! against what is there and allocates nothing itself; whatever does not fit is no state. No versioning: the key carries the
+//! format.
 
 /// Writes a state.
 #[derive(Debug, Default)]

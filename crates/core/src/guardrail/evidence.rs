@@ -3,14 +3,15 @@
 //! Assignment is by unit, so requests of one client stand or fall together. Units fall into 1,024 hash buckets, and:
 //!
 //! - In a slot of at least a second a bucket counts at most once on each side, its first request there.
-//! - A bucket does not count again before 19 others have on that side. So any 20 outcomes in a row come from 20 buckets, and of n
-//!   outcomes a bucket has at most n/20, rounded up: 5 % of an epoch.
-//! - On the version's side the same goes for bad outcomes alone, per signal: a bad one counts as good unless its bucket is not among
+//! - A bucket does not count again before 19 others have on that side. So any 20 outcomes in a row come from 20 buckets, and
+//!   of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch.
+//! - On the version's side the same goes for bad outcomes alone, per signal: a bad one counts as good if its bucket is among
 //!   the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
 //!
-//! The first two look at arrivals only, never at outcomes, so rates stay what they are. The third can only help the version, and
-//! the test's bets never rise when a bad outcome becomes a good one, so its guarantee stays. Stable's bad outcomes are all counted:
-//! dropping those would blame the version. What this is not: proof of independence between clients.
+//! The first two look at arrivals only, never at outcomes, so rates stay what they are. The third can only help the version,
+//! and the test's bets never rise when a bad outcome becomes a good one, so its guarantee stays. Stable's bad outcomes are all
+//! counted: dropping those would blame the version. What this is not: clients that are alike; see `sequential` for what that
+//! means.
 
 use super::buckets::{Bits, HASH_BUCKETS, Last, admit};
 use super::codec::{Reader, Writer};
@@ -19,8 +20,8 @@ use super::tally::{Closed, Tally};
 /// A slot is this long once both sides have something in it.
 const SLOT_MS: u64 = 1_000;
 
-/// An older slot closes as it is: what is compared has to have happened at the same time, or a shared incident could fall on one
-/// side only.
+/// An older slot closes as it is: what is compared has to have happened at the same time, or a shared incident could fall on
+/// one side only.
 const LONGEST_SLOT_MS: u64 = 10_000;
 
 /// Signals are bits of a mask.
@@ -102,9 +103,9 @@ impl Evidence {
 
     /// Counts a request if its unit may count.
     ///
-    /// The late word about a request changes its outcome as long as the slot is open in which it counted, told by its tag. Otherwise it is
-    /// one more outcome under the same rules. It must not change that of another request: a bucket with more requests would fail
-    /// more often, and that would be the version's fault as soon as it has more traffic than stable.
+    /// The late word about a request changes its outcome as long as the slot is open in which it counted, told by its tag.
+    /// Otherwise it is one more outcome under the same rules. It must not change that of another request: a bucket with more
+    /// requests would fail more often, and that would be the version's fault as soon as it has more traffic than stable.
     pub fn offer(&mut self, side: Side, observation: Observation) {
         let bucket = observation.bucket & (HASH_BUCKETS - 1);
         let half = match side {

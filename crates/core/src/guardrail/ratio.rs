@@ -1,10 +1,10 @@
 //! Sample-ratio check: do as many units come to a version as were assigned to it? If not, something loses or moves them.
 //!
-//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one of 32,768
-//! cells of a bitmap. The unit that fills a cell is a draw of its own, later ones in the cell are not looked at; so under the
-//! assigned share each draw is the version's with just that chance, whatever came before. A mixture of Beta(200 share,
-//! 200 (1 - share)) over the true share against the assigned one is then a martingale, and with Ville's inequality it may be
-//! looked at for ever (Lindon and Malek, "Anytime-valid inference for multinomial count data", 2022). Only warns.
+//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one of
+//! 32,768 cells of a bitmap. The unit that fills a cell is a draw of its own, later ones in the cell are not looked at; so
+//! under the assigned share each draw is the version's with just that chance, whatever came before. A mixture of Beta(200
+//! share, 200 (1 - share)) over the true share against the assigned one is then a martingale, and with Ville's inequality it
+//! may be looked at for ever (Lindon and Malek, "Anytime-valid inference for multinomial count data", 2022). Only warns.
 
 use super::codec::{Reader, Writer};
 
@@ -68,8 +68,8 @@ impl Ratio {
         [self.own, self.rest]
     }
 
-    /// How many distinct units came, with a standard error of 0.4 % that grows to 1.6 %; absent above about 180,000, where too few
-    /// cells are free.
+    /// How many distinct units came, with a standard error of 0.4 % that grows to 1.6 %; absent above about 180,000, where too
+    /// few cells are free.
     #[must_use]
     pub fn units(&self) -> Option<f64> {
         let cells = f64::from(CELLS);

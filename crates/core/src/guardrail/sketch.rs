@@ -1,8 +1,8 @@
 //! Quantiles of latencies with a relative error of 1 %, in bins that merge: what a quantile guardrail and `status` read.
 //!
-//! After DDSketch (Masson, Rim and Lee, VLDB 2019): bin `i` holds the values in `(gamma^(i-1), gamma^i]`, and its middle is within
-//! alpha of each of them. Bins are fixed, so merging is adding and loses nothing. Not for a mean, and no window: the caller
-//! keeps a sketch per slot.
+//! After DDSketch (Masson, Rim and Lee, VLDB 2019): bin `i` holds the values in `(gamma^(i-1), gamma^i]`, and its middle is
+//! within alpha of each of them. Bins are fixed, so merging is adding and loses nothing. Not for a mean, and no window: the
+//! caller keeps a sketch per slot.
 
 use super::codec::{Reader, Writer};
 

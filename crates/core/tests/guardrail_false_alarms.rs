@@ -1,0 +1,133 @@
+//! How often a guardrail blames a version that is no worse than it may be: the short form of `examples/false_alarms.rs`.
+//!
+//! A test fails when the 95 % lower bound of the share that tripped is above what the confidence allows; chance is seeded.
+
+#![expect(clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
+
+use std::iter::repeat_n;
+
+use rollout_core::guardrail::evidence::{Basis, Evidence, Observation, Side};
+use rollout_core::guardrail::sequential::{Comparison, Null};
+use rollout_core::guardrail::tally::{Closed, Tally};
+
+mod guardrail;
+
+use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound};
+
+const SIZES: [u64; 2] = [50, 450];
+
+fn holds(what: &str, highest: &[f64]) {
+    for confidence in [0.9, 0.99, 0.999] {
+        let tripped = highest.iter().filter(|e| **e * (1.0 - confidence) >= 1.0).count();
+        let least = lower_bound(tripped, highest.len());
+        assert!(least <= 1.0 - confidence, "{tripped} of {} at {confidence}: {what}", highest.len());
+    }
+}
+
+#[test]
+fn a_version_at_the_border_of_its_margin_is_rarely_blamed() {
+    for margin in [0.0, 0.02] {
+        for stable in [0.000_1, 0.01, 0.2] {
+            let (slot, mut dice) = (Slot::new(SIZES, [stable + margin, stable]), Dice::new(1));
+            let all: Vec<_> = (0..1_000)
+                .map(|_| highest(Null::increase(margin), repeat_n(&slot, 200), &mut dice))
+                .collect();
+            holds(&format!("{stable} with margin {margin}"), &all);
+        }
+    }
+}
+
+#[test]
+fn a_latency_at_the_border_of_its_ratio_is_rarely_blamed() {
+    for shape in Shape::ALL {
+        let (null, mut dice) = (Null::quantile(0.99), Dice::new(2));
+        let stable = shape.above(1.5 * shape.exceeded(0.01));
+        let slot = Slot::new(SIZES, [null.allowed(stable), stable]);
+        let all: Vec<_> = (0..1_000).map(|_| highest(null, repeat_n(&slot, 200), &mut dice)).collect();
+        holds(&format!("{shape:?}"), &all);
+    }
+}
+
+#[test]
+fn what_stable_shares_is_nobodys_fault() {
+    let mut dice = Dice::new(3);
+    let mut tripped = |null: Null, before: [f64; 2], after: [f64; 2]| {
+        let slots = [before, after].map(|rates| Slot::new(SIZES, rates));
+        let shared = || repeat_n(&slots[0], 100).chain(repeat_n(&slots[1], 100));
+        (0..100).filter(|_| highest(null, shared(), &mut dice) >= 100.0).count()
+    };
+    assert_eq!(tripped(Null::increase(0.02), [0.005; 2], [0.5; 2]), 0, "both fail");
+    for shape in Shape::ALL {
+        let limit = 1.5 * shape.exceeded(0.01);
+        let [before, after] = [limit, limit / 3.0].map(|limit| [shape.above(limit); 2]);
+        assert_eq!(tripped(Null::quantile(0.99), before, after), 0, "both are three times slower: {shape:?}");
+    }
+}
+
+/// Highest e-values, with weights bounded and with each request counted, in 100 s of 500 requests.
+fn rollout(dice: &mut Dice, mut request: impl FnMut(&mut Dice) -> (Side, u16, bool)) -> [f64; 2] {
+    let null = Null::increase(0.02);
+    let mut evidence = Evidence::new(&[Basis::Requests], 0);
+    let [mut bounded, mut plain] = [Comparison::default(), Comparison::default()];
+    let mut highest = [1.0_f64; 2];
+    for second in 1..=100 {
+        let mut all = Closed::default();
+        for _ in 0..500 {
+            let (side, bucket, fails) = request(dice);
+            evidence.offer(
+                side,
+                Observation { bucket, tag: 0, answered: true, bad: u16::from(fails), late: false },
+            );
+            let tally = match side {
+                Side::Version => &mut all.version,
+                Side::Stable => &mut all.stable,
+            };
+            *tally = Tally { observed: tally.observed + 1, bad: tally.bad + u64::from(fails) };
+        }
+        for slot in evidence.close(second * 1_000).unwrap_or_default() {
+            bounded.observe(null, slot);
+        }
+        plain.observe(null, all);
+        highest = [highest[0].max(bounded.e_value()), highest[1].max(plain.e_value())];
+    }
+    highest
+}
+
+fn side(dice: &mut Dice) -> Side {
+    if dice.chance(0.1) { Side::Version } else { Side::Stable }
+}
+
+#[test]
+fn one_client_that_always_fails_condemns_no_version() {
+    let mut dice = Dice::new(4);
+    for _ in 0..10 {
+        let [bounded, plain] = rollout(&mut dice, |dice| match side(dice) {
+            Side::Version if dice.chance(0.2) => (Side::Version, 77, true),
+            side => (side, dice.word() as u16, dice.chance(0.005)),
+        });
+        assert!(bounded < 100.0 && plain >= 100.0, "{bounded} bounded, {plain} if each request counts");
+    }
+}
+
+#[test]
+fn users_that_differ_are_rarely_taken_for_a_bad_version() {
+    let mut dice = Dice::new(5);
+    let runs: Vec<_> = (0..40)
+        .map(|_| {
+            let mut up_to = 0.0;
+            let users: Vec<_> = (0..5_000)
+                .map(|_| {
+                    up_to += dice.uniform().powf(-1.0 / 1.2);
+                    (up_to, side(&mut dice), dice.word() as u16, beta(0.1, 0.005, &mut dice))
+                })
+                .collect();
+            rollout(&mut dice, |dice| {
+                let at = up_to * dice.uniform();
+                let found = users.partition_point(|(up_to, ..)| *up_to < at).min(users.len() - 1);
+                let (_, side, bucket, failing) = users[found];
+                (side, bucket, dice.chance(failing))
+            })[0]
+        })
+        .collect();
+    holds("users that differ", &runs);
+}

@@ -1,0 +1,535 @@
+//! Guardrails as workers use them: each records its own requests and merges them into one shared record. Nothing is lost or counted twice,
+//! a version is condemned once and for a reason, and whatever stands in the shared data, nothing panics.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a test may stop with the reason"
+)]
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rollout_core::bucket::Ppm;
+use rollout_core::compile::compile;
+use rollout_core::decide::decide_unit;
+use rollout_core::decision::Decision;
+use rollout_core::guardrail::outcome::Outcome;
+use rollout_core::guardrail::record::{Merged, Record, Setting};
+use rollout_core::guardrail::recorder::{Recorder, Ticket};
+use rollout_core::guardrail::shelf::{Label, Latch, Shelf};
+use rollout_core::guardrail::verdict::Finding;
+use rollout_core::guardrail::{Action, Guardrails};
+use rollout_core::plan::{Plan, Rollout};
+use rollout_core::time::Time;
+use serde_json::{Value, json};
+
+const START: Duration = Duration::from_secs(1_795_599_000);
+const FINE: Outcome = Outcome { failed: false, latency: Some(Duration::from_millis(10)), headers: 0 };
+const FAILED: Outcome = Outcome { failed: true, latency: None, headers: 0 };
+
+fn after(seconds: f64) -> Duration {
+    START + Duration::from_secs_f64(seconds)
+}
+
+fn took(milliseconds: u64) -> Outcome {
+    Outcome { latency: Some(Duration::from_millis(milliseconds)), ..FINE }
+}
+
+/// A canary of one half under these guardrails, and units of either side.
+struct Site {
+    rollout: Rc<Rollout>,
+    /// Decisions of units that get v2, and of those that get v1.
+    sides: [Vec<Decision>; 2],
+}
+
+const V2: usize = 0;
+const V1: usize = 1;
+
+impl Site {
+    fn new(guardrails: &Value) -> Self {
+        Self::with(guardrails, &json!({"canary": {"version": "v2", "percent": 50}}))
+    }
+
+    fn with(guardrails: &Value, strategy: &Value) -> Self {
+        let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "salt": "g", "stable": "v1",
+            "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}], "strategy": strategy, "guardrails": guardrails}]});
+        let plan: Plan = compile(document.to_string().as_bytes()).unwrap_or_else(|no| panic!("{no}")).plan;
+        let rollout = Rc::clone(&plan.rollouts()[0]);
+        let decisions = (0..1_000).map(|number| {
+            let unit = format!("user-{number}");
+            decide_unit(&plan, &rollout, unit.as_bytes(), Time::from_seconds(START.as_secs()))
+        });
+        let (own, rest) = decisions.partition(|decision| decision.version.name() == "v2");
+        Self { rollout, sides: [own, rest] }
+    }
+
+    fn guardrails(&self) -> &Guardrails {
+        self.rollout.guardrails().unwrap()
+    }
+
+    fn worker(&self) -> Recorder {
+        Recorder::new(self.guardrails(), self.rollout.stable().ordinal())
+    }
+
+    /// A request of a unit on one side, and what came of it.
+    fn call(
+        &self,
+        worker: &mut Recorder,
+        (side, unit): (usize, usize),
+        (now, outcome): (Duration, Outcome),
+    ) -> Ticket {
+        let units = &self.sides[side];
+        let ticket = worker.begin(&units[unit % units.len()], now).unwrap();
+        worker.record(self.guardrails(), ticket, outcome);
+        ticket
+    }
+
+    /// So many requests of different units.
+    fn calls(&self, worker: &mut Recorder, (side, count): (usize, usize), of: (Duration, Outcome)) {
+        for unit in 0..count {
+            self.call(worker, (side, unit), of);
+        }
+    }
+
+    fn setting(&self, now: Duration) -> Setting<'_> {
+        Setting { guardrails: self.guardrails(), now, share: None, split: 1 }
+    }
+
+    /// Merges through bytes, as it is in shared data.
+    fn merge(&self, worker: &mut Recorder, shared: &mut Vec<u8>, now: Duration) -> Merged {
+        self.merge_as(worker, shared, &self.setting(now))
+    }
+
+    fn merge_as(&self, worker: &mut Recorder, shared: &mut Vec<u8>, setting: &Setting<'_>) -> Merged {
+        let known = Record::decode(self.guardrails(), shared);
+        let mut record = known.unwrap_or_else(|| Record::new(self.guardrails(), setting.now));
+        let merged = worker.merge_into(&mut record, 0, setting);
+        *shared = record.encode();
+        worker.merged(self.guardrails(), 0, &record);
+        worker.age();
+        merged
+    }
+
+    fn record(&self, shared: &[u8]) -> Record {
+        Record::decode(self.guardrails(), shared).unwrap()
+    }
+}
+
+/// Names of the signals that condemn.
+fn verdicts<'s>(site: &'s Site, merged: &Merged) -> Vec<&'s str> {
+    merged.verdicts.iter().map(|verdict| site.guardrails().signals()[verdict.position].name()).collect()
+}
+
+/// Every kind of signal.
+fn everything() -> Value {
+    json!({"window": "15s", "min_requests": 20, "signals": [
+        {"consecutive_failures": 20}, {"error_rate": {"max_percent": 20}}, {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"latency": {"quantile": 0.9, "max_ms": 100}}, {"latency": {"quantile": 0.5, "max_ratio": 1.5, "confidence": 0.99}},
+        {"response_header": {"name": "x-low", "exact": "1", "max_percent": 10}},
+        {"response_header": {"name": "x-low", "exact": "1", "max_increase_percent": 5, "confidence": 0.99}}, {"sample_ratio": {"confidence": 0.999}}]})
+}
+
+/// One step of four workers: who, for which side and unit, what came of it, and whether the worker merges afterwards.
+type Step = (usize, usize, usize, (bool, bool, u64), (bool, bool));
+
+fn story() -> impl Strategy<Value = Vec<Step>> {
+    let outcome = (any::<bool>(), any::<bool>(), 1..200_u64);
+    prop::collection::vec((0..4_usize, 0..2_usize, 0..400_usize, outcome, any::<(bool, bool)>()), 0..200)
+}
+
+/// Sums of what the signals over a window were given, by position.
+fn add(sums: &mut BTreeMap<usize, [u64; 2]>, merged: &Merged) {
+    for (position, version, stable) in &merged.observed {
+        if stable.is_none() {
+            let sum = sums.entry(*position).or_default();
+            *sum = [sum[0] + version.observed, sum[1] + version.bad];
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_four_workers_merge_in_any_order_is_what_one_would_have_seen(story in story()) {
+        let site = Site::new(&everything());
+        let mut workers: Vec<Recorder> = (0..4).map(|_| site.worker()).collect();
+        let mut alone = site.worker();
+        let [mut shared, mut own] = [Vec::new(), Vec::new()];
+        let [mut sums, mut of_one] = [BTreeMap::new(), BTreeMap::new()];
+        for (who, side, unit, (failed, low, milliseconds), (is_late, merges)) in story {
+            let headers = if low { 1 << 5 | 1 << 6 } else { 0 };
+            let outcome = Outcome { failed, headers, ..took(milliseconds) };
+            let ticket = site.call(&mut workers[who], (side, unit), (START, outcome));
+            let same = site.call(&mut alone, (side, unit), (START, outcome));
+            if is_late && !failed {
+                workers[who].record_late_failure(site.guardrails(), ticket);
+                alone.record_late_failure(site.guardrails(), same);
+            }
+            if merges {
+                add(&mut sums, &site.merge(&mut workers[who], &mut shared, START));
+            }
+        }
+        for worker in &mut workers {
+            add(&mut sums, &site.merge(worker, &mut shared, START));
+        }
+        add(&mut of_one, &site.merge(&mut alone, &mut own, START));
+        prop_assert_eq!(site.record(&shared).totals(), site.record(&own).totals());
+        prop_assert_eq!(sums, of_one);
+    }
+
+    #[test]
+    fn foreign_bytes_are_no_record_or_one_that_stays_as_it_is(bytes: Vec<u8>) {
+        for guardrails in [everything(), json!({"signals": [{"consecutive_failures": 3}]})] {
+            survives(&Site::new(&guardrails), &bytes)?;
+        }
+    }
+
+    #[test]
+    fn a_record_that_somebody_scribbled_on_harms_nobody(at in 0..7_000_usize, byte: u8, cut in 0..9_000_usize) {
+        let site = Site::new(&everything());
+        let mut bytes = busy(&site);
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        bytes.truncate(cut);
+        survives(&site, &bytes)?;
+    }
+
+    #[test]
+    fn foreign_bytes_are_no_shelf_or_one_that_stays_as_it_is(bytes: Vec<u8>) {
+        let shelf = Shelf::decode(&bytes);
+        prop_assert_eq!(&Shelf::decode(&shelf.encode()), &shelf);
+    }
+}
+
+/// The bytes of a record in which something has happened.
+fn busy(site: &Site) -> Vec<u8> {
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    for second in 0..4 {
+        let now = after(f64::from(second));
+        site.calls(&mut worker, (V1, 100), (now, FINE));
+        site.calls(&mut worker, (V2, 100), (now, if second == 2 { FAILED } else { took(90) }));
+        site.merge(&mut worker, &mut shared, now);
+    }
+    shared
+}
+
+/// Whatever is read is written and read again as the same, and goes on without a panic.
+fn survives(site: &Site, bytes: &[u8]) -> Result<(), TestCaseError> {
+    let Some(mut record) = Record::decode(site.guardrails(), bytes) else { return Ok(()) };
+    let written = record.encode();
+    let read = Record::decode(site.guardrails(), &written);
+    prop_assert_eq!(read.as_ref(), Some(&record));
+    let mut worker = site.worker();
+    for second in [5.0, 7.0] {
+        site.calls(&mut worker, (V1, 50), (after(second), FINE));
+        site.calls(&mut worker, (V2, 50), (after(second), FAILED));
+        worker.merge_into(&mut record, 0, &site.setting(after(second)));
+    }
+    prop_assert!(Record::decode(site.guardrails(), &record.encode()).is_some());
+    Ok(())
+}
+
+#[test]
+fn a_signal_condemns_a_version_once() {
+    let site = Site::new(
+        &json!({"min_requests": 20, "signals": [{"consecutive_failures": 20}, {"error_rate": {"max_percent": 20}}]}),
+    );
+    let mut workers = [site.worker(), site.worker()];
+    let (mut shared, mut found) = (Vec::new(), Vec::new());
+    for tick in 0..100 {
+        let (now, worker) = (after(f64::from(tick) / 5.0), tick as usize % 2);
+        site.calls(&mut workers[worker], (V2, 10), (now, FAILED));
+        let merged = site.merge(&mut workers[worker], &mut shared, now);
+        found.extend(verdicts(&site, &merged));
+    }
+    assert_eq!(found, ["consecutive_failures", "error_rate"]);
+}
+
+#[test]
+fn without_requests_there_is_no_verdict() {
+    let site = Site::new(&everything());
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    for tick in 0..1_000 {
+        let now = after(f64::from(tick) / 5.0);
+        assert_eq!(site.merge(&mut worker, &mut shared, now).verdicts, [], "tick {tick}");
+    }
+    for tick in 1_000..1_200 {
+        let now = after(f64::from(tick) / 5.0);
+        site.calls(&mut worker, (V1, 50), (now, FAILED));
+        assert_eq!(site.merge(&mut worker, &mut shared, now).verdicts, [], "stable alone fails, tick {tick}");
+    }
+}
+
+#[test]
+fn a_rate_of_fewer_requests_than_asked_for_condemns_nobody() {
+    let site = Site::new(&json!({"min_requests": 50, "signals": [{"error_rate": {"max_percent": 20}}]}));
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    site.calls(&mut worker, (V2, 49), (START, FAILED));
+    assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts, []);
+    site.calls(&mut worker, (V2, 1), (START, FINE));
+    let merged = site.merge(&mut worker, &mut shared, START);
+    assert_eq!(verdicts(&site, &merged), ["error_rate"]);
+    let shown = merged.verdicts[0].finding.to_string();
+    assert_eq!(shown, "49 of 50 (98.0000 %), limit 20.0000 %");
+}
+
+#[test]
+fn a_rate_at_its_limit_condemns_nobody() {
+    let site = Site::new(&json!({"min_requests": 1, "signals": [{"error_rate": {"max_percent": 20}}]}));
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    site.calls(&mut worker, (V2, 80), (START, FINE));
+    site.calls(&mut worker, (V2, 20), (START, FAILED));
+    assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts, []);
+    site.calls(&mut worker, (V2, 1), (START, FAILED));
+    assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts.len(), 1);
+}
+
+#[test]
+fn a_window_forgets_what_has_left_it() {
+    let site = Site::new(
+        &json!({"window": "15s", "min_requests": 50, "signals": [{"error_rate": {"max_percent": 20}}]}),
+    );
+    for (gap, condemned) in [(10.0, 1), (16.0, 0)] {
+        let (mut worker, mut shared) = (site.worker(), Vec::new());
+        site.calls(&mut worker, (V2, 40), (START, FAILED));
+        assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts, []);
+        site.calls(&mut worker, (V2, 50), (after(gap), FINE));
+        let merged = site.merge(&mut worker, &mut shared, after(gap));
+        assert_eq!(merged.verdicts.len(), condemned, "after {gap} s");
+    }
+}
+
+#[test]
+fn a_success_between_failures_begins_the_count_anew() {
+    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    for round in 0..10 {
+        let now = after(f64::from(round));
+        site.calls(&mut worker, (V2, 19), (now, FAILED));
+        assert_eq!(site.merge(&mut worker, &mut shared, now).verdicts, [], "round {round}");
+        site.calls(&mut worker, (V2, 1), (now, FINE));
+        site.merge(&mut worker, &mut shared, now);
+        site.merge(&mut worker, &mut shared, now); // a success counts once it is a tick old
+    }
+    site.calls(&mut worker, (V2, 20), (after(10.0), FAILED));
+    let merged = site.merge(&mut worker, &mut shared, after(10.0));
+    assert!(matches!(merged.verdicts[0].finding, Finding::Consecutive { failures: 20, limit: 20 }));
+}
+
+#[test]
+fn failures_in_a_row_are_those_of_all_workers() {
+    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
+    let (mut shared, mut found) = (Vec::new(), 0);
+    let mut workers: Vec<Recorder> = (0..4).map(|_| site.worker()).collect();
+    for worker in &mut workers {
+        site.calls(worker, (V2, 5), (START, FAILED));
+        site.calls(worker, (V1, 50), (START, FINE)); // stable's successes are not the version's
+        found += site.merge(worker, &mut shared, START).verdicts.len();
+    }
+    assert_eq!(found, 1);
+}
+
+#[test]
+fn an_answer_that_breaks_off_later_is_a_failure_and_no_success() {
+    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    for _ in 0..20 {
+        let ticket = site.call(&mut worker, (V2, 1), (START, FINE));
+        worker.record_late_failure(site.guardrails(), ticket);
+    }
+    assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts.len(), 1);
+    assert_eq!(site.record(&shared).totals()[0].bad, 20);
+}
+
+/// Lets seconds pass, in each of which both sides have so many clients with one request; returns when which signal condemned.
+fn seconds(
+    site: &Site,
+    range: std::ops::Range<u32>,
+    (worker, shared): (&mut Recorder, &mut Vec<u8>),
+    mut outcome: impl FnMut(u32, usize, usize) -> Outcome,
+) -> Option<(u32, String)> {
+    for second in range {
+        let now = after(f64::from(second));
+        for side in [V2, V1] {
+            for unit in 0..300 {
+                site.call(worker, (side, unit), (now, outcome(second, side, unit)));
+            }
+        }
+        let merged = site.merge(worker, shared, now);
+        if let Some(name) = verdicts(site, &merged).first() {
+            return Some((second, (*name).to_owned()));
+        }
+    }
+    None
+}
+
+fn increase() -> Site {
+    Site::new(
+        &json!({"min_requests": 50, "signals": [{"error_rate": {"max_increase_percent": 2, "confidence": 0.99}}]}),
+    )
+}
+
+#[test]
+fn an_outage_that_stable_shares_is_nobodys_fault() {
+    for margin in [0, 2] {
+        let site = Site::new(
+            &json!({"min_requests": 50, "signals": [{"error_rate": {"max_increase_percent": margin, "confidence": 0.99}}]}),
+        );
+        let (mut worker, mut shared) = (site.worker(), Vec::new());
+        let found = seconds(&site, 0..240, (&mut worker, &mut shared), |second, _, unit| match second {
+            0..60 => FINE,
+            60..120 if unit.is_multiple_of(2) => FAILED,
+            120..180 => FAILED,
+            _ => FINE,
+        });
+        assert_eq!(found, None, "margin {margin}");
+    }
+}
+
+#[test]
+fn a_version_that_alone_fails_more_often_is_condemned_within_seconds() {
+    let site = increase();
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let outcome = |second: u32, side: usize, unit: usize| {
+        if second >= 60 && side == V2 && unit.is_multiple_of(5) { FAILED } else { FINE }
+    };
+    let (second, name) = seconds(&site, 0..120, (&mut worker, &mut shared), outcome).unwrap();
+    assert_eq!(name, "error_rate_increase");
+    assert!((60..70).contains(&second), "{second}");
+}
+
+#[test]
+fn one_client_that_always_fails_condemns_nobody() {
+    let site = increase();
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let (mut second, mut highest) = (0, 0.0_f64);
+    while second < 240 {
+        let now = after(f64::from(second));
+        for unit in 0..300 {
+            site.call(&mut worker, (V1, unit), (now, FINE));
+            site.call(&mut worker, (V2, unit), (now, if unit == 7 { FAILED } else { FINE }));
+            site.call(&mut worker, (V2, 7), (now, FAILED)); // half of all requests
+        }
+        let merged = site.merge(&mut worker, &mut shared, now);
+        assert_eq!(merged.verdicts, [], "second {second}");
+        let closed = merged.observed.iter().find_map(|(_, version, stable)| stable.map(|_| version.rate()));
+        highest = highest.max(closed.unwrap_or_default());
+        second += 1;
+    }
+    assert!(highest < 0.05, "the client is a small share of what counts: {highest}");
+}
+
+#[test]
+fn what_is_slow_is_said_by_stables_answers_of_earlier_slots() {
+    let site = Site::new(
+        &json!({"window": "15s", "min_requests": 50, "signals": [{"latency": {"quantile": 0.8, "max_ratio": 1.5, "confidence": 0.99}}]}),
+    );
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    site.merge(&mut worker, &mut shared, START); // the record begins
+    let mut second = |second: f64, [own, stable]: [u64; 2]| {
+        let now = after(second);
+        site.calls(&mut worker, (V2, 100), (now, took(own)));
+        site.calls(&mut worker, (V1, 100), (now, took(stable)));
+        let closing = after(second + 1.0);
+        let merged = site.merge(&mut worker, &mut shared, closing);
+        let found = merged.observed.into_iter().find_map(|(_, version, stable)| Some((version, stable?)));
+        let (version, stable) = found.unwrap();
+        [version, stable].map(|tally| tally.rate())
+    };
+    assert_eq!(second(0.0, [5_000, 10]), [0.0, 0.0], "nothing is known of stable yet");
+    assert_eq!(second(2.0, [5_000, 10]), [0.0, 0.0], "stable's first slot is closed by this merge");
+    assert_eq!(second(4.0, [14, 10]), [0.0, 0.0], "below 1.5 times 10 ms");
+    assert_eq!(second(6.0, [16, 1_000]), [1.0, 1.0], "stable's slow answers do not speak for themselves");
+}
+
+#[test]
+fn equally_slow_is_not_too_slow() {
+    let site = Site::new(
+        &json!({"window": "15s", "min_requests": 50, "signals": [{"latency": {"quantile": 0.8, "max_ratio": 1.5, "confidence": 0.99}}]}),
+    );
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let both =
+        |second: u32, _: usize, unit: usize| took(if second < 60 { 10 } else { 100 } + unit as u64 % 7);
+    assert_eq!(seconds(&site, 0..120, (&mut worker, &mut shared), both), None);
+    let own = |_: u32, side: usize, unit: usize| took(if side == V2 { 220 } else { 100 } + unit as u64 % 7);
+    let (second, name) = seconds(&site, 120..180, (&mut worker, &mut shared), own).unwrap();
+    assert_eq!(name, "latency_ratio");
+    assert!(second < 130, "{second}");
+}
+
+#[test]
+fn units_that_get_lost_are_warned_of_and_units_that_arrive_are_not() {
+    let site = Site::new(&json!({"signals": [{"sample_ratio": {"confidence": 0.999}}]}));
+    assert_eq!(site.guardrails().action_of(0), Action::Warn);
+    for (lost, share, condemned) in [(1, Ppm::new(500_000), 0), (3, Ppm::new(500_000), 1), (3, None, 0)] {
+        let (mut worker, mut shared) = (site.worker(), Vec::new());
+        let setting = Setting { share, ..site.setting(START) };
+        site.merge_as(&mut worker, &mut shared, &setting);
+        site.calls(&mut worker, (V2, site.sides[V2].len() / lost), (START, FINE));
+        site.calls(&mut worker, (V1, site.sides[V1].len()), (START, FINE));
+        let merged = site.merge_as(&mut worker, &mut shared, &setting);
+        assert_eq!(merged.verdicts.len(), condemned, "one in {lost}, share {share:?}");
+    }
+}
+
+#[test]
+fn requests_of_testers_count_for_nobody() {
+    let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}], "strategy": {"canary": {"version": "v2", "percent": 50}},
+        "overrides": [{"units": ["tester"], "version": "v2"}], "guardrails": everything()}]});
+    let plan = compile(document.to_string().as_bytes()).unwrap().plan;
+    let rollout = &plan.rollouts()[0];
+    let decision = decide_unit(&plan, rollout, b"tester", Time::from_seconds(START.as_secs()));
+    let mut worker = Recorder::new(rollout.guardrails().unwrap(), rollout.stable().ordinal());
+    assert_eq!(worker.begin(&decision, START), None);
+    assert!(worker.dirty().is_empty());
+}
+
+/// The identity and the epoch of v2 under a document.
+fn label(change: impl FnOnce(&mut Value)) -> Label {
+    let mut rollout = json!({"name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}], "strategy": {"canary": {"version": "v2", "percent": 5}},
+        "guardrails": {"signals": [{"consecutive_failures": 20}]}});
+    change(&mut rollout);
+    let document = json!({"revision": 1, "rollouts": [rollout]}).to_string();
+    let plan = compile(document.as_bytes()).unwrap_or_else(|refused| panic!("{refused}")).plan;
+    let guarded = &plan.rollouts()[0].guardrails().unwrap().guarded()[0];
+    Label { identity: guarded.identity, epoch: guarded.epoch }
+}
+
+#[test]
+fn a_latch_belongs_to_rollout_version_and_cluster_and_counts_to_a_setup() {
+    let today = label(|_| {});
+    let latch = Latch { rearm: 0, action: Action::Rollback, exposure: Ppm::ZERO, at: 0 };
+    let mut shelf = Shelf::default();
+    shelf.put(today, (Vec::new(), Some(latch)), 0);
+    let holds = |of: Label| shelf.latch(of.identity, 0).is_some();
+    type Change = (&'static str, bool, bool, fn(&mut Value));
+    let changes: [Change; 8] = [
+        ("a percentage", true, true, |rollout| rollout["strategy"]["canary"]["percent"] = 50.into()),
+        ("a salt", true, true, |rollout| rollout["salt"] = "another".into()),
+        ("another strategy", true, false, |rollout| {
+            rollout["strategy"] = json!({"blue_green": {"active": "v2"}})
+        }),
+        ("another limit", true, false, |rollout| {
+            rollout["guardrails"]["signals"][0] = json!({"consecutive_failures": 30})
+        }),
+        ("another cluster of stable", true, false, |rollout| rollout["versions"][0]["cluster"] = "c9".into()),
+        ("another cluster", false, true, |rollout| rollout["versions"][1]["cluster"] = "c9".into()),
+        ("another name", false, true, |rollout| {
+            rollout["versions"][1]["name"] = "v3".into();
+            rollout["strategy"]["canary"]["version"] = "v3".into();
+        }),
+        ("another rollout", false, true, |rollout| rollout["name"] = "spam".into()),
+    ];
+    for (what, holds_on, counts_on, change) in changes {
+        let changed = label(change);
+        assert_eq!((holds(changed), changed.epoch == today.epoch), (holds_on, counts_on), "{what}");
+    }
+}
