@@ -88,7 +88,7 @@ fn the_sum_condemns_a_version_of_which_each_proxy_has_seen_too_little() {
     let urls = [(); 2].map(|()| serve_metrics(move |second| v2(Metrics::serving(hash), second, [30, 15])));
     let run = gate(&place, &[&urls[0], &urls[1]], &LONG);
     assert_eq!(run.code, 2, "{run:?}");
-    let reason = "signal error_rate condemns fraud-score v2: 30 of 60 (50.000 %), limit 20.0000 %";
+    let reason = "signal error_rate condemns fraud-score v2: 30 of 60 (50.0000 %), limit 20.0000 %";
     assert_eq!((&run.json()["ok"], &run.json()["reason"]), (&json!(false), &json!(reason)));
 
     let alone = gate(
@@ -126,6 +126,26 @@ fn a_latch_that_one_of_two_proxies_holds_is_a_no_at_once() {
     let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&good, &latched])).unwrap();
     assert_eq!(answer["reason"], "fraud-score v2 is rolled back on B");
     assert_eq!(answer["rollouts"][0]["versions"][0]["latched_on"], json!(["B"]));
+}
+
+#[test]
+fn a_version_that_a_proxy_holds_below_the_documents_exposure_is_frozen_there() {
+    let (place, hash) = place(&guardrails());
+    let exposing = |ppm: [u64; 2]| {
+        serve_metrics(move |second| {
+            let ppm = ppm[usize::from(second > 0)];
+            v2(Metrics::serving(hash), second, [100, 0]).of("v2", "rollout_exposure_ppm", ppm)
+        })
+    };
+    let (good, frozen) = (exposing([500_000, 500_000]), exposing([100_000, 100_000]));
+    let run = gate(&place, &[&good, &frozen], &LONG);
+    assert_eq!(run.code, 2, "{run:?}");
+    let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&good, &frozen])).unwrap();
+    assert_eq!(answer["reason"], "fraud-score v2 is frozen on B");
+    assert_eq!(answer["rollouts"][0]["versions"][0]["latched_on"], json!(["B"]));
+
+    let late = exposing([100_000, 500_000]);
+    assert_eq!(gate(&place, &[&late], &SHORT).code, 0, "it had just taken the document");
 }
 
 #[test]
@@ -255,15 +275,15 @@ fn the_answer_for_people_says_it_first_and_then_what_each_signal_found() {
     assert_eq!((run.code, run.err.as_str()), (2, ""));
     let out = run.out.replacen(", after 2 s", ", after 1 s", 1); // on a busy machine
     insta::assert_snapshot!(out, @r"
-    do not go on: signal error_rate condemns fraud-score v2: 30 of 60 (50.000 %), limit 20.0000 %, after 1 s
+    do not go on: signal error_rate condemns fraud-score v2: 30 of 60 (50.0000 %), limit 20.0000 %, after 1 s
 
     fraud-score
       version  requests  failures
       v2             60        30
 
       version  signal                state              finding
-      v2       error_rate            condemns           30 of 60 (50.000 %), limit 20.0000 %
-      v2       error_rate_increase   nothing seen       0 of 0 (0.000 %), stable 0 of 0 (0.000 %), margin 2.0000 points, e-value 1.0, bound 100.0
+      v2       error_rate            condemns           30 of 60 (50.0000 %), limit 20.0000 %
+      v2       error_rate_increase   nothing seen       0 of 0 (0.0000 %), stable 0 of 0 (0.0000 %), margin 2.0000 points, evidence 1 of 100
       v2       consecutive_failures  judged by proxies  -
       v2       sample_ratio          judged by proxies  -
     ");

@@ -100,7 +100,7 @@ impl<'p> Version<'p> {
             requests: case.requests(),
             failures: case.counts.failures,
             signals: signals.map(|(position, signal)| Signal::new(case, (position, signal.name()))).collect(),
-            latched_on: case.latched_on.clone(),
+            latched_on: case.latched_on(),
         }
     }
 }

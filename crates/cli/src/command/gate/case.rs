@@ -9,7 +9,11 @@ use rollout_core::plan::{Rollout, Version};
 use rollout_core::time::Time;
 
 use super::proxies::Proxies;
+use crate::args;
 use crate::fleet::{self, Counts};
+
+/// Seconds that a proxy may be late in exposing more.
+const SLACK: u64 = 5;
 
 /// A version, its judge, and the sums.
 pub(super) struct Case<'p> {
@@ -21,7 +25,12 @@ pub(super) struct Case<'p> {
     pub(super) counts: Counts,
     /// Positions of the signals that have condemned the version at some time; a window may forget what it saw.
     condemned: Vec<usize>,
-    pub(super) latched_on: Vec<String>,
+    /// Proxies that have rolled the version back.
+    rolled_back_on: Vec<String>,
+    /// Proxies that expose less of it than the document does, this time and the time before: one that has just taken the document may
+    /// show it before its exposure.
+    frozen_on: Vec<String>,
+    low_on: Vec<String>,
 }
 
 impl<'p> Case<'p> {
@@ -33,7 +42,9 @@ impl<'p> Case<'p> {
             judge: Judge::new(guardrails),
             counts: Counts::default(),
             condemned: Vec::new(),
-            latched_on: Vec::new(),
+            rolled_back_on: Vec::new(),
+            frozen_on: Vec::new(),
+            low_on: Vec::new(),
         }
     }
 
@@ -50,8 +61,38 @@ impl<'p> Case<'p> {
             }
         }
         self.counts = self.counts.plus(&counted);
-        let latched = proxies.now(rollout, version).filter(|(_, of)| of.is_rolled_back == Some(true));
-        self.latched_on = latched.map(|(name, _)| name.to_owned()).collect();
+        self.take_latches(proxies);
+    }
+
+    fn take_latches(&mut self, proxies: &Proxies<'_>) {
+        let least = self.exposure();
+        let (mut rolled_back, mut low) = (Vec::new(), Vec::new());
+        for (name, known) in proxies.now(self.rollout.name(), self.version.name()) {
+            if known.is_rolled_back == Some(true) {
+                rolled_back.push(name.to_owned());
+            } else if known.exposure.is_some_and(|exposure| exposure < least) {
+                low.push(name.to_owned());
+            }
+        }
+        self.frozen_on = low.iter().filter(|name| self.low_on.contains(name)).cloned().collect();
+        self.rolled_back_on = rolled_back;
+        self.low_on = low;
+    }
+
+    /// What every proxy exposes at least, be it a few seconds late or its clock slow.
+    fn exposure(&self) -> Ppm {
+        let now = args::now();
+        let earlier = Time::from_seconds(now.seconds().saturating_sub(SLACK));
+        [now, earlier]
+            .map(|time| self.rollout.exposure(self.version, time))
+            .into_iter()
+            .min()
+            .unwrap_or(Ppm::ZERO)
+    }
+
+    /// The proxies that have taken traffic from the version, by rollback or by freeze.
+    pub(super) fn latched_on(&self) -> Vec<String> {
+        [self.rolled_back_on.as_slice(), self.frozen_on.as_slice()].concat()
     }
 
     /// The requests that count: an override tells nothing of a version's traffic.
@@ -75,8 +116,10 @@ impl<'p> Case<'p> {
     /// What makes the answer a no.
     pub(super) fn objections(&self) -> Vec<String> {
         let mut objections = self.findings(true);
-        if !self.latched_on.is_empty() {
-            objections.push(format!("{} is rolled back on {}", self.name(), self.latched_on.join(", ")));
+        for (state, on) in [("rolled back", &self.rolled_back_on), ("frozen", &self.frozen_on)] {
+            if !on.is_empty() {
+                objections.push(format!("{} is {state} on {}", self.name(), on.join(", ")));
+            }
         }
         objections
     }
