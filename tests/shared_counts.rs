@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollout_core::compile::compile;
 use rollout_core::guardrail::record::Record;
@@ -17,6 +17,9 @@ use testbed::{Behaviour, Envoy, Load, Upstream, module};
 
 /// Requests in all; the environment variable `REQUESTS` says otherwise.
 const REQUESTS: u64 = 60_000;
+
+/// A million take ten minutes on two cores.
+const PATIENCE: Duration = Duration::from_secs(3_000);
 
 fn document(revision: u64, percent: u64) -> Value {
     json!({"revision": revision, "rollouts": [{
@@ -76,8 +79,7 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
     envoy.wait_revision(1);
     let seen: Arc<[AtomicU64; 4]> = Arc::default();
     let counts = Arc::clone(&seen);
-    let load =
-        Load::new(envoy.address()).connections(32).requests(requests).duration(Duration::from_secs(1_200));
+    let load = Load::new(envoy.address()).connections(32).requests(requests).duration(PATIENCE);
     let running = load
         .observe(move |_, outcome| {
             let answer = outcome.as_ref().expect("every request is answered");
@@ -91,7 +93,9 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
     let total = || seen.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
     let mut revision = 1;
     let mut reloads = 0;
+    let began = Instant::now();
     while total() < requests {
+        assert!(began.elapsed() < PATIENCE, "{} of {requests} requests", total());
         revision += 1;
         let document = document(revision, 30 + revision % 3).to_string();
         let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});

@@ -1,0 +1,98 @@
+//! `rolloutctl status` and `gate` over two real Envoys, of which one alone finds out that a version fails.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop with the reason"
+)]
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::client::Request;
+use testbed::envoy::{Envoy, Outcome};
+use testbed::load::{Load, Running};
+use testbed::module;
+use testbed::upstream::{Behaviour, Upstream};
+
+/// Two Envoys in front of the same versions, with the same document.
+struct Site {
+    envoys: [Envoy; 2],
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn start(versions: &[Upstream; 2]) -> Self {
+        let envoys = [(); 2].map(|()| Envoy::builder().clusters(versions).concurrency(2).start());
+        let document = json!({"revision": 1, "rollouts": [{
+            "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
+            "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+            "strategy": {"canary": {"version": "v2", "percent": 50}},
+            "guardrails": {"window": "10s", "signals": [{"consecutive_failures": 20}, {"error_rate": {"max_percent": 20}}]}
+        }]});
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("fraud.json"), document.to_string()).expect("written");
+        for envoy in &envoys {
+            assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+            envoy.wait_revision(1);
+        }
+        Self { envoys, folder }
+    }
+
+    fn load(&self, envoy: usize) -> Running {
+        let load = Load::new(self.envoys[envoy].address()).connections(4).rate(200.0);
+        let request = |number: u64| Request::get("/x").header("x-user-id", format!("user-{}", number % 500));
+        load.duration(Duration::from_secs(60)).start(request)
+    }
+
+    /// What the tool says of both Envoys, and its exit code.
+    fn tool(&self, verb: &[&str], rest: &[&str]) -> (Option<i32>, Value) {
+        let mut command = Command::new(module::rolloutctl());
+        command.current_dir(self.folder.path()).args(verb).args(rest).args(["--format", "json"]);
+        for envoy in &self.envoys {
+            command.arg("--envoy").arg(envoy.admin_url());
+        }
+        let output = command.output().expect("rolloutctl runs");
+        let answer = serde_json::from_slice(&output.stdout);
+        (
+            output.status.code(),
+            answer.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))),
+        )
+    }
+}
+
+#[test]
+fn a_pipeline_goes_on_until_one_of_two_proxies_rolls_back() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let site = Site::start(&versions);
+    let gate = ["gate", "fraud.json", "--min-requests", "50"];
+    let loads = [0, 1].map(|envoy| site.load(envoy));
+    let (code, answer) = site.tool(&gate, &["--for", "3s"]);
+    assert_eq!(code, Some(0), "{answer}");
+    assert_eq!(answer["rollouts"][0]["versions"][0]["failures"], 0);
+
+    let [first, second] = loads;
+    first.stop();
+    versions[1].set(Behaviour::status(503));
+    let rolled_back = "wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_rolled_back";
+    site.envoys[1].wait_stat(rolled_back, 1);
+    second.stop();
+    let alone = site.envoys[1].admin_address().to_string();
+
+    let (code, answer) = site.tool(&["status"], &[]);
+    assert_eq!(code, Some(0), "{answer}");
+    let version = &answer["rollouts"][0]["versions"][1];
+    assert_eq!((&version["name"], &version["rolled_back_on"]), (&json!("v2"), &json!([alone])), "{answer}");
+    assert!(version["failures"].as_u64() >= Some(20) && version["latency_ms"]["p99"].is_number(), "{answer}");
+    assert!(answer["rollouts"][0]["versions"][0]["requests"].as_u64() > Some(100), "{answer}");
+    let differs: Vec<_> =
+        answer["differences"].as_array().expect("a list").iter().map(|of| &of["what"]).collect();
+    assert_eq!(differs, ["exposure", "state"], "{answer}");
+
+    let (code, answer) = site.tool(&gate, &["--for", "1h"]);
+    assert_eq!(code, Some(2), "{answer}");
+    assert_eq!(answer["reason"], format!("fraud v2 is rolled back on {alone}"));
+    assert_eq!(answer["rollouts"][0]["versions"][0]["latched_on"], json!([alone]));
+}
