@@ -22,6 +22,7 @@ use rollout_core::guardrail::outcome::Outcome;
 use rollout_core::guardrail::record::{Merged, Record, Setting};
 use rollout_core::guardrail::recorder::{Recorder, Ticket};
 use rollout_core::guardrail::shelf::{Label, Latch, Shelf};
+use rollout_core::guardrail::tally::Tally;
 use rollout_core::guardrail::verdict::Finding;
 use rollout_core::guardrail::{Action, Guardrails};
 use rollout_core::plan::{Plan, Rollout};
@@ -85,8 +86,7 @@ impl Site {
     ) -> Ticket {
         let units = &self.sides[side];
         let ticket = worker.begin(&units[unit % units.len()], now).unwrap();
-        worker.record(self.guardrails(), ticket, outcome);
-        ticket
+        worker.record(self.guardrails(), ticket, outcome)
     }
 
     /// So many requests of different units.
@@ -345,6 +345,40 @@ fn an_answer_that_breaks_off_later_is_a_failure_and_no_success() {
     }
     assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts.len(), 1);
     assert_eq!(site.record(&shared).totals()[0].bad, 20);
+}
+
+#[test]
+fn a_failure_alone_in_its_merge_is_observed_too() {
+    let site = Site::new(&json!({"min_requests": 10, "signals": [{"error_rate": {"max_percent": 20}}]}));
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let tickets: Vec<Ticket> =
+        (0..10).map(|unit| site.call(&mut worker, (V2, unit), (START, FINE))).collect();
+    assert_eq!(
+        site.merge(&mut worker, &mut shared, START).observed,
+        [(0, Tally { observed: 10, bad: 0 }, None)]
+    );
+    tickets.into_iter().for_each(|ticket| worker.record_late_failure(site.guardrails(), ticket));
+    let merged = site.merge(&mut worker, &mut shared, after(1.0));
+    assert_eq!(merged.observed, [(0, Tally { observed: 0, bad: 10 }, None)]);
+    assert_eq!(verdicts(&site, &merged), ["error_rate"]);
+}
+
+#[test]
+fn old_streams_that_break_off_together_are_no_failures_in_a_row_of_a_healthy_version() {
+    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let streams: Vec<Ticket> =
+        (0..30).map(|unit| site.call(&mut worker, (V2, unit), (START, FINE))).collect();
+    for second in 1..5 {
+        site.merge(&mut worker, &mut shared, after(f64::from(second)));
+    }
+    for (unit, stream) in streams.into_iter().enumerate() {
+        site.call(&mut worker, (V2, unit), (after(5.0), FINE));
+        worker.record_late_failure(site.guardrails(), stream);
+    }
+    for second in 5..8 {
+        assert_eq!(site.merge(&mut worker, &mut shared, after(f64::from(second))).verdicts, []);
+    }
 }
 
 /// Lets seconds pass, in each of which both sides have so many clients with one request; returns when which signal condemned.
