@@ -57,7 +57,10 @@ impl Context for Root {}
 impl Drop for Root {
     fn drop(&mut self) {
         host::set_tick_period(Duration::ZERO);
-        self.flush();
+        if let Some(active) = &self.active {
+            active.metrics.flush(&active.plan);
+            active.guard.flush(&active.plan);
+        }
     }
 }
 
@@ -84,16 +87,15 @@ impl RootContext for Root {
 
     /// The first tick announces the plan: `on_configure` runs on the canary too, which never serves.
     fn on_tick(&mut self) {
-        if let Some(active) = &self.active {
-            if !self.announced {
-                metric::announce(&active.plan);
-                self.announced = true;
-            }
-            active.guard.tick(&active.plan);
-            let time = Time::from_seconds(host::now().as_secs());
-            self.exposures.show(&active.plan, Moment { time, health: &active.guard.health.borrow() });
+        let Some(active) = &self.active else { return };
+        if !self.announced {
+            metric::announce(&active.plan);
+            self.announced = true;
         }
-        self.flush();
+        active.guard.tick(&active.plan);
+        let time = Time::from_seconds(host::now().as_secs());
+        self.exposures.show(&active.plan, Moment { time, health: &active.guard.health.borrow() });
+        active.metrics.flush(&active.plan);
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
@@ -102,14 +104,5 @@ impl RootContext for Root {
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
-    }
-}
-
-impl Root {
-    fn flush(&self) {
-        if let Some(active) = &self.active {
-            active.metrics.flush(&active.plan);
-            active.guard.flush(&active.plan);
-        }
     }
 }

@@ -229,6 +229,18 @@ fn what_failover_cannot_hide_ends_as_fast_with_it() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_no_success_between_failures_in_a_row() {
+    let site = Site::start();
+    let mut rollout = rollout("fraud-v2", json!({}));
+    rollout["guardrails"] = json!({"signals": [{"consecutive_failures": 20}]});
+    site.push(&rollout);
+    let fail = |site: &Site| site.versions[1].set(Behaviour::reset_in_body());
+    let seen = trouble(&site, site.load(), fail);
+    assert_swift("resets in the body, failures in a row alone", &site, &seen);
+    assert!((1..=60).contains(&seen.failed.len()), "{}", seen.failed.len());
+}
+
+#[test]
 fn a_grpc_status_in_the_trailers_counts() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     versions.iter().for_each(|version| version.set(Behaviour::grpc_trailers(0)));
