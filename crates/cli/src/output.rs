@@ -92,6 +92,11 @@ pub(crate) fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
+/// `once`, `2 times`.
+pub(crate) fn times(number: u64) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
+}
+
 /// A table whose first `names` columns are text and the others numbers, indented under its title.
 pub(crate) fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use rollout_core::guardrail::tally::{Closed, Tally};
+use serde::Serialize;
 
 /// Counters of one version. Signals leave forced requests out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +23,19 @@ pub(crate) struct Counts {
 pub(crate) struct Signal {
     pub(crate) seen: Closed,
     pub(crate) trips: u64,
+}
+
+/// A tally as programs get it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Seen {
+    pub(crate) observed: u64,
+    pub(crate) bad: u64,
+}
+
+impl From<Tally> for Seen {
+    fn from(tally: Tally) -> Self {
+        Self { observed: tally.observed, bad: tally.bad }
+    }
 }
 
 impl Counts {

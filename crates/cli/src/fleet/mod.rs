@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
-pub(crate) use counts::{Counts, Signal};
+pub(crate) use counts::{Counts, Seen, Signal};
 pub(crate) use latency::Latency;
 pub(crate) use page::{Page, Plugin, Version};
 

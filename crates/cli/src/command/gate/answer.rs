@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rollout_core::guardrail::tally::Tally;
 use rollout_core::guardrail::verdict::Finding;
 use serde::Serialize;
 
@@ -11,6 +10,7 @@ use super::Verdict;
 use super::case::Case;
 use super::proxies::Proxies;
 use crate::exit::Exit;
+use crate::fleet::Seen;
 use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
 
 #[derive(Serialize)]
@@ -54,18 +54,6 @@ struct Signal<'p> {
     bound: Option<f64>,
     #[serde(skip)]
     words: String,
-}
-
-#[derive(Serialize, Clone, Copy)]
-struct Seen {
-    observed: u64,
-    bad: u64,
-}
-
-impl From<Tally> for Seen {
-    fn from(tally: Tally) -> Self {
-        Self { observed: tally.observed, bad: tally.bad }
-    }
 }
 
 impl<'p> Answer<'p> {

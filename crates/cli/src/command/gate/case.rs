@@ -11,6 +11,7 @@ use rollout_core::time::Time;
 use super::proxies::Proxies;
 use crate::args;
 use crate::fleet::{self, Counts};
+use crate::output;
 
 /// Seconds that a proxy may be late in exposing more.
 const SLACK: u64 = 5;
@@ -150,7 +151,7 @@ impl<'p> Case<'p> {
             }
             let trips = self.signal(signal.name()).trips;
             if trips > 0 {
-                let times = if trips == 1 { "once".to_owned() } else { format!("{trips} times") };
+                let times = output::times(trips);
                 findings.push(format!(
                     "signal {} of {} tripped {times} in the proxies",
                     signal.name(),

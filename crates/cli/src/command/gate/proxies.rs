@@ -79,10 +79,7 @@ impl<'f> Proxies<'f> {
     /// The proxies that answered at the last time, but not always.
     pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
         let gaps = self.proxies.iter().filter(|proxy| proxy.silent.is_none() && proxy.missed > 0);
-        gaps.map(|proxy| {
-            let times = if proxy.missed == 1 { "once".to_owned() } else { format!("{} times", proxy.missed) };
-            format!("Envoy at {} was asked in vain {times}", proxy.name)
-        })
+        gaps.map(|proxy| format!("Envoy at {} was asked in vain {}", proxy.name, output::times(proxy.missed)))
     }
 }
 

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Result;
-use rollout_core::guardrail::tally::Tally;
 use serde::Serialize;
 
 use super::differences::{Difference, differences};
-use crate::fleet::{self, Counts, Fleet, Latency, Page};
+use crate::fleet::{self, Counts, Fleet, Latency, Page, Seen};
 use crate::percent::Percent;
 
 /// What every Envoy said at one moment.
@@ -79,18 +78,6 @@ pub(super) struct Signal {
     /// Null where the signal does not compare, or has nothing to compare with.
     pub(super) stable: Option<Seen>,
     pub(super) trips: u64,
-}
-
-#[derive(Serialize, Clone, Copy)]
-pub(super) struct Seen {
-    pub(super) observed: u64,
-    pub(super) bad: u64,
-}
-
-impl From<Tally> for Seen {
-    fn from(tally: Tally) -> Self {
-        Self { observed: tally.observed, bad: tally.bad }
-    }
 }
 
 impl<'f> Round<'f> {

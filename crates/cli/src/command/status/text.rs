@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Envoy, Report, Rollout, Seen, Signal, Version};
+use super::report::{Envoy, Report, Rollout, Signal, Version};
+use crate::fleet::Seen;
 use crate::output::{self, BAD, FAINT, TITLE, WARNING, paint};
 use crate::percent::Percent;
 
