@@ -18,7 +18,7 @@ use rollout_core::guardrail::tally::{Closed, Tally};
 #[path = "../tests/guardrail/mod.rs"]
 mod guardrail;
 
-use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound, nearest_rank};
+use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound, nearest_rank, rollout};
 
 /// Requests a second to the version and to stable: 500, a tenth of them a canary.
 const SIZES: [u64; 2] = [50, 450];
@@ -217,7 +217,7 @@ fn crowd(dice: &mut Dice, mean: f64, busy: bool) -> [f64; 2] {
             (up_to, User { bucket: dice.word() as u16, side, failing: beta(0.1, mean, dice) })
         })
         .collect();
-    rollout(dice, |dice| {
+    rollout(dice, 200, |dice| {
         let at = up_to * dice.uniform();
         let (_, user) = &users[users.partition_point(|(up_to, _)| *up_to < at).min(users.len() - 1)];
         (user.side, user.bucket, dice.chance(user.failing))
@@ -225,46 +225,13 @@ fn crowd(dice: &mut Dice, mean: f64, busy: bool) -> [f64; 2] {
 }
 
 fn one_bad_client(dice: &mut Dice) -> [f64; 2] {
-    rollout(dice, |dice| {
+    rollout(dice, 200, |dice| {
         let side = if dice.chance(0.1) { Side::Version } else { Side::Stable };
         if side == Side::Version && dice.chance(0.2) {
             return (side, 77, true);
         }
         (side, dice.word() as u16, dice.chance(0.005))
     })
-}
-
-/// 200 slots of 500 requests.
-fn rollout(dice: &mut Dice, mut request: impl FnMut(&mut Dice) -> (Side, u16, bool)) -> [f64; 2] {
-    let null = Null::increase(MARGIN);
-    let mut evidence = Evidence::new(&[Basis::Requests], 0);
-    let [mut bounded, mut plain] = [Comparison::default(), Comparison::default()];
-    let mut highest = [1.0_f64; 2];
-    for second in 1..=200 {
-        let mut all = Closed::default();
-        for _ in 0..500 {
-            let (side, bucket, fails) = request(dice);
-            let observation = Observation {
-                bucket,
-                tag: dice.word() as u8,
-                answered: true,
-                bad: u16::from(fails),
-                late: false,
-            };
-            evidence.offer(side, observation);
-            let tally = match side {
-                Side::Version => &mut all.version,
-                Side::Stable => &mut all.stable,
-            };
-            *tally = Tally { observed: tally.observed + 1, bad: tally.bad + u64::from(fails) };
-        }
-        for slot in evidence.close(second * 1_000).unwrap_or_default() {
-            bounded.observe(null, slot);
-        }
-        plain.observe(null, all);
-        highest = [highest[0].max(bounded.e_value()), highest[1].max(plain.e_value())];
-    }
-    highest
 }
 
 /// Until it trips at 0.99, in slots, after so many healthy ones; at most an hour.

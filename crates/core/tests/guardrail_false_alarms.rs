@@ -2,17 +2,14 @@
 //!
 //! A test fails when the 95 % lower bound of the share that tripped is above what the confidence allows; chance is seeded.
 
-#![expect(clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
-
 use std::iter::repeat_n;
 
-use rollout_core::guardrail::evidence::{Basis, Evidence, Observation, Side};
-use rollout_core::guardrail::sequential::{Comparison, Null};
-use rollout_core::guardrail::tally::{Closed, Tally};
+use rollout_core::guardrail::evidence::Side;
+use rollout_core::guardrail::sequential::Null;
 
 mod guardrail;
 
-use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound};
+use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound, rollout};
 
 const SIZES: [u64; 2] = [50, 450];
 
@@ -64,35 +61,6 @@ fn what_stable_shares_is_nobodys_fault() {
     }
 }
 
-/// Highest e-values, with weights bounded and with each request counted, in 100 s of 500 requests.
-fn rollout(dice: &mut Dice, mut request: impl FnMut(&mut Dice) -> (Side, u16, bool)) -> [f64; 2] {
-    let null = Null::increase(0.02);
-    let mut evidence = Evidence::new(&[Basis::Requests], 0);
-    let [mut bounded, mut plain] = [Comparison::default(), Comparison::default()];
-    let mut highest = [1.0_f64; 2];
-    for second in 1..=100 {
-        let mut all = Closed::default();
-        for _ in 0..500 {
-            let (side, bucket, fails) = request(dice);
-            evidence.offer(
-                side,
-                Observation { bucket, tag: 0, answered: true, bad: u16::from(fails), late: false },
-            );
-            let tally = match side {
-                Side::Version => &mut all.version,
-                Side::Stable => &mut all.stable,
-            };
-            *tally = Tally { observed: tally.observed + 1, bad: tally.bad + u64::from(fails) };
-        }
-        for slot in evidence.close(second * 1_000).unwrap_or_default() {
-            bounded.observe(null, slot);
-        }
-        plain.observe(null, all);
-        highest = [highest[0].max(bounded.e_value()), highest[1].max(plain.e_value())];
-    }
-    highest
-}
-
 fn side(dice: &mut Dice) -> Side {
     if dice.chance(0.1) { Side::Version } else { Side::Stable }
 }
@@ -101,7 +69,7 @@ fn side(dice: &mut Dice) -> Side {
 fn one_client_that_always_fails_condemns_no_version() {
     let mut dice = Dice::new(4);
     for _ in 0..10 {
-        let [bounded, plain] = rollout(&mut dice, |dice| match side(dice) {
+        let [bounded, plain] = rollout(&mut dice, 100, |dice| match side(dice) {
             Side::Version if dice.chance(0.2) => (Side::Version, 77, true),
             side => (side, dice.word() as u16, dice.chance(0.005)),
         });
@@ -121,7 +89,7 @@ fn users_that_differ_are_rarely_taken_for_a_bad_version() {
                     (up_to, side(&mut dice), dice.word() as u16, beta(0.1, 0.005, &mut dice))
                 })
                 .collect();
-            rollout(&mut dice, |dice| {
+            rollout(&mut dice, 100, |dice| {
                 let at = up_to * dice.uniform();
                 let found = users.partition_point(|(up_to, ..)| *up_to < at).min(users.len() - 1);
                 let (_, side, bucket, failing) = users[found];

@@ -7,6 +7,7 @@
     reason = "a simulation may stop with the reason"
 )]
 
+use rollout_core::guardrail::evidence::{Basis, Evidence, Observation, Side};
 use rollout_core::guardrail::sequential::{Comparison, Null};
 use rollout_core::guardrail::tally::{Closed, Tally};
 
@@ -165,4 +166,41 @@ pub(crate) fn beta(first: f64, mean: f64, dice: &mut Dice) -> f64 {
 pub(crate) fn nearest_rank(values: &mut [u64], share: f64) -> Option<u64> {
     values.sort_unstable();
     values.get(((values.len() as f64 * share).ceil() as usize).saturating_sub(1)).copied()
+}
+
+/// Highest e-values at a margin of 2 points, with weights bounded and with each request counted, in so many seconds of 500 requests.
+pub(crate) fn rollout(
+    dice: &mut Dice,
+    seconds: u64,
+    mut request: impl FnMut(&mut Dice) -> (Side, u16, bool),
+) -> [f64; 2] {
+    let null = Null::increase(0.02);
+    let mut evidence = Evidence::new(&[Basis::Requests], 0);
+    let [mut bounded, mut plain] = [Comparison::default(), Comparison::default()];
+    let mut highest = [1.0_f64; 2];
+    for second in 1..=seconds {
+        let mut all = Closed::default();
+        for _ in 0..500 {
+            let (side, bucket, fails) = request(dice);
+            let observation = Observation {
+                bucket,
+                tag: dice.word() as u8,
+                answered: true,
+                bad: u16::from(fails),
+                late: false,
+            };
+            evidence.offer(side, observation);
+            let tally = match side {
+                Side::Version => &mut all.version,
+                Side::Stable => &mut all.stable,
+            };
+            *tally = Tally { observed: tally.observed + 1, bad: tally.bad + u64::from(fails) };
+        }
+        for slot in evidence.close(second * 1_000).unwrap_or_default() {
+            bounded.observe(null, slot);
+        }
+        plain.observe(null, all);
+        highest = [highest[0].max(bounded.e_value()), highest[1].max(plain.e_value())];
+    }
+    highest
 }
