@@ -21,11 +21,14 @@ thread_local! {
     static SERIES: RefCell<Vec<(String, u32)>> = RefCell::default();
 }
 
+/// The place of a series among the known ones, or where it belongs.
+fn find(known: &[(String, u32)], name: &str) -> Result<usize, usize> {
+    known.binary_search_by(|(of, _)| of.as_str().cmp(name))
+}
+
 /// The id of a series, defined at first use; beyond the limit the one with its labels folded into `other`.
 fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
     SERIES.with_borrow_mut(|known| {
-        let find =
-            |known: &[(String, u32)], name: &str| known.binary_search_by(|(of, _)| of.as_str().cmp(name));
         let mut name = family.series(labels);
         let mut found = find(known, &name);
         if found.is_err() && known.len() >= MAX_SERIES {
@@ -221,13 +224,15 @@ pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_b
     }
 }
 
+/// True where some version was ever under guardrails in this VM.
+pub(crate) fn has_shown_rolled_back() -> bool {
+    SERIES.with_borrow(|known| known.iter().any(|(name, _)| name.ends_with(metric::ROLLED_BACK.name)))
+}
+
 /// The same of a version without guardrails, where its series is there from an earlier document.
 pub(crate) fn forget_rolled_back(rollout: &Rollout, version: &Version) {
     let name = metric::ROLLED_BACK.series(&[rollout.name(), version.name()]);
-    let known = SERIES.with_borrow(|known| {
-        let found = known.binary_search_by(|(of, _)| of.as_str().cmp(&name)).ok()?;
-        known.get(found).map(|(_, id)| *id)
-    });
+    let known = SERIES.with_borrow(|known| known.get(find(known, &name).ok()?).map(|(_, id)| *id));
     if let Some(id) = known {
         host::record(id, 0);
     }

@@ -13,6 +13,7 @@
 //! counted: dropping those would blame the version. What this is not: clients that are alike; see `sequential` for what that
 //! means.
 
+use super::MAX_SIGNALS;
 use super::buckets::{Bits, HASH_BUCKETS, Last, admit};
 use super::codec::{Reader, Writer};
 use super::tally::{Closed, Tally};
@@ -23,9 +24,6 @@ const SLOT_MS: u64 = 1_000;
 /// An older slot closes as it is: what is compared has to have happened at the same time, or a shared incident could fall on
 /// one side only.
 const LONGEST_SLOT_MS: u64 = 10_000;
-
-/// Signals are bits of a mask.
-const MOST_SIGNALS: usize = 16;
 
 /// Whose request it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +83,10 @@ struct Half {
 }
 
 impl Evidence {
-    /// Nothing yet, for signals of these bases, of which there are at most 16.
+    /// Nothing yet, for signals of these bases, of which there are at most [`MAX_SIGNALS`].
     #[must_use]
     pub fn new(signals: &[Basis], now_ms: u64) -> Self {
-        let signals: Vec<_> = signals.iter().take(MOST_SIGNALS).copied().collect();
+        let signals: Vec<_> = signals.iter().take(MAX_SIGNALS).copied().collect();
         let half = || Half {
             seen: Bits::default(),
             answered: Bits::default(),
@@ -146,33 +144,16 @@ impl Evidence {
         Some(version.zip(stable).map(|(version, stable)| Closed { version, stable }).collect())
     }
 
-    /// True if it is of signals with these bases.
-    pub(crate) fn judges(&self, bases: &[Basis]) -> bool {
-        self.signals == bases
-    }
-
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.number(self.opened_ms);
-        let bases = self.signals.iter().map(|basis| match basis {
-            Basis::Requests => 0,
-            Basis::Answers => 1,
-        });
-        writer.bytes(&bases.collect::<Vec<u8>>());
         self.version.encode(writer);
         self.stable.encode(writer);
         self.failing.iter().for_each(|last| last.encode(writer));
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let opened_ms = reader.number()?;
-        let bases = reader.bytes().filter(|bases| bases.len() <= MOST_SIGNALS)?;
-        let basis = |byte: &u8| match byte {
-            0 => Some(Basis::Requests),
-            1 => Some(Basis::Answers),
-            _ => None,
-        };
-        let signals = bases.iter().map(basis).collect::<Option<Vec<_>>>()?;
-        let mut read = Self::new(&signals, opened_ms);
+    /// What was written for signals of these bases.
+    pub(crate) fn decode(signals: &[Basis], reader: &mut Reader<'_>) -> Option<Self> {
+        let mut read = Self::new(signals, reader.number()?);
         read.version.decode(reader)?;
         read.stable.decode(reader)?;
         for last in &mut read.failing {
@@ -290,12 +271,12 @@ mod tests {
             }
             let mut writer = Writer::default();
             evidence.encode(&mut writer);
-            prop_assert_eq!(Evidence::decode(&mut Reader::new(&writer.finish())), Some(evidence));
+            prop_assert_eq!(Evidence::decode(&[Basis::Requests, Basis::Answers], &mut Reader::new(&writer.finish())), Some(evidence));
         }
 
         #[test]
         fn foreign_bytes_never_panic(bytes in prop::collection::vec(0..3_u8, 0..4_000)) {
-            let Some(mut read) = Evidence::decode(&mut Reader::new(&bytes)) else { return Ok(()) };
+            let Some(mut read) = Evidence::decode(&[Basis::Requests, Basis::Answers], &mut Reader::new(&bytes)) else { return Ok(()) };
             read.offer(Side::Version, failure(1));
             for closed in read.close(u64::MAX).unwrap_or_default() {
                 prop_assert!(closed.version.bad <= closed.version.observed && closed.stable.bad <= closed.stable.observed);

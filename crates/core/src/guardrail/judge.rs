@@ -88,7 +88,7 @@ impl Judge {
         for memory in &self.0 {
             match memory {
                 Memory::None => {}
-                Memory::Window(window) => window.encode(out),
+                Memory::Window(window) => window.encode(out, |tally, out| tally.encode(out)),
                 Memory::Comparison(comparison) => comparison.encode(out),
             }
         }
@@ -99,7 +99,7 @@ impl Judge {
         for memory in &mut judge.0 {
             match memory {
                 Memory::None => {}
-                Memory::Window(window) => *window = Window::decode(bytes)?,
+                Memory::Window(window) => *window = Window::decode(bytes, Tally::decode)?,
                 Memory::Comparison(comparison) => *comparison = Comparison::decode(bytes)?,
             }
         }

@@ -107,6 +107,19 @@ impl Guardrails {
         Some(self.unit_salt.as_ref()?.hash(unit))
     }
 
+    /// The signals that compare with stable: their positions, and what they compare.
+    pub(crate) fn comparisons(&self) -> impl Iterator<Item = (usize, &Measure)> {
+        self.signals.iter().enumerate().filter_map(|(position, signal)| match &signal.rule {
+            Rule::Rate(measure, Limit::Increase { .. }) => Some((position, measure)),
+            Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => None,
+        })
+    }
+
+    /// True where a signal asks what stable's latency was.
+    pub(crate) fn compares_latency(&self) -> bool {
+        self.comparisons().any(|(_, measure)| matches!(measure, Measure::LongerThanStable { .. }))
+    }
+
     /// True where a signal looks at who is drawn for whom.
     pub(crate) fn counts_units(&self) -> bool {
         self.rules().any(|(_, rule)| matches!(rule, Rule::SampleRatio { .. }))

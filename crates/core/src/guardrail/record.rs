@@ -14,7 +14,7 @@ use super::sketch::Sketch;
 use super::streak::Report;
 use super::tally::{Closed, Tally};
 use super::verdict::{Finding, Verdict};
-use super::window::{SLOTS, place, slot};
+use super::window::{Ring, slot};
 use super::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
 use crate::bucket::Ppm;
 
@@ -57,8 +57,7 @@ pub struct Record {
 /// Stable's latency of the last slots, and what of it is too slow.
 #[derive(Debug, Clone, PartialEq)]
 struct Baseline {
-    newest: u64,
-    slots: [Sketch; SLOTS],
+    slots: Ring<Sketch>,
     /// Microseconds by signal; zero: not known yet.
     thresholds: [u64; MAX_SIGNALS],
 }
@@ -69,18 +68,14 @@ impl Record {
     pub fn new(guardrails: &Guardrails, now: Duration) -> Self {
         let now = milliseconds(now);
         let bases = guardrails.bases();
-        let rules = || guardrails.rules().map(|(_, rule)| rule);
-        let compares_latency =
-            rules().any(|rule| matches!(rule, Rule::Rate(Measure::LongerThanStable { .. }, _)));
-        let counts_units = rules().any(|rule| matches!(rule, Rule::SampleRatio { .. }));
         Self {
             totals: [Tally::default(); 2],
             consecutive: 0,
             tripped: 0,
             judge: Judge::new(guardrails),
             evidence: (!bases.is_empty()).then(|| Evidence::new(&bases, now)),
-            baseline: compares_latency.then(Baseline::new),
-            units: counts_units.then(|| Ratio::new(0)),
+            baseline: guardrails.compares_latency().then(Baseline::new),
+            units: guardrails.counts_units().then(|| Ratio::new(0)),
         }
     }
 
@@ -130,10 +125,7 @@ impl Record {
             evidence.offer(*side, *observation);
         }
         let Some(closed) = evidence.close(milliseconds(setting.now)) else { return };
-        let compared = setting.guardrails.rules().enumerate();
-        let compared =
-            compared.filter(|(_, (_, rule))| matches!(rule, Rule::Rate(_, Limit::Increase { .. })));
-        for ((position, _), tallies) in compared.zip(closed) {
+        for ((position, _), tallies) in setting.guardrails.comparisons().zip(closed) {
             observed.push((position, tallies.version, Some(tallies.stable)));
         }
     }
@@ -203,10 +195,7 @@ impl Record {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
-        for total in self.totals {
-            out.number(total.observed);
-            out.number(total.bad);
-        }
+        self.totals.iter().for_each(|total| total.encode(&mut out));
         out.number(self.consecutive);
         out.number(self.tripped.into());
         self.judge.encode(&mut out);
@@ -222,13 +211,13 @@ impl Record {
         let mut record = Self::new(guardrails, Duration::ZERO);
         let mut bytes = Reader::new(bytes);
         for total in &mut record.totals {
-            *total = Tally { observed: bytes.number()?, bad: bytes.number()? };
+            *total = Tally::decode(&mut bytes)?;
         }
         record.consecutive = bytes.number()?;
         record.tripped = u16::try_from(bytes.number()?).ok()?;
         record.judge = Judge::decode(guardrails, &mut bytes)?;
         if let Some(evidence) = &mut record.evidence {
-            *evidence = Evidence::decode(&mut bytes).filter(|read| read.judges(&guardrails.bases()))?;
+            *evidence = Evidence::decode(&guardrails.bases(), &mut bytes)?;
         }
         if let Some(baseline) = &mut record.baseline {
             *baseline = Baseline::decode(&mut bytes)?;
@@ -243,9 +232,9 @@ impl Record {
 impl Counts {
     /// What a signal that is no comparison looks at.
     fn tally(&self, measure: &Measure, position: usize) -> Tally {
-        let observed = match measure {
-            Measure::Failure => self.requests,
-            Measure::LongerThan(_) | Measure::LongerThanStable { .. } | Measure::Header(_) => self.answers,
+        let observed = match measure.basis() {
+            Basis::Requests => self.requests,
+            Basis::Answers => self.answers,
         };
         Tally { observed, bad: self.bad.get(position).copied().unwrap_or(0) }
     }
@@ -254,38 +243,38 @@ impl Counts {
 impl Guardrails {
     /// What each signal that compares counts, in document order.
     fn bases(&self) -> Vec<Basis> {
-        let basis = |rule: &Rule| match rule {
-            Rule::Rate(Measure::Failure, Limit::Increase { .. }) => Some(Basis::Requests),
-            Rule::Rate(_, Limit::Increase { .. }) => Some(Basis::Answers),
-            Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => None,
-        };
-        self.rules().filter_map(|(_, rule)| basis(rule)).collect()
+        self.comparisons().map(|(_, measure)| measure.basis()).collect()
+    }
+}
+
+impl Measure {
+    /// What it is a share of.
+    fn basis(&self) -> Basis {
+        match self {
+            Self::Failure => Basis::Requests,
+            Self::LongerThan(_) | Self::LongerThanStable { .. } | Self::Header(_) => Basis::Answers,
+        }
     }
 }
 
 impl Baseline {
     fn new() -> Self {
-        Self { newest: 0, slots: Default::default(), thresholds: [0; MAX_SIGNALS] }
+        Self { slots: Ring::default(), thresholds: [0; MAX_SIGNALS] }
     }
 
     /// Adds stable's answers. When a slot begins, those before it say what is slow: never an answer about itself.
     fn add(&mut self, guardrails: &Guardrails, slot: u64, answers: &Sketch) {
-        let passed = slot.saturating_sub(self.newest).min(SLOTS as u64);
-        if passed > 0 {
+        if self.slots.begins(slot) {
             self.set_thresholds(guardrails);
         }
-        for ago in 0..passed {
-            self.slots.get_mut(place(slot.saturating_sub(ago))).map(std::mem::take);
-        }
-        self.newest = self.newest.max(slot);
-        if let Some(sketch) = self.slots.get_mut(place(self.newest)) {
+        if let Some(sketch) = self.slots.at(slot) {
             sketch.merge(answers);
         }
     }
 
     fn set_thresholds(&mut self, guardrails: &Guardrails) {
         let mut all = Sketch::default();
-        self.slots.iter().for_each(|sketch| all.merge(sketch));
+        self.slots.slots().iter().for_each(|sketch| all.merge(sketch));
         if all.count() < guardrails.min_requests {
             return; // what was slow before is a better guess than a few answers
         }
@@ -297,19 +286,16 @@ impl Baseline {
     }
 
     fn encode(&self, out: &mut Writer) {
-        out.number(self.newest);
         self.thresholds.iter().for_each(|threshold| out.number(*threshold));
-        self.slots.iter().for_each(|sketch| sketch.encode(out));
+        self.slots.encode(out, Sketch::encode);
     }
 
     fn decode(bytes: &mut Reader<'_>) -> Option<Self> {
-        let mut baseline = Self { newest: bytes.number()?, ..Self::new() };
+        let mut baseline = Self::new();
         for threshold in &mut baseline.thresholds {
             *threshold = bytes.number()?;
         }
-        for sketch in &mut baseline.slots {
-            *sketch = Sketch::decode(bytes)?;
-        }
+        baseline.slots = Ring::decode(bytes, Sketch::decode)?;
         Some(baseline)
     }
 }

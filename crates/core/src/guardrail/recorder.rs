@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use super::buckets::{Bits, HASH_BUCKETS};
 use super::evidence::{Observation, Side};
 use super::outcome::Outcome;
 use super::ratio::Ratio;
 use super::record::{Merged, Record, Setting};
 use super::sketch::Sketch;
 use super::streak::{Report, Streak};
-use super::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
+use super::{Guardrails, MAX_SIGNALS, Measure, Rule};
 use crate::decision::{Decision, Reason};
 
 /// Protects the VM's memory where nothing can be merged: what is beyond counts, but is no evidence.
@@ -47,7 +48,7 @@ pub struct Pending {
     pub(crate) observations: Vec<(Side, Observation)>,
     /// New units, each with whether it belongs to the version.
     pub(crate) units: Vec<(u32, bool)>,
-    /// Stable's answers.
+    /// Stable's answers, where a signal asks for them.
     pub(crate) latencies: Sketch,
 }
 
@@ -62,22 +63,20 @@ pub(crate) struct Counts {
 }
 
 /// Hash buckets of units whose request of this second counts already.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Claims {
     second: u64,
-    taken: [u64; 16],
+    taken: Bits,
 }
 
 impl Claims {
     /// True for the first request of a bucket in a second.
     fn claim(&mut self, bucket: u16, second: u64) -> bool {
         if self.second != second {
-            *self = Self { second, taken: [0; 16] };
+            *self = Self { second, taken: Bits::default() };
         }
-        let Some(word) = self.taken.get_mut(usize::from(bucket >> 6)) else { return false };
-        let bit = 1 << (bucket & 63);
-        let is_free = *word & bit == 0;
-        *word |= bit;
+        let is_free = !self.taken.has(bucket);
+        self.taken.set(bucket);
         is_free
     }
 }
@@ -94,9 +93,9 @@ pub struct Ticket {
     tick: u32,
 }
 
-/// Of a unit's 32-bit hash; the upper bits choose the sample of distinct units.
+/// Of a unit's 32-bit hash.
 fn hash_bucket(hash: u32) -> u16 {
-    (hash & 0x3ff) as u16
+    hash as u16 & (HASH_BUCKETS - 1) // a power of two
 }
 
 impl Recorder {
@@ -113,7 +112,7 @@ impl Recorder {
         };
         let ordinals: Vec<usize> =
             guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
-        let claims = |ordinal: usize| (ordinal, Claims { second: 0, taken: [0; 16] });
+        let claims = |ordinal: usize| (ordinal, Claims::default());
         Self {
             stable,
             claims: ordinals.iter().copied().chain([stable]).map(claims).collect(),
@@ -156,7 +155,8 @@ impl Recorder {
             counts.requests = counts.requests.saturating_add(1);
             counts.answers = counts.answers.saturating_add(answered.into());
             counts.add(bad, outcome.failed);
-            if let (Side::Stable, Some(latency)) = (side, outcome.latency) {
+            let baseline = outcome.latency.filter(|_| side == Side::Stable && guardrails.compares_latency());
+            if let Some(latency) = baseline {
                 pending.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
             }
             let bad = guardrails.compared(bad);
@@ -290,6 +290,9 @@ impl Pending {
 impl Counts {
     fn add(&mut self, bad: u16, failed: bool) {
         self.failures = self.failures.saturating_add(failed.into());
+        if bad == 0 {
+            return; // as nearly always
+        }
         for (position, count) in self.bad.iter_mut().enumerate() {
             *count = count.saturating_add((bad & super::bit(position) != 0).into());
         }
@@ -298,10 +301,9 @@ impl Counts {
 
 impl Guardrails {
     /// The bits of the signals that compare, closed up.
-    pub(crate) fn compared(&self, bad: u16) -> u16 {
-        let compared = self.rules().filter(|(_, rule)| matches!(rule, Rule::Rate(_, Limit::Increase { .. })));
-        compared
-            .enumerate()
-            .fold(0, |bits, (place, (bit, _))| if bad & bit != 0 { bits | super::bit(place) } else { bits })
+    fn compared(&self, bad: u16) -> u16 {
+        let is_bad = |(_, (position, _)): &(usize, (usize, &Measure))| bad & super::bit(*position) != 0;
+        let compared = self.comparisons().enumerate().filter(is_bad);
+        compared.fold(0, |bits, (place, _)| bits | super::bit(place))
     }
 }

@@ -33,6 +33,15 @@ impl Tally {
             bad: self.bad.saturating_add(other.bad),
         }
     }
+
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        writer.number(self.observed);
+        writer.number(self.bad);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { observed: reader.number()?, bad: reader.number()? })
+    }
 }
 
 impl Closed {
@@ -41,17 +50,12 @@ impl Closed {
     }
 
     pub(crate) fn encode(self, writer: &mut Writer) {
-        for tally in [self.version, self.stable] {
-            writer.number(tally.observed);
-            writer.number(tally.bad);
-        }
+        self.version.encode(writer);
+        self.stable.encode(writer);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut tally = || {
-            let [observed, bad] = [reader.number()?, reader.number()?];
-            (bad <= observed).then_some(Tally { observed, bad })
-        };
+        let mut tally = || Tally::decode(reader).filter(|tally| tally.bad <= tally.observed);
         Some(Self { version: tally()?, stable: tally()? })
     }
 }

@@ -1,4 +1,4 @@
-//! A sliding window made of slots: what was observed lately, in constant memory.
+//! A sliding window made of slots: what was observed lately, and what stable's latency was, in constant memory.
 
 use std::time::Duration;
 
@@ -15,27 +15,62 @@ pub(crate) fn slot(window: Duration, now: Duration) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// Place of a slot in its ring.
-pub(crate) fn place(slot: u64) -> usize {
-    usize::try_from(slot.checked_rem(SLOTS as u64).unwrap_or(0)).unwrap_or(0)
+/// A ring of slots, each with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Ring<T> {
+    newest: u64,
+    slots: [T; SLOTS],
 }
 
-/// A ring of slots, each with what was observed in it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Window {
-    newest: u64,
-    slots: [Tally; SLOTS],
+/// What was observed, by slot.
+pub(crate) type Window = Ring<Tally>;
+
+impl<T: Default> Ring<T> {
+    /// True where a moment's slot is a new one.
+    pub(crate) fn begins(&self, slot: u64) -> bool {
+        slot > self.newest
+    }
+
+    /// The slot of a moment; those that have passed since the last time are empty. A clock that was set back stays in the newest.
+    pub(crate) fn at(&mut self, slot: u64) -> Option<&mut T> {
+        let passed = slot.saturating_sub(self.newest).min(SLOTS as u64);
+        for ago in 0..passed {
+            self.place(slot.saturating_sub(ago)).map(std::mem::take);
+        }
+        self.newest = self.newest.max(slot);
+        self.place(self.newest)
+    }
+
+    /// All slots, in no order.
+    pub(crate) fn slots(&self) -> &[T] {
+        &self.slots
+    }
+
+    fn place(&mut self, slot: u64) -> Option<&mut T> {
+        self.slots.get_mut(usize::try_from(slot.checked_rem(SLOTS as u64)?).ok()?)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer, mut write: impl FnMut(&T, &mut Writer)) {
+        out.number(self.newest);
+        self.slots.iter().for_each(|slot| write(slot, out));
+    }
+
+    pub(crate) fn decode(
+        bytes: &mut Reader<'_>,
+        read: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Option<Self> {
+        let mut ring = Self { newest: bytes.number()?, slots: Default::default() };
+        for slot in &mut ring.slots {
+            *slot = read(bytes)?;
+        }
+        Some(ring)
+    }
 }
 
 impl Window {
-    /// Adds to the slot of a moment; slots that have passed since the last time are empty. A clock that was set back adds to the newest.
+    /// Adds to the slot of a moment.
     pub(crate) fn add(&mut self, slot: u64, observed: Tally) {
-        let passed = slot.saturating_sub(self.newest).min(SLOTS as u64);
-        for ago in 0..passed {
-            self.tally(slot.saturating_sub(ago)).map(std::mem::take);
-        }
-        self.newest = self.newest.max(slot);
-        if let Some(tally) = self.tally(self.newest) {
+        if let Some(tally) = self.at(slot) {
             *tally = tally.plus(observed);
         }
     }
@@ -43,26 +78,6 @@ impl Window {
     /// All that the window covers.
     pub(crate) fn sum(&self) -> Tally {
         self.slots.iter().fold(Tally::default(), |sum, tally| sum.plus(*tally))
-    }
-
-    fn tally(&mut self, slot: u64) -> Option<&mut Tally> {
-        self.slots.get_mut(place(slot))
-    }
-
-    pub(crate) fn encode(&self, out: &mut Writer) {
-        out.number(self.newest);
-        for tally in self.slots {
-            out.number(tally.observed);
-            out.number(tally.bad);
-        }
-    }
-
-    pub(crate) fn decode(bytes: &mut Reader<'_>) -> Option<Self> {
-        let mut window = Self { newest: bytes.number()?, ..Self::default() };
-        for tally in &mut window.slots {
-            *tally = Tally { observed: bytes.number()?, bad: bytes.number()? };
-        }
-        Some(window)
     }
 }
 
