@@ -17,14 +17,16 @@ use testbed::load::{Load, Running};
 use testbed::module;
 use testbed::upstream::{Behaviour, Upstream};
 
-/// Two Envoys in front of the same versions, with the same document.
+/// Two Envoys in front of the same versions, with the same document, and the tool, built before any load that would end meanwhile.
 struct Site {
+    tool: std::path::PathBuf,
     envoys: [Envoy; 2],
     folder: tempfile::TempDir,
 }
 
 impl Site {
     fn start(versions: &[Upstream; 2]) -> Self {
+        let tool = module::rolloutctl();
         let envoys = [(); 2].map(|()| Envoy::builder().clusters(versions).concurrency(2).start());
         let document = json!({"revision": 1, "rollouts": [{
             "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
@@ -38,7 +40,7 @@ impl Site {
             assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
             envoy.wait_revision(1);
         }
-        Self { envoys, folder }
+        Self { tool, envoys, folder }
     }
 
     fn load(&self, envoy: usize) -> Running {
@@ -49,7 +51,7 @@ impl Site {
 
     /// What the tool says of both Envoys, and its exit code.
     fn tool(&self, verb: &[&str], rest: &[&str]) -> (Option<i32>, Value) {
-        let mut command = Command::new(module::rolloutctl());
+        let mut command = Command::new(&self.tool);
         command.current_dir(self.folder.path()).args(verb).args(rest).args(["--format", "json"]);
         for envoy in &self.envoys {
             command.arg("--envoy").arg(envoy.admin_url());
