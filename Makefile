@@ -54,10 +54,11 @@ lint: target ## Format, clippy (native and wasm32) and docs, warnings denied
 target:
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 
-fuzz: ## Fuzz documents and requests, a minute each (needs a nightly compiler and cargo-fuzz)
+fuzz: ## Fuzz documents, requests and shared data, a minute each (needs a nightly compiler and cargo-fuzz)
 	@mkdir -p fuzz/corpus/document && cp envoy/samples/*.json fuzz/corpus/document/
 	@cargo +nightly fuzz run document -- -max_total_time=60 -max_len=8192
 	@cargo +nightly fuzz run request -- -max_total_time=60
+	@cargo +nightly fuzz run shared -- -max_total_time=60 -max_len=2048
 
 clean: ## Remove what was built and installed
 	@rm -rf target dist .envoy .models

@@ -1,5 +1,6 @@
-//! Any bytes as the values of a request, at any time, against a plan that reads every kind of input: always a decision, never a
-//! panic; what is set is legal in a header, and a client that brings its session back stays where it was.
+//! Any bytes as the values of a request, at any time, against a plan that reads every kind of input, whatever guardrails have
+//! decided: always a decision, never a panic; what is set is legal in a header, a client that brings its session back stays where
+//! it was, and only force leads to a version that is rolled back.
 
 #![no_main]
 
@@ -8,7 +9,9 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
+use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
+use rollout_core::health::{Health, Moment, State};
 use rollout_core::plan::Plan;
 use rollout_core::request::Request;
 use rollout_core::time::Time;
@@ -22,7 +25,8 @@ const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "holdouts": [{"na
    "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}, {"name": "v3", "cluster": "c3"}],
    "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 2}], "percent": 50}},
    "overrides": [{"units": ["alice"], "version": "v2"}, {"header": {"name": "x-v", "secret_header": "x-k", "secret": "s"}}],
-   "failover": {"to": ["v1"]}, "shadow": [{"version": "v3", "percent": 50, "methods": ["GET", "POST"]}], "expose": "debug"},
+   "failover": {"to": ["v1"]}, "shadow": [{"version": "v3", "percent": 50, "methods": ["GET", "POST"]}], "expose": "debug",
+   "guardrails": {"signals": [{"error_rate": {"max_increase_percent": 1, "confidence": 0.99}}]}},
   {"name": "two", "stable": "v1", "match": [{"path": {"prefix": "/v2/models/"}}], "api": {"path_segment": 1},
    "unit": [{"query": "user"}, {"issued_cookie": {"name": "rid", "max_age": "1h", "secret": "sixteen bytes and more"}}],
    "versions": [{"name": "v1", "cluster": "c1", "accepts": {"api": ["v1"]}},
@@ -49,6 +53,21 @@ thread_local! {
     static PLAN: OnceLock<Plan> = const { OnceLock::new() };
 }
 
+/// What guardrails may have decided by then: any version but stable ones in any state, mostly none in any.
+fn health(plan: &Plan, clock: u64) -> Health {
+    let mut health = Health::default();
+    for rollout in plan.rollouts() {
+        for version in rollout.versions().iter().filter(|version| version.ordinal() != rollout.stable().ordinal()) {
+            match clock.rotate_right(u32::try_from(version.ordinal()).unwrap_or(0)) % 8 {
+                0 => health.set(version, State::RolledBack),
+                1 => health.set(version, State::Frozen(Ppm::new(100_000).unwrap_or(Ppm::ZERO))),
+                _ => {}
+            }
+        }
+    }
+    health
+}
+
 /// The request with these cookies before its own.
 fn answer(plan: &Plan, bytes: &[u8], cookies: &[String]) -> Option<Decision> {
     let mut values = bytes.split(|byte| *byte == b'\n');
@@ -58,7 +77,10 @@ fn answer(plan: &Plan, bytes: &[u8], cookies: &[String]) -> Option<Decision> {
     let brought = cookies.iter().filter_map(|line| Some(("cookie", line.split(';').next()?.as_bytes())));
     let lines = brought.chain(NAMES.into_iter().zip(values));
     let request = Request::new(plan, lines, source).with_nonce(Nonce { connection: 1, clock, counter: 2 });
-    let decision = decide(plan, &request, Time::from_seconds(clock))?;
+    let health = health(plan, clock);
+    let decision = decide(plan, &request, Moment { time: Time::from_seconds(clock), health: &health })?;
+    let is_rolled_back = health.of(&decision.version) == State::RolledBack;
+    assert!(!is_rolled_back || decision.reason == Reason::Forced, "{}", decision.reason.name());
     for (name, value) in decision.request_headers(&request) {
         let is_client_text = name == "x-rollout-assignment" || name == ":path";
         assert!(is_client_text || value.iter().all(u8::is_ascii_graphic), "{name} carries {value:?}");

@@ -263,11 +263,14 @@ impl<'e> Evaluation<'e> {
         Some(decided)
     }
 
-    /// The cookie of a session that begins now, on what the hash said.
+    /// The cookie of a session that begins now, on what the hash said: on stable where that is rolled back, so that the client stays
+    /// where it began when the latch is released.
     fn begun(&self, case: &Case<'e>, assigned: Choice<'e>) -> Option<String> {
         let by_hash = matches!(assigned.reason, Reason::NotExposed | Reason::Assigned);
         let sessions = case.rollout.sessions.as_ref().filter(|_| by_hash)?;
         let holder = Holder { rollout: case.rollout, unit: case.unit.as_deref()? };
-        sessions.begun(holder, assigned.version, self.now)
+        let is_rolled_back = self.health.is_rolled_back(assigned.version);
+        let version = if is_rolled_back { &case.rollout.stable } else { assigned.version };
+        sessions.begun(holder, version, self.now)
     }
 }

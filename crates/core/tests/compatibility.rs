@@ -18,6 +18,7 @@ use dice::Dice;
 use rollout_core::compile::compile;
 use rollout_core::decide::{decide, decide_unit};
 use rollout_core::decision::{Decision, Reason};
+use rollout_core::health::{Health, Moment, State};
 use rollout_core::plan::Plan;
 use rollout_core::request::Request;
 use rollout_core::time::Time;
@@ -254,6 +255,19 @@ fn no_request_reaches_a_version_that_can_not_serve_it() {
         assert!(seen.get(reason.name()).is_some_and(|count| *count > 50), "{seen:?}");
     }
     assert!(exceptions > 100 && targets > 100, "{exceptions} exceptions, {targets} failover targets");
+}
+
+#[test]
+fn a_session_that_begins_while_its_version_is_rolled_back_begins_on_stable() {
+    let plan = compiled(&json!({"revision": 1, "rollouts": [{"name": "r", "unit": [{"header": "x-user-id"}], "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
+        "sessions": {"cookie": "rs", "max_age": "1h", "secret": SECRET}, "strategy": {"canary": {"version": "v2", "percent": 100}}}]}));
+    let rollout = &plan.rollouts()[0];
+    let mut health = Health::default();
+    health.set(&rollout.versions()[1], State::RolledBack);
+    let decision = decide_unit(&plan, rollout, b"alice", Moment { time: NOW, health: &health });
+    assert_eq!((decision.version.name(), decision.reason), ("v1", Reason::RolledBack));
+    assert!(decision.cookies[0].starts_with("rs=v1."), "{:?}", decision.cookies);
 }
 
 #[test]
