@@ -259,9 +259,11 @@ fn no_request_reaches_a_version_that_can_not_serve_it() {
 
 #[test]
 fn a_session_that_begins_while_its_version_is_rolled_back_begins_on_stable() {
-    let plan = compiled(&json!({"revision": 1, "rollouts": [{"name": "r", "unit": [{"header": "x-user-id"}], "stable": "v1",
+    let plan = compiled(
+        &json!({"revision": 1, "rollouts": [{"name": "r", "unit": [{"header": "x-user-id"}], "stable": "v1",
         "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
-        "sessions": {"cookie": "rs", "max_age": "1h", "secret": SECRET}, "strategy": {"canary": {"version": "v2", "percent": 100}}}]}));
+        "sessions": {"cookie": "rs", "max_age": "1h", "secret": SECRET}, "strategy": {"canary": {"version": "v2", "percent": 100}}}]}),
+    );
     let rollout = &plan.rollouts()[0];
     let mut health = Health::default();
     health.set(&rollout.versions()[1], State::RolledBack);
