@@ -261,6 +261,13 @@ fn power() {
         let (healthy, ill) = (Slot::new(SIZES, [0.005; 2]), Slot::new(SIZES, [0.05, 0.005]));
         times(title, |dice| detection(Null::increase(MARGIN), (&healthy, minutes * 60), &ill, dice));
     }
+    for (title, minutes) in
+        [("as the first, of stable a sample as large as v2", 0), ("after 1 h, of stable such a sample", 60)]
+    {
+        let sizes = [SIZES[0]; 2];
+        let (healthy, ill) = (Slot::new(sizes, [0.005; 2]), Slot::new(sizes, [0.05, 0.005]));
+        times(title, |dice| detection(Null::increase(MARGIN), (&healthy, minutes * 60), &ill, dice));
+    }
     times("errors 0.5 % -> 5 %, from the start, through Evidence", |dice| detection_of_requests(0, dice));
     times("errors 0.5 % -> 5 %, after 1 h, through Evidence", |dice| detection_of_requests(3_600, dice));
     for shape in Shape::ALL {
