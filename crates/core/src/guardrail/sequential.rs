@@ -44,7 +44,7 @@ pub struct Comparison {
     capital: [f64; STEPS.len()],
     /// Slots that were bet on.
     slots: u64,
-    version: Recent,
+    /// What stable's rate is predicted from.
     stable: Recent,
     total: Closed,
 }
@@ -111,7 +111,6 @@ impl Comparison {
         if self.stable.observed > 0.0 && slot.version.observed > 0 && slot.stable.observed > 0 {
             self.bet(null, slot);
         }
-        self.version.take(slot.version);
         self.stable.take(slot.stable);
         self.total = self.total.plus(slot);
     }
@@ -154,19 +153,11 @@ impl Comparison {
         self.total
     }
 
-    /// The rates of the last minute or so, the version's and stable's; those of the epoch may hide a change.
-    #[must_use]
-    pub fn recent(&self) -> [f64; 2] {
-        [self.version, self.stable].map(|recent| recent.bad / recent.observed.max(f64::MIN_POSITIVE))
-    }
-
     pub(crate) fn encode(&self, writer: &mut Writer) {
         self.capital.iter().for_each(|capital| writer.float(*capital));
         writer.number(self.slots);
-        for recent in [self.version, self.stable] {
-            writer.float(recent.observed);
-            writer.float(recent.bad);
-        }
+        writer.float(self.stable.observed);
+        writer.float(self.stable.bad);
         self.total.encode(writer);
     }
 
@@ -178,7 +169,6 @@ impl Comparison {
         Some(Self {
             capital,
             slots: reader.number()?,
-            version: Recent::decode(reader)?,
             stable: Recent::decode(reader)?,
             total: Closed::decode(reader)?,
         })
@@ -331,7 +321,6 @@ mod tests {
             comparison.observe(Null::increase(0.02), slot([50, 50], [0, 0]));
         }
         assert_eq!(comparison.e_value(), 1.0);
-        assert_eq!(comparison.recent()[0], 1.0);
     }
 
     /// Slots of one second until it trips, at most ten minutes, after so many healthy ones.

@@ -45,13 +45,6 @@ impl Sketch {
         self.bins.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// How many of the values are above this one, give or take those within alpha of it.
-    #[must_use]
-    pub fn above(&self, value: u64) -> u64 {
-        let own = bin(value);
-        self.bins.iter().filter(|(bin, _)| *bin > own).map(|(_, count)| u64::from(*count)).sum()
-    }
-
     /// The value at rank `floor(quantile * (count - 1))`, within alpha; absent as long as nothing has been counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<f64> {
@@ -165,7 +158,6 @@ mod tests {
         assert!((LN_GAMMA - GAMMA.ln()).abs() < 1e-14);
         assert_eq!(sketch(&[0, 0, 7]).quantile(0.5), Some(0.0));
         assert_eq!(sketch(&[]).quantile(0.5), None);
-        assert_eq!(sketch(&[1, 10, 100, 1_000]).above(10), 2);
         assert_eq!(sketch(&[5, 6]).quantile(f64::NAN), sketch(&[5]).quantile(0.0));
     }
 
