@@ -31,8 +31,12 @@ impl<T: Default> Ring<T> {
         slot > self.newest
     }
 
-    /// The slot of a moment; those that have passed since the last time are empty. A clock that was set back stays in the newest.
+    /// The slot of a moment; those that have passed since the last time are empty. A clock that was set back stays in the newest, and
+    /// begins anew where that would be for longer than a window.
     pub(crate) fn at(&mut self, slot: u64) -> Option<&mut T> {
+        if self.newest.saturating_sub(slot) > SLOTS as u64 {
+            *self = Self { newest: slot, slots: Default::default() };
+        }
         let passed = slot.saturating_sub(self.newest).min(SLOTS as u64);
         for ago in 0..passed {
             self.place(slot.saturating_sub(ago)).map(std::mem::take);
@@ -103,11 +107,21 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_loses_nothing() {
+    fn a_clock_that_was_set_back_a_little_loses_nothing() {
         let mut window = Window::default();
         window.add(100, ONE);
-        window.add(40, ONE);
+        window.add(90, ONE);
         assert_eq!(window.sum(), Tally { observed: 20, bad: 2 });
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_by_more_than_a_window_begins_it_anew() {
+        let mut window = Window::default();
+        window.add(1_000, ONE);
+        for slot in 100..130 {
+            window.add(slot, ONE);
+        }
+        assert_eq!(window.sum(), Tally { observed: 150, bad: 15 });
     }
 
     #[test]
