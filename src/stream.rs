@@ -178,18 +178,19 @@ impl Stream {
         Some(Outcome { failed, latency, headers })
     }
 
-    /// Where everything is well, this asks for nothing more than the status.
+    /// Where everything is well, this asks for nothing more than the status, and for gRPC's where that may say otherwise.
     fn answer(&self, status: u16) -> Answer {
         let may_be_foreign = if self.watched.is_some() { 400 } else { 500 };
-        if status >= may_be_foreign {
-            if host::response_details().as_deref() == Some(b"via_upstream".as_slice()) {
-                return if status >= 500 { Answer::Failed } else { Answer::Fine };
-            }
-            return if is_failure_flag(host::response_flags()) { Answer::None } else { Answer::Foreign };
+        let is_grpc = status < may_be_foreign && self.watched.is_some_and(|watched| watched.is_grpc);
+        let grpc_status = is_grpc.then(|| host::response_header("grpc-status")).flatten();
+        if status < may_be_foreign && grpc_status.as_deref().is_none_or(|status| status == b"0") {
+            return Answer::Fine;
         }
-        let is_grpc = self.watched.is_some_and(|watched| watched.is_grpc);
-        let status = is_grpc.then(|| host::response_header("grpc-status")).flatten();
-        if status.is_some_and(|status| is_failure_status(&status)) { Answer::Failed } else { Answer::Fine }
+        if host::response_details().as_deref() == Some(b"via_upstream".as_slice()) {
+            let failed = status >= 500 || grpc_status.is_some_and(|status| is_failure_status(&status));
+            return if failed { Answer::Failed } else { Answer::Fine };
+        }
+        if is_failure_flag(host::response_flags()) { Answer::None } else { Answer::Foreign }
     }
 
     /// The request was fine so far, and is not any more.
