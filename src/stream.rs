@@ -10,7 +10,7 @@ use proxy_wasm::types::Action;
 use rollout_core::decide::decide;
 use rollout_core::decision::{Decision, Reason, header};
 use rollout_core::guardrail::Guardrails;
-use rollout_core::guardrail::outcome::{Outcome, is_failure_flag, is_failure_status};
+use rollout_core::guardrail::outcome::{Outcome, is_break_flag, is_failure_flag, is_failure_status};
 use rollout_core::guardrail::recorder::Ticket;
 use rollout_core::health::Moment;
 use rollout_core::request::Request;
@@ -117,7 +117,8 @@ impl HttpContext for Stream {
                 active.metrics.count(Some(&decision.version), Event::Failure);
             }
             if let Some(watched) = &mut self.watched {
-                watched.may_fail_late = !outcome.failed && !is_end;
+                // No latency is that of an upgrade, which ends when either side closes its connection.
+                watched.may_fail_late = !outcome.failed && outcome.latency.is_some() && !is_end;
                 watched.ticket = active.guard.record(&active.plan, decision, (watched.ticket, outcome));
             }
         }
@@ -146,7 +147,7 @@ impl HttpContext for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let may_fail_late = self.watched.is_some_and(|watched| watched.may_fail_late);
-        if may_fail_late && is_failure_flag(host::response_flags()) {
+        if may_fail_late && is_break_flag(host::response_flags()) {
             self.fail_late();
         }
     }

@@ -1,10 +1,14 @@
 //! What the real Envoy tells of a request, and what guardrails make of it: whose failure it is, and whose it is not.
 
+#![expect(clippy::expect_used, reason = "a test may stop with the reason")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::client::Request;
-use testbed::envoy::{Builder, Outcome, connection_manager};
+use testbed::envoy::{Builder, Outcome, connection_manager, routes};
 use testbed::{Behaviour, Cluster, Envoy, Upstream};
 
 /// Requests of each kind.
@@ -24,6 +28,14 @@ fn serve(builder: Builder) -> Envoy {
     envoy
 }
 
+/// Changes every route's action.
+fn change_routes(bootstrap: &mut Value, change: &Value) {
+    for route in routes(bootstrap).as_array_mut().expect("routes") {
+        let action = route["route"].as_object_mut().expect("an action");
+        action.extend(change.as_object().expect("an object").clone());
+    }
+}
+
 fn call() -> Request {
     Request::post("/", "x").header("x-user-id", "alice")
 }
@@ -35,6 +47,16 @@ fn grpc_call() -> Request {
 /// A version that says all in its headers.
 fn says(grpc_status: &str) -> Behaviour {
     Behaviour::ok().header("content-type", "application/grpc").header("grpc-status", grpc_status).body("")
+}
+
+/// Sends what a client of HTTP/1.1 would, and returns what comes back until the connection ends.
+fn exchange(envoy: &Envoy, head: &str) -> String {
+    let mut stream = TcpStream::connect(envoy.address()).expect("Envoy listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit can be set");
+    stream.write_all(head.as_bytes()).expect("Envoy reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Requests and failures of v2, and its answers.
@@ -87,4 +109,51 @@ fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
         (3 * COUNT, 2 * COUNT, 2 * COUNT),
         "a refused connection is a failure and no answer"
     );
+}
+
+/// A server that agrees to any upgrade, says a word and goes.
+fn websocket() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello");
+                std::thread::sleep(Duration::from_millis(50));
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_that_closes_its_websocket_has_not_failed() {
+    let stable = Upstream::start("fraud-v1");
+    let envoy =
+        serve(Envoy::builder().cluster(&stable).cluster(("fraud-v2", websocket())).tweak(|bootstrap| {
+            connection_manager(bootstrap)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+        }));
+    for _ in 0..COUNT {
+        let answer = exchange(
+            &envoy,
+            "GET / HTTP/1.1\r\nhost: a\r\nx-user-id: alice\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
+        assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("hello"), "{answer}");
+    }
+    assert_eq!(counted(&envoy), (COUNT, 0, 0));
+}
+
+#[test]
+fn an_answer_below_500_that_was_repeated_in_vain_has_not_failed() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    versions[1].set(Behaviour::status(429));
+    let retry = json!({"retry_policy": {"retry_on": "retriable-status-codes", "retriable_status_codes": [429], "num_retries": 1}});
+    let envoy =
+        serve(Envoy::builder().clusters(&versions).tweak(move |bootstrap| change_routes(bootstrap, &retry)));
+    for _ in 0..COUNT {
+        assert_eq!(envoy.client().send(call()).expect("an answer").status, 429);
+    }
+    assert_eq!(versions[1].count(), 2 * COUNT);
+    assert_eq!(counted(&envoy), (COUNT, 0, COUNT));
 }

@@ -18,6 +18,10 @@ pub struct Outcome {
 const FAILURE_FLAGS: u64 =
     0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x8000 | 0x8_0000 | 0x80_0000 | 0x100_0000;
 
+/// Those of them that end an answer after its headers: UT, LR, UR, UC, UMSDR and UPE. The others may stand beside an answer that was
+/// well received: UO and URX where it was not, or in vain, repeated.
+const BREAK_FLAGS: u64 = 0x4 | 0x8 | 0x10 | 0x40 | 0x8_0000 | 0x80_0000;
+
 /// The client went away.
 const CLIENT_FLAGS: u64 = 0x4000 | 0x1000_0000;
 
@@ -25,6 +29,12 @@ const CLIENT_FLAGS: u64 = 0x4000 | 0x1000_0000;
 #[must_use]
 pub fn is_failure_flag(flags: u64) -> bool {
     flags & FAILURE_FLAGS != 0 && flags & CLIENT_FLAGS == 0
+}
+
+/// True where response flags say that the version broke off an answer whose headers were fine.
+#[must_use]
+pub fn is_break_flag(flags: u64) -> bool {
+    flags & BREAK_FLAGS != 0 && is_failure_flag(flags)
 }
 
 /// True where a gRPC status is the server's failure: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE or DATA_LOSS.
@@ -45,6 +55,16 @@ mod tests {
         // Nothing, NR, FI, RL, DC, DR, and an upstream reset that the client's own end caused.
         for flag in [0, 0x100, 0x400, 0x800, 0x4000, 0x1000_0000, 0x4000 | 0x10] {
             assert!(!is_failure_flag(flag), "{flag:#x}");
+        }
+    }
+
+    #[test]
+    fn what_ends_an_answer_after_its_headers_is_a_failure_and_what_stands_beside_it_is_not() {
+        for flag in [0x4, 0x8, 0x10, 0x40, 0x8_0000, 0x80_0000] {
+            assert!(is_break_flag(flag), "{flag:#x}");
+        }
+        for flag in [0, 0x2, 0x20, 0x80, 0x8000, 0x100_0000, 0x4000 | 0x40] {
+            assert!(!is_break_flag(flag), "{flag:#x}");
         }
     }
 
