@@ -10,7 +10,9 @@ use proxy_wasm::types::Action;
 use rollout_core::decide::decide;
 use rollout_core::decision::{Decision, Reason, header};
 use rollout_core::guardrail::Guardrails;
-use rollout_core::guardrail::outcome::{Outcome, is_break_flag, is_failure_flag, is_failure_status};
+use rollout_core::guardrail::outcome::{
+    Outcome, is_break_flag, is_failure_flag, is_failure_status, is_overdue,
+};
 use rollout_core::guardrail::recorder::Ticket;
 use rollout_core::health::Moment;
 use rollout_core::request::Request;
@@ -187,11 +189,13 @@ impl Stream {
         if status < may_be_foreign && grpc_status.as_deref().is_none_or(|status| status == b"0") {
             return Answer::Fine;
         }
-        if host::response_details().as_deref() == Some(b"via_upstream".as_slice()) {
-            let failed = status >= 500 || grpc_status.is_some_and(|status| is_failure_status(&status));
+        let (details, grpc_status) = (host::response_details().unwrap_or_default(), grpc_status.as_deref());
+        if details == b"via_upstream" {
+            let failed = status >= 500 || grpc_status.is_some_and(is_failure_status);
             return if failed { Answer::Failed } else { Answer::Fine };
         }
-        if is_failure_flag(host::response_flags()) { Answer::None } else { Answer::Foreign }
+        let is_missing = is_failure_flag(host::response_flags()) || is_overdue(&details, status, grpc_status);
+        if is_missing { Answer::None } else { Answer::Foreign }
     }
 
     /// The request was fine so far, and is not any more.

@@ -157,3 +157,31 @@ fn an_answer_below_500_that_was_repeated_in_vain_has_not_failed() {
     assert_eq!(versions[1].count(), 2 * COUNT);
     assert_eq!(counted(&envoy), (COUNT, 0, COUNT));
 }
+
+#[test]
+fn a_version_that_lets_envoy_wait_in_vain_fails_whatever_limit_ends_that() {
+    let unfinished = "POST / HTTP/1.1\r\nhost: a\r\nx-user-id: alice\r\ncontent-length: 10\r\n\r\nx";
+    for limit in [
+        json!({"timeout": "0.3s"}),
+        json!({"idle_timeout": "0.3s"}),
+        json!({"max_stream_duration": {"max_stream_duration": "0.3s"}}),
+    ] {
+        let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+        versions[1].set(Behaviour::delayed(Duration::from_secs(5)));
+        let has_timeout = limit.get("timeout").is_some();
+        let what = limit.to_string();
+        let envoy = serve(
+            Envoy::builder().clusters(&versions).tweak(move |bootstrap| change_routes(bootstrap, &limit)),
+        );
+        assert_eq!(envoy.client().send(call()).expect("an answer").status, 504);
+        assert_eq!(counted(&envoy), (1, 1, 0), "{what}");
+        let answer = envoy.client().send(grpc_call()).expect("an answer");
+        assert!(answer.header("grpc-status").is_some_and(|code| code == "4" || code == "14"), "{what}");
+        assert_eq!(counted(&envoy), (2, 2, 0), "gRPC, {what}");
+        // The route's timeout begins with the end of the request.
+        if !has_timeout {
+            assert!(exchange(&envoy, unfinished).starts_with("HTTP/1.1 408"), "{what}");
+            assert_eq!(counted(&envoy), (2, 2, 0), "a client that does not go on, {what}");
+        }
+    }
+}

@@ -37,6 +37,14 @@ pub fn is_break_flag(flags: u64) -> bool {
     flags & BREAK_FLAGS != 0 && is_failure_flag(flags)
 }
 
+/// True where Envoy has given up waiting for the version, without a flag that says so. It tells what it waits for: a client that does
+/// not end its request gets 408, or UNKNOWN where a gRPC stream is idle.
+#[must_use]
+pub fn is_overdue(details: &[u8], status: u16, grpc_status: Option<&[u8]>) -> bool {
+    let has_given_up = matches!(details, b"stream_idle_timeout" | b"max_duration_timeout");
+    has_given_up && (status == 504 || matches!(grpc_status, Some(b"4" | b"14")))
+}
+
 /// True where a gRPC status is the server's failure: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE or DATA_LOSS.
 #[must_use]
 pub fn is_failure_status(grpc_status: &[u8]) -> bool {
@@ -66,6 +74,18 @@ mod tests {
         for flag in [0, 0x2, 0x20, 0x80, 0x8000, 0x100_0000, 0x4000 | 0x40] {
             assert!(!is_break_flag(flag), "{flag:#x}");
         }
+    }
+
+    #[test]
+    fn a_limit_on_idleness_or_duration_is_the_versions_failure_where_envoy_waited_for_it() {
+        for details in ["stream_idle_timeout", "max_duration_timeout"].map(str::as_bytes) {
+            assert!(is_overdue(details, 504, None));
+            assert!(is_overdue(details, 200, Some(b"14")));
+            assert!(!is_overdue(details, 408, None));
+            assert!(!is_overdue(details, 200, Some(b"2")));
+        }
+        assert!(!is_overdue(b"lua_response", 504, None));
+        assert!(!is_overdue(b"lua_response", 200, Some(b"14")));
     }
 
     #[test]
