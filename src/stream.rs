@@ -104,7 +104,9 @@ impl HttpContext for Stream {
             return Action::Continue;
         };
         let answered = decision.fails_over().then(host::upstream_cluster).flatten();
-        let outcome = match answered.and_then(|cluster| decision.failed_over(&cluster)) {
+        let target = answered.and_then(|cluster| decision.failed_over(&cluster));
+        // A route of the user's own may send to a target's cluster at once.
+        let outcome = match target.filter(|_| host::was_repeated()) {
             Some((place, target)) => {
                 active.metrics.count(Some(&decision.version), Event::Failover(place));
                 if decision.exposes_failover() {
