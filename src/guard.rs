@@ -195,13 +195,8 @@ impl Guard {
         }
     }
 
-    /// What the gauges show; where guardrails are gone, nobody is rolled back any more.
+    /// What the gauges show.
     fn show(&self, plan: &Plan) {
-        if metric::has_shown_rolled_back() {
-            for rollout in plan.rollouts().iter().filter(|rollout| rollout.guardrails().is_none()) {
-                rollout.versions().iter().for_each(|version| metric::forget_rolled_back(rollout, version));
-            }
-        }
         for case in self.watches.iter().filter_map(|watch| Case::of(plan, watch)) {
             for guarded in case.guardrails.guarded() {
                 let is_rolled_back = self.health.borrow().of(&guarded.version) == State::RolledBack;

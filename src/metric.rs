@@ -2,14 +2,17 @@
 //! series is built at its first use only.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::failover::{MAX_TARGETS, Target};
+use rollout_core::guardrail::Guardrails;
 use rollout_core::guardrail::tally::Tally;
 use rollout_core::health::{Moment, State};
 use rollout_core::metric::{self, Family};
 use rollout_core::plan::{Plan, Rollout, Version};
+use rollout_core::time::Time;
 
 use crate::host;
 
@@ -19,6 +22,10 @@ const MAX_SERIES: usize = 10_000;
 thread_local! {
     /// Ids of the series that this VM has defined: they outlive a plan, as the series do. Sorted by name.
     static SERIES: RefCell<Vec<(String, u32)>> = RefCell::default();
+    /// How many plans of this VM show a version's gauge, by the name of its series.
+    static SHOWN: RefCell<BTreeMap<String, u32>> = RefCell::default();
+    /// Gauges that no plan has shown since the last of them went.
+    static LEFT: RefCell<Vec<String>> = RefCell::default();
 }
 
 /// The place of a series among the known ones, or where it belongs.
@@ -86,6 +93,7 @@ pub(crate) struct Metrics {
     durations: Vec<Cell<Option<u32>>>,
     /// Counters with something pending.
     dirty: RefCell<Vec<(usize, Event)>>,
+    _gauges: Gauges,
 }
 
 impl Metrics {
@@ -94,6 +102,7 @@ impl Metrics {
             counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
             durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
             dirty: RefCell::default(),
+            _gauges: Gauges::new(plan),
         }
     }
 
@@ -159,6 +168,56 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
     }
 }
 
+/// The gauges of a plan's versions. The host gives no series back, so what the last plan leaves would show its last value for ever.
+struct Gauges(Vec<String>);
+
+impl Gauges {
+    fn new(plan: &Plan) -> Self {
+        let mut names = Vec::new();
+        for rollout in plan.rollouts() {
+            let name = |family: Family, version: &Version| family.series(&[rollout.name(), version.name()]);
+            let treatments = rollout.exposures(Time::default());
+            names.extend(treatments.iter().map(|(version, _)| name(metric::EXPOSURE, version)));
+            let guarded = rollout.guardrails().into_iter().flat_map(Guardrails::guarded);
+            names.extend(guarded.map(|guarded| name(metric::ROLLED_BACK, &guarded.version)));
+        }
+        SHOWN.with_borrow_mut(|shown| {
+            for name in &names {
+                let plans = shown.entry(name.clone()).or_default();
+                *plans = plans.saturating_add(1);
+            }
+        });
+        Self(names)
+    }
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        SHOWN.with_borrow_mut(|shown| {
+            for name in self.0.drain(..) {
+                match shown.get_mut(&name).filter(|plans| **plans > 1) {
+                    Some(plans) => *plans = plans.saturating_sub(1),
+                    None => {
+                        shown.remove(&name);
+                        LEFT.with_borrow_mut(|left| left.push(name));
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Sets to zero what the plans that are gone have left, and no other shows.
+pub(crate) fn clear_left() {
+    let is_left = |name: &String| SHOWN.with_borrow(|shown| !shown.contains_key(name));
+    for name in LEFT.take().into_iter().filter(is_left) {
+        let known = SERIES.with_borrow(|known| known.get(find(known, &name).ok()?).map(|(_, id)| *id));
+        if let Some(id) = known {
+            host::record(id, 0);
+        }
+    }
+}
+
 /// The exposures that a plan's gauges show, by version; none before the first tick.
 #[derive(Default)]
 pub(crate) struct Exposures(Vec<Option<Ppm>>);
@@ -221,19 +280,5 @@ pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
 pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_back: bool) {
     if let Some(id) = series(metric::ROLLED_BACK, &[rollout.name(), version.name()], host::define_gauge) {
         host::record(id, is_rolled_back.into());
-    }
-}
-
-/// True where some version was ever under guardrails in this VM.
-pub(crate) fn has_shown_rolled_back() -> bool {
-    SERIES.with_borrow(|known| known.iter().any(|(name, _)| name.ends_with(metric::ROLLED_BACK.name)))
-}
-
-/// The same of a version without guardrails, where its series is there from an earlier document.
-pub(crate) fn forget_rolled_back(rollout: &Rollout, version: &Version) {
-    let name = metric::ROLLED_BACK.series(&[rollout.name(), version.name()]);
-    let known = SERIES.with_borrow(|known| known.get(find(known, &name).ok()?).map(|(_, id)| *id));
-    if let Some(id) = known {
-        host::record(id, 0);
     }
 }

@@ -96,6 +96,7 @@ impl RootContext for Root {
         let time = Time::from_seconds(host::now().as_secs());
         self.exposures.show(&active.plan, Moment { time, health: &active.guard.health.borrow() });
         active.metrics.flush(&active.plan);
+        metric::clear_left();
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
