@@ -1,18 +1,13 @@
-//! Counts in the VM's own memory, handed to the host on the tick, and the gauges that show the plan: on the request path a count is one addition, and the name of a
-//! series is built at its first use only.
+//! Counts in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the name of a series is
+//! built at its first use only.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 
-use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::failover::{MAX_TARGETS, Target};
-use rollout_core::guardrail::Guardrails;
 use rollout_core::guardrail::tally::Tally;
-use rollout_core::health::{Moment, State};
 use rollout_core::metric::{self, Family};
-use rollout_core::plan::{Plan, Rollout, Version};
-use rollout_core::time::Time;
+use rollout_core::plan::{Plan, Version};
 
 use crate::host;
 
@@ -22,10 +17,6 @@ const MAX_SERIES: usize = 10_000;
 thread_local! {
     /// Ids of the series that this VM has defined: they outlive a plan, as the series do. Sorted by name.
     static SERIES: RefCell<Vec<(String, u32)>> = RefCell::default();
-    /// How many plans of this VM show a version's gauge, by the name of its series.
-    static SHOWN: RefCell<BTreeMap<String, u32>> = RefCell::default();
-    /// Gauges that no plan has shown since the last of them went.
-    static LEFT: RefCell<Vec<String>> = RefCell::default();
 }
 
 /// The place of a series among the known ones, or where it belongs.
@@ -33,8 +24,13 @@ fn find(known: &[(String, u32)], name: &str) -> Result<usize, usize> {
     known.binary_search_by(|(of, _)| of.as_str().cmp(name))
 }
 
+/// The id of a series that this VM has defined already.
+pub(crate) fn known(name: &str) -> Option<u32> {
+    SERIES.with_borrow(|known| known.get(find(known, name).ok()?).map(|(_, id)| *id))
+}
+
 /// The id of a series, defined at first use; beyond the limit the one with its labels folded into `other`.
-fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
+pub(crate) fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
     SERIES.with_borrow_mut(|known| {
         let mut name = family.series(labels);
         let mut found = find(known, &name);
@@ -93,7 +89,6 @@ pub(crate) struct Metrics {
     durations: Vec<Cell<Option<u32>>>,
     /// Counters with something pending.
     dirty: RefCell<Vec<(usize, Event)>>,
-    _gauges: Gauges,
 }
 
 impl Metrics {
@@ -102,7 +97,6 @@ impl Metrics {
             counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
             durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
             dirty: RefCell::default(),
-            _gauges: Gauges::new(plan),
         }
     }
 
@@ -168,84 +162,6 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
     }
 }
 
-/// The gauges of a plan's versions. The host gives no series back, so what the last plan leaves would show its last value for ever.
-struct Gauges(Vec<String>);
-
-impl Gauges {
-    fn new(plan: &Plan) -> Self {
-        let mut names = Vec::new();
-        for rollout in plan.rollouts() {
-            let name = |family: Family, version: &Version| family.series(&[rollout.name(), version.name()]);
-            let treatments = rollout.exposures(Time::default());
-            names.extend(treatments.iter().map(|(version, _)| name(metric::EXPOSURE, version)));
-            let guarded = rollout.guardrails().into_iter().flat_map(Guardrails::guarded);
-            names.extend(guarded.map(|guarded| name(metric::ROLLED_BACK, &guarded.version)));
-        }
-        SHOWN.with_borrow_mut(|shown| {
-            for name in &names {
-                let plans = shown.entry(name.clone()).or_default();
-                *plans = plans.saturating_add(1);
-            }
-        });
-        Self(names)
-    }
-}
-
-impl Drop for Gauges {
-    fn drop(&mut self) {
-        SHOWN.with_borrow_mut(|shown| {
-            for name in self.0.drain(..) {
-                match shown.get_mut(&name).filter(|plans| **plans > 1) {
-                    Some(plans) => *plans = plans.saturating_sub(1),
-                    None => {
-                        shown.remove(&name);
-                        LEFT.with_borrow_mut(|left| left.push(name));
-                    }
-                }
-            }
-        });
-    }
-}
-
-/// Sets to zero what the plans that are gone have left, and no other shows.
-pub(crate) fn clear_left() {
-    let is_left = |name: &String| SHOWN.with_borrow(|shown| !shown.contains_key(name));
-    for name in LEFT.take().into_iter().filter(is_left) {
-        let known = SERIES.with_borrow(|known| known.get(find(known, &name).ok()?).map(|(_, id)| *id));
-        if let Some(id) = known {
-            host::record(id, 0);
-        }
-    }
-}
-
-/// The exposures that a plan's gauges show, by version; none before the first tick.
-#[derive(Default)]
-pub(crate) struct Exposures(Vec<Option<Ppm>>);
-
-impl Exposures {
-    /// Sets the gauges whose values have changed; after the first time only a ramp or a guardrail can have changed one.
-    pub(crate) fn show(&mut self, plan: &Plan, now: Moment<'_>) {
-        let is_first = self.0.is_empty();
-        self.0.resize(plan.versions(), None);
-        let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
-        for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
-            for (version, exposure) in rollout.exposures(now.time) {
-                let state = now.health.of(version);
-                let is_held = rollout.has_native_buckets() || state == State::RolledBack;
-                let exposure = if is_held { state.limits(exposure) } else { exposure };
-                let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
-                if shown.replace(exposure) == Some(exposure) {
-                    continue;
-                }
-                let labels = [rollout.name(), version.name()];
-                if let Some(id) = series(metric::EXPOSURE, &labels, host::define_gauge) {
-                    host::record(id, exposure.into());
-                }
-            }
-        }
-    }
-}
-
 /// Shows which document serves.
 pub(crate) fn announce(plan: &Plan) {
     let plugin = host::plugin_name().unwrap_or_else(|| metric::NONE.to_owned());
@@ -273,12 +189,5 @@ pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
         if let Some(count) = u32::try_from(count).ok().filter(|count| *count > 0) {
             host::increment(id, count);
         }
-    }
-}
-
-/// Shows whether a guardrail has taken a version out of service.
-pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_back: bool) {
-    if let Some(id) = series(metric::ROLLED_BACK, &[rollout.name(), version.name()], host::define_gauge) {
-        host::record(id, is_rolled_back.into());
     }
 }
