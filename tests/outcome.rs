@@ -185,3 +185,22 @@ fn a_version_that_lets_envoy_wait_in_vain_fails_whatever_limit_ends_that() {
         }
     }
 }
+
+#[test]
+fn a_client_that_goes_away_before_or_after_the_headers_has_seen_no_failure() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = serve(Envoy::builder().clusters(&versions));
+    for (client, answers) in [(envoy.client(), COUNT), (envoy.client().http2(), 2 * COUNT)] {
+        versions[1].set(Behaviour::delayed(Duration::from_secs(1)));
+        for _ in 0..COUNT {
+            // A client of its own each time: giving up closes its connection.
+            let hasty = client.clone().connections(1).timeout(Duration::from_millis(50));
+            assert!(hasty.send(call()).is_err());
+        }
+        versions[1].set(Behaviour::events(Duration::from_millis(50), Duration::from_secs(2)));
+        for _ in 0..COUNT {
+            drop(client.open(call()).expect("response headers"));
+        }
+        assert_eq!(counted(&envoy), (answers, 0, answers), "what was answered counts as an answer");
+    }
+}
