@@ -3,8 +3,8 @@
 //! Plans live side by side: a document that was replaced stays until its last request ends, and listeners have documents of their own.
 //! Of those that show the same gauge the latest speaks. The host gives no series back, so what the last one leaves is set to zero.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use rollout_core::bucket::Ppm;
 use rollout_core::guardrail::Guardrails;
@@ -16,19 +16,21 @@ use rollout_core::time::Time;
 use crate::{host, metric};
 
 thread_local! {
-    /// How many plans this VM has had.
-    static PLANS: Cell<u32> = const { Cell::new(0) };
-    /// The plans that show a gauge, by the name of its series, the latest last.
-    static SHOWN: RefCell<BTreeMap<String, Vec<u32>>> = RefCell::default();
-    /// Gauges whose last plan has gone.
-    static LEFT: RefCell<Vec<String>> = RefCell::default();
+    /// What the plans of this VM show, the latest plan last.
+    static SHOWN: RefCell<Vec<Names>> = RefCell::default();
+    /// What plans that are gone have shown.
+    static LEFT: RefCell<Vec<Names>> = RefCell::default();
+}
+
+/// Names of series, sorted.
+type Names = Rc<[String]>;
+
+fn has(names: &Names, name: &String) -> bool {
+    names.binary_search(name).is_ok()
 }
 
 /// The gauges of one plan.
-pub(crate) struct Gauges {
-    plan: u32,
-    names: Vec<String>,
-}
+pub(crate) struct Gauges(Names);
 
 impl Gauges {
     pub(crate) fn new(plan: &Plan) -> Self {
@@ -39,13 +41,10 @@ impl Gauges {
             let guarded = rollout.guardrails().into_iter().flat_map(Guardrails::guarded);
             names.extend(guarded.map(|guarded| name(ROLLED_BACK, rollout, &guarded.version)));
         }
-        let plan = PLANS.replace(PLANS.get().wrapping_add(1));
-        SHOWN.with_borrow_mut(|shown| {
-            for name in &names {
-                shown.entry(name.clone()).or_default().push(plan);
-            }
-        });
-        Self { plan, names }
+        names.sort_unstable();
+        let names = Names::from(names);
+        SHOWN.with_borrow_mut(|shown| shown.push(Rc::clone(&names)));
+        Self(names)
     }
 
     /// Shows whether a guardrail has taken a version out of service.
@@ -55,7 +54,8 @@ impl Gauges {
 
     fn show(&self, family: Family, (rollout, version): (&Rollout, &Version), value: u64) {
         let name = name(family, rollout, version);
-        if SHOWN.with_borrow(|shown| shown.get(&name).and_then(|plans| plans.last()) != Some(&self.plan)) {
+        let is_later = |names: &&Names| !Rc::ptr_eq(names, &self.0);
+        if SHOWN.with_borrow(|shown| shown.iter().rev().take_while(is_later).any(|names| has(names, &name))) {
             return;
         }
         if let Some(id) = metric::series(family, &[rollout.name(), version.name()], host::define_gauge) {
@@ -70,24 +70,18 @@ fn name(family: Family, rollout: &Rollout, version: &Version) -> String {
 
 impl Drop for Gauges {
     fn drop(&mut self) {
-        SHOWN.with_borrow_mut(|shown| {
-            for name in self.names.drain(..) {
-                let Some(plans) = shown.get_mut(&name) else { continue };
-                plans.retain(|plan| *plan != self.plan);
-                if plans.is_empty() {
-                    shown.remove(&name);
-                    LEFT.with_borrow_mut(|left| left.push(name));
-                }
-            }
-        });
+        SHOWN.with_borrow_mut(|shown| shown.retain(|names| !Rc::ptr_eq(names, &self.0)));
+        LEFT.with_borrow_mut(|left| left.push(Rc::clone(&self.0)));
     }
 }
 
 /// Sets to zero what the plans that are gone have left, and no other shows.
 pub(crate) fn clear_left() {
-    let is_left = |name: &String| SHOWN.with_borrow(|shown| !shown.contains_key(name));
-    for id in LEFT.take().iter().filter(|name| is_left(name)).filter_map(|name| metric::known(name)) {
-        host::record(id, 0);
+    let is_left = |name: &&String| SHOWN.with_borrow(|shown| !shown.iter().any(|names| has(names, name)));
+    for names in LEFT.take() {
+        for id in names.iter().filter(is_left).filter_map(|name| metric::known(name)) {
+            host::record(id, 0);
+        }
     }
 }
 
