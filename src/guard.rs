@@ -18,6 +18,7 @@ use rollout_core::health::{Health, State};
 use rollout_core::plan::{Plan, Rollout};
 use rollout_core::time::Time;
 
+use crate::gauge::Gauges;
 use crate::{host, metric};
 
 /// How often a merge is tried before it waits for the next tick: others write in between only when they merge themselves.
@@ -31,6 +32,7 @@ pub(crate) struct Guard {
     /// By version: its watch.
     by_version: Vec<Option<usize>>,
     pub(crate) health: RefCell<Health>,
+    pub(crate) gauges: Gauges,
     /// The write of the latches' key that was seen last.
     seen: Cell<Option<u32>>,
     is_shown: Cell<bool>,
@@ -71,6 +73,7 @@ impl Guard {
             watches,
             by_version,
             health: RefCell::default(),
+            gauges: Gauges::new(plan),
             seen: Cell::default(),
             is_shown: Cell::default(),
         };
@@ -191,21 +194,16 @@ impl Guard {
         let before = self.health.borrow().of(&guarded.version);
         self.health.borrow_mut().set(&guarded.version, state);
         if before != state && self.is_shown.get() {
-            metric::show_rolled_back(case.rollout, &guarded.version, state == State::RolledBack);
+            self.gauges.show_rolled_back(case.rollout, &guarded.version, state == State::RolledBack);
         }
     }
 
-    /// What the gauges show; where guardrails are gone, nobody is rolled back any more.
+    /// What the gauges show.
     fn show(&self, plan: &Plan) {
-        if metric::has_shown_rolled_back() {
-            for rollout in plan.rollouts().iter().filter(|rollout| rollout.guardrails().is_none()) {
-                rollout.versions().iter().for_each(|version| metric::forget_rolled_back(rollout, version));
-            }
-        }
         for case in self.watches.iter().filter_map(|watch| Case::of(plan, watch)) {
             for guarded in case.guardrails.guarded() {
                 let is_rolled_back = self.health.borrow().of(&guarded.version) == State::RolledBack;
-                metric::show_rolled_back(case.rollout, &guarded.version, is_rolled_back);
+                self.gauges.show_rolled_back(case.rollout, &guarded.version, is_rolled_back);
             }
         }
     }

@@ -75,6 +75,11 @@ pub(crate) fn upstream_cluster() -> Option<Bytes> {
     property(&["xds", "cluster_name"])
 }
 
+/// True where the request was sent to an upstream more than once.
+pub(crate) fn was_repeated() -> bool {
+    property(&["upstream", "request_attempt_count"]).and_then(number).is_some_and(|attempts| attempts > 1)
+}
+
 /// The name that the configuration gives to this plugin.
 pub(crate) fn plugin_name() -> Option<String> {
     String::from_utf8(property(&["plugin_name"])?).ok()

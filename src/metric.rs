@@ -1,15 +1,13 @@
-//! Counts in the VM's own memory, handed to the host on the tick, and the gauges that show the plan: on the request path a count is one addition, and the name of a
-//! series is built at its first use only.
+//! Counts in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the name of a series is
+//! built at its first use only.
 
 use std::cell::{Cell, RefCell};
 
-use rollout_core::bucket::Ppm;
 use rollout_core::decision::{Decision, Reason};
 use rollout_core::failover::{MAX_TARGETS, Target};
 use rollout_core::guardrail::tally::Tally;
-use rollout_core::health::{Moment, State};
 use rollout_core::metric::{self, Family};
-use rollout_core::plan::{Plan, Rollout, Version};
+use rollout_core::plan::{Plan, Version};
 
 use crate::host;
 
@@ -26,8 +24,13 @@ fn find(known: &[(String, u32)], name: &str) -> Result<usize, usize> {
     known.binary_search_by(|(of, _)| of.as_str().cmp(name))
 }
 
+/// The id of a series that this VM has defined already.
+pub(crate) fn known(name: &str) -> Option<u32> {
+    SERIES.with_borrow(|known| known.get(find(known, name).ok()?).map(|(_, id)| *id))
+}
+
 /// The id of a series, defined at first use; beyond the limit the one with its labels folded into `other`.
-fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
+pub(crate) fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
     SERIES.with_borrow_mut(|known| {
         let mut name = family.series(labels);
         let mut found = find(known, &name);
@@ -159,34 +162,6 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
     }
 }
 
-/// The exposures that a plan's gauges show, by version; none before the first tick.
-#[derive(Default)]
-pub(crate) struct Exposures(Vec<Option<Ppm>>);
-
-impl Exposures {
-    /// Sets the gauges whose values have changed; after the first time only a ramp or a guardrail can have changed one.
-    pub(crate) fn show(&mut self, plan: &Plan, now: Moment<'_>) {
-        let is_first = self.0.is_empty();
-        self.0.resize(plan.versions(), None);
-        let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
-        for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
-            for (version, exposure) in rollout.exposures(now.time) {
-                let state = now.health.of(version);
-                let is_held = rollout.has_native_buckets() || state == State::RolledBack;
-                let exposure = if is_held { state.limits(exposure) } else { exposure };
-                let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
-                if shown.replace(exposure) == Some(exposure) {
-                    continue;
-                }
-                let labels = [rollout.name(), version.name()];
-                if let Some(id) = series(metric::EXPOSURE, &labels, host::define_gauge) {
-                    host::record(id, exposure.into());
-                }
-            }
-        }
-    }
-}
-
 /// Shows which document serves.
 pub(crate) fn announce(plan: &Plan) {
     let plugin = host::plugin_name().unwrap_or_else(|| metric::NONE.to_owned());
@@ -214,26 +189,5 @@ pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
         if let Some(count) = u32::try_from(count).ok().filter(|count| *count > 0) {
             host::increment(id, count);
         }
-    }
-}
-
-/// Shows whether a guardrail has taken a version out of service.
-pub(crate) fn show_rolled_back(rollout: &Rollout, version: &Version, is_rolled_back: bool) {
-    if let Some(id) = series(metric::ROLLED_BACK, &[rollout.name(), version.name()], host::define_gauge) {
-        host::record(id, is_rolled_back.into());
-    }
-}
-
-/// True where some version was ever under guardrails in this VM.
-pub(crate) fn has_shown_rolled_back() -> bool {
-    SERIES.with_borrow(|known| known.iter().any(|(name, _)| name.ends_with(metric::ROLLED_BACK.name)))
-}
-
-/// The same of a version without guardrails, where its series is there from an earlier document.
-pub(crate) fn forget_rolled_back(rollout: &Rollout, version: &Version) {
-    let name = metric::ROLLED_BACK.series(&[rollout.name(), version.name()]);
-    let known = SERIES.with_borrow(|known| known.get(find(known, &name).ok()?).map(|(_, id)| *id));
-    if let Some(id) = known {
-        host::record(id, 0);
     }
 }

@@ -13,9 +13,10 @@ use rollout_core::health::Moment;
 use rollout_core::plan::Plan;
 use rollout_core::time::Time;
 
+use crate::gauge::{self, Exposures};
 use crate::guard::Guard;
 use crate::host;
-use crate::metric::{self, Exposures, Metrics};
+use crate::metric::{self, Metrics};
 use crate::stream::Stream;
 
 /// How late a counter may be: counts of all workers meet in the host at least this often.
@@ -94,8 +95,10 @@ impl RootContext for Root {
         }
         active.guard.tick(&active.plan);
         let time = Time::from_seconds(host::now().as_secs());
-        self.exposures.show(&active.plan, Moment { time, health: &active.guard.health.borrow() });
+        let now = Moment { time, health: &active.guard.health.borrow() };
+        self.exposures.show(&active.plan, &active.guard.gauges, now);
         active.metrics.flush(&active.plan);
+        gauge::clear_left();
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {

@@ -10,7 +10,9 @@ use proxy_wasm::types::Action;
 use rollout_core::decide::decide;
 use rollout_core::decision::{Decision, Reason, header};
 use rollout_core::guardrail::Guardrails;
-use rollout_core::guardrail::outcome::{Outcome, is_failure_flag, is_failure_status};
+use rollout_core::guardrail::outcome::{
+    Outcome, is_break_flag, is_failure_flag, is_failure_status, is_overdue,
+};
 use rollout_core::guardrail::recorder::Ticket;
 use rollout_core::health::Moment;
 use rollout_core::request::Request;
@@ -102,7 +104,9 @@ impl HttpContext for Stream {
             return Action::Continue;
         };
         let answered = decision.fails_over().then(host::upstream_cluster).flatten();
-        let outcome = match answered.and_then(|cluster| decision.failed_over(&cluster)) {
+        let target = answered.and_then(|cluster| decision.failed_over(&cluster));
+        // A route of the user's own may send to a target's cluster at once.
+        let outcome = match target.filter(|_| host::was_repeated()) {
             Some((place, target)) => {
                 active.metrics.count(Some(&decision.version), Event::Failover(place));
                 if decision.exposes_failover() {
@@ -117,7 +121,8 @@ impl HttpContext for Stream {
                 active.metrics.count(Some(&decision.version), Event::Failure);
             }
             if let Some(watched) = &mut self.watched {
-                watched.may_fail_late = !outcome.failed && !is_end;
+                // No latency is that of an upgrade, which ends when either side closes its connection.
+                watched.may_fail_late = !outcome.failed && outcome.latency.is_some() && !is_end;
                 watched.ticket = active.guard.record(&active.plan, decision, (watched.ticket, outcome));
             }
         }
@@ -146,7 +151,7 @@ impl HttpContext for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let may_fail_late = self.watched.is_some_and(|watched| watched.may_fail_late);
-        if may_fail_late && is_failure_flag(host::response_flags()) {
+        if may_fail_late && is_break_flag(host::response_flags()) {
             self.fail_late();
         }
     }
@@ -178,18 +183,21 @@ impl Stream {
         Some(Outcome { failed, latency, headers })
     }
 
-    /// Where everything is well, this asks for nothing more than the status.
+    /// Where everything is well, this asks for nothing more than the status, and for gRPC's where that may say otherwise.
     fn answer(&self, status: u16) -> Answer {
         let may_be_foreign = if self.watched.is_some() { 400 } else { 500 };
-        if status >= may_be_foreign {
-            if host::response_details().as_deref() == Some(b"via_upstream".as_slice()) {
-                return if status >= 500 { Answer::Failed } else { Answer::Fine };
-            }
-            return if is_failure_flag(host::response_flags()) { Answer::None } else { Answer::Foreign };
+        let is_grpc = status < may_be_foreign && self.watched.is_some_and(|watched| watched.is_grpc);
+        let grpc_status = is_grpc.then(|| host::response_header("grpc-status")).flatten();
+        if status < may_be_foreign && grpc_status.as_deref().is_none_or(|status| status == b"0") {
+            return Answer::Fine;
         }
-        let is_grpc = self.watched.is_some_and(|watched| watched.is_grpc);
-        let status = is_grpc.then(|| host::response_header("grpc-status")).flatten();
-        if status.is_some_and(|status| is_failure_status(&status)) { Answer::Failed } else { Answer::Fine }
+        let (details, grpc_status) = (host::response_details().unwrap_or_default(), grpc_status.as_deref());
+        if details == b"via_upstream" {
+            let failed = status >= 500 || grpc_status.is_some_and(is_failure_status);
+            return if failed { Answer::Failed } else { Answer::Fine };
+        }
+        let is_missing = is_failure_flag(host::response_flags()) || is_overdue(&details, status, grpc_status);
+        if is_missing { Answer::None } else { Answer::Foreign }
     }
 
     /// The request was fine so far, and is not any more.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testbed::envoy::Outcome;
+use testbed::envoy::{Outcome, routes};
 use testbed::load::Report;
 use testbed::upstream::DeadPort;
 use testbed::{Behaviour, Cluster, Envoy, Load, Request, Response, Upstream, grpc};
@@ -326,6 +326,24 @@ fn only_listed_failures_are_repeated() {
             "{failover} {status}"
         );
     }
+}
+
+#[test]
+fn what_a_route_of_its_own_sends_to_the_targets_cluster_is_no_failover() {
+    let [stable, primary] = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = Envoy::builder().clusters([&stable, &primary]).tweak(|bootstrap| {
+        let routes = routes(bootstrap).as_array_mut().expect("routes");
+        routes.insert(0, json!({"match": {"prefix": "/health"}, "route": {"cluster": "fraud-v1"}}));
+    });
+    let site = Site { envoy: envoy.start(), stable, primary, revision: AtomicU64::new(0) };
+    site.push(rollout(json!({"to": ["v1"]})));
+    assert_eq!(seen(&site.send(Request::get("/health"))), (200, "fraud-v1".into(), None));
+    assert_eq!(seen(&site.send(Request::get("/"))), (200, "fraud-v2".into(), None));
+    site.primary.set(Behaviour::status(503));
+    assert_eq!(seen(&site.send(Request::get("/"))), failed_over());
+    site.envoy.wait_stat(FAILOVERS, 1);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(site.envoy.stat(FAILOVERS), 1);
 }
 
 #[test]

@@ -336,6 +336,49 @@ fn another_cluster_under_the_same_name_is_another_version() {
 }
 
 #[test]
+fn the_gauges_of_a_version_that_is_judged_no_more_fall_to_zero() {
+    let site = Site::start();
+    let gauges = |version: &str| {
+        ["rolled_back", "exposure_ppm"].map(|name| {
+            site.envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.={version};.;rollout_{name}"))
+        })
+    };
+    let wait = |version: &str, values: [u64; 2]| {
+        site.envoy.wait_for("the gauges", |_| (gauges(version) == values).then_some(()));
+    };
+    let half = json!({"canary": {"version": "v2", "percent": 50}});
+    site.push(&rollout("fraud-v2", json!({"strategy": half})));
+    wait("v2", [0, 500_000]);
+    site.push(&rollout(
+        "fraud-v2",
+        json!({"stable": "v2", "strategy": {"canary": {"version": "v1", "percent": 10}}}),
+    ));
+    wait("v1", [0, 100_000]);
+    wait("v2", [0, 0]);
+    site.push(&rollout("fraud-v2", json!({"strategy": half})));
+    wait("v1", [0, 0]);
+    roll_back(&site);
+    let without = ["replaced", "promoted", "unguarded", "without its rollout"];
+    let documents = [
+        json!({"versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v3", "cluster": "fraud-v2"}],
+            "strategy": {"canary": {"version": "v3", "percent": 10}}}),
+        json!({"stable": "v2", "strategy": {"canary": {"version": "v1", "percent": 10}}}),
+        json!({"guardrails": null}),
+        json!({"name": "other"}),
+    ];
+    for (what, rest) in without.into_iter().zip(documents) {
+        let mut without = rollout("fraud-v2", rest);
+        without.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+        site.push(&without);
+        site.envoy.wait_for(what, |_| (!site.is_rolled_back()).then_some(()));
+        site.push(&rollout("fraud-v2", json!({"strategy": half})));
+        wait("v2", [1, 0]);
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(gauges("v2"), [1, 0], "back after it was {what}");
+    }
+}
+
+#[test]
 fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
     let lua = r#"function envoy_on_request(handle)
         local status = handle:headers():get("x-refuse")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::envoy::Outcome;
 use testbed::{Behaviour, Envoy, Load, Request, Upstream};
 
@@ -94,4 +94,35 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
     println!(
         "{requests} requests of {USERS} users, 0 failed, each moved once; {overlapping} v1 answers overlapped a first v2 answer"
     );
+}
+
+#[test]
+fn while_an_answer_of_an_earlier_document_streams_the_gauge_is_the_later_ones() {
+    let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = Envoy::builder().clusters(&upstreams).start();
+    let start = SystemTime::now() - Duration::from_secs(10);
+    let push = |revision: u64, strategy: Value| {
+        let document = json!({"revision": revision, "rollouts": [{
+            "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1", "strategy": strategy,
+            "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}]}]});
+        assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+        envoy.wait_revision(revision);
+    };
+    push(
+        1,
+        json!({"progressive": {"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(),
+            "linear": {"from": 0, "to": 100, "over": "50s"}}}),
+    );
+    upstreams[0].set(Behaviour::events(Duration::from_millis(100), Duration::from_secs(10)));
+    let mut stream = envoy.client().open(Request::get("/")).expect("an answer");
+    push(2, json!({"canary": {"version": "v2", "percent": 5}}));
+    envoy.wait_for("the gauge", |envoy| (envoy.stat(GAUGE) == 50_000).then_some(()));
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(envoy.stat(GAUGE), 50_000);
+    }
+    assert!(stream.next(Duration::from_secs(1)).is_ok_and(|piece| piece.is_some()), "it streams still");
+    drop(stream);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(envoy.stat(GAUGE), 50_000, "it ends");
 }

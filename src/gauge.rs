@@ -1,0 +1,110 @@
+//! The gauges of a plan's versions: what they are exposed to, and who is rolled back.
+//!
+//! Plans live side by side: a document that was replaced stays until its last request ends, and listeners have documents of their own.
+//! Of those that show the same gauge the latest speaks. The host gives no series back, so what the last one leaves is set to zero.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rollout_core::bucket::Ppm;
+use rollout_core::guardrail::Guardrails;
+use rollout_core::health::{Moment, State};
+use rollout_core::metric::{EXPOSURE, Family, ROLLED_BACK};
+use rollout_core::plan::{Plan, Rollout, Version};
+use rollout_core::time::Time;
+
+use crate::{host, metric};
+
+thread_local! {
+    /// What the plans of this VM show, the latest plan last.
+    static SHOWN: RefCell<Vec<Names>> = RefCell::default();
+    /// What plans that are gone have shown.
+    static LEFT: RefCell<Vec<Names>> = RefCell::default();
+}
+
+/// Names of series, sorted.
+type Names = Rc<[String]>;
+
+fn has(names: &Names, name: &String) -> bool {
+    names.binary_search(name).is_ok()
+}
+
+/// The gauges of one plan.
+pub(crate) struct Gauges(Names);
+
+impl Gauges {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut names = Vec::new();
+        for rollout in plan.rollouts() {
+            let treatments = rollout.exposures(Time::default());
+            names.extend(treatments.iter().map(|(version, _)| name(EXPOSURE, rollout, version)));
+            let guarded = rollout.guardrails().into_iter().flat_map(Guardrails::guarded);
+            names.extend(guarded.map(|guarded| name(ROLLED_BACK, rollout, &guarded.version)));
+        }
+        names.sort_unstable();
+        let names = Names::from(names);
+        SHOWN.with_borrow_mut(|shown| shown.push(Rc::clone(&names)));
+        Self(names)
+    }
+
+    /// Shows whether a guardrail has taken a version out of service.
+    pub(crate) fn show_rolled_back(&self, rollout: &Rollout, version: &Version, is_rolled_back: bool) {
+        self.show(ROLLED_BACK, (rollout, version), is_rolled_back.into());
+    }
+
+    fn show(&self, family: Family, (rollout, version): (&Rollout, &Version), value: u64) {
+        let name = name(family, rollout, version);
+        let is_later = |names: &&Names| !Rc::ptr_eq(names, &self.0);
+        if SHOWN.with_borrow(|shown| shown.iter().rev().take_while(is_later).any(|names| has(names, &name))) {
+            return;
+        }
+        if let Some(id) = metric::series(family, &[rollout.name(), version.name()], host::define_gauge) {
+            host::record(id, value);
+        }
+    }
+}
+
+fn name(family: Family, rollout: &Rollout, version: &Version) -> String {
+    family.series(&[rollout.name(), version.name()])
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        SHOWN.with_borrow_mut(|shown| shown.retain(|names| !Rc::ptr_eq(names, &self.0)));
+        LEFT.with_borrow_mut(|left| left.push(Rc::clone(&self.0)));
+    }
+}
+
+/// Sets to zero what the plans that are gone have left, and no other shows.
+pub(crate) fn clear_left() {
+    let is_left = |name: &&String| SHOWN.with_borrow(|shown| !shown.iter().any(|names| has(names, name)));
+    for names in LEFT.take() {
+        for id in names.iter().filter(is_left).filter_map(|name| metric::known(name)) {
+            host::record(id, 0);
+        }
+    }
+}
+
+/// The exposures that a plan's gauges show, by version; none before the first tick.
+#[derive(Default)]
+pub(crate) struct Exposures(Vec<Option<Ppm>>);
+
+impl Exposures {
+    /// Sets the gauges whose values have changed; after the first time only a ramp or a guardrail can have changed one.
+    pub(crate) fn show(&mut self, plan: &Plan, gauges: &Gauges, now: Moment<'_>) {
+        let is_first = self.0.is_empty();
+        self.0.resize(plan.versions(), None);
+        let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
+        for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
+            for (version, exposure) in rollout.exposures(now.time) {
+                let state = now.health.of(version);
+                let is_held = rollout.has_native_buckets() || state == State::RolledBack;
+                let exposure = if is_held { state.limits(exposure) } else { exposure };
+                let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
+                if shown.replace(exposure) != Some(exposure) {
+                    gauges.show(EXPOSURE, (rollout, version), exposure.into());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the real Envoy tells of a request, and what guardrails make of it: whose failure it is, and whose it is not.
+
+#![expect(clippy::expect_used, reason = "a test may stop with the reason")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::client::Request;
+use testbed::envoy::{Builder, Outcome, connection_manager, routes};
+use testbed::{Behaviour, Cluster, Envoy, Upstream};
+
+/// Requests of each kind.
+const COUNT: u64 = 10;
+
+/// Every request goes to v2, which no outcome takes out of service.
+fn serve(builder: Builder) -> Envoy {
+    let envoy = builder.start();
+    let document = json!({"revision": 1, "rollouts": [{
+        "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+        "strategy": {"canary": {"version": "v2", "percent": 100}},
+        "guardrails": {"signals": [{"error_rate": {"max_percent": 100}}, {"latency": {"quantile": 0.5, "max_ms": 60_000}}]}
+    }]});
+    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+    envoy.wait_revision(1);
+    envoy
+}
+
+/// Changes every route's action.
+fn change_routes(bootstrap: &mut Value, change: &Value) {
+    for route in routes(bootstrap).as_array_mut().expect("routes") {
+        let action = route["route"].as_object_mut().expect("an action");
+        action.extend(change.as_object().expect("an object").clone());
+    }
+}
+
+fn call() -> Request {
+    Request::post("/", "x").header("x-user-id", "alice")
+}
+
+fn grpc_call() -> Request {
+    call().header("content-type", "application/grpc")
+}
+
+/// A version that says all in its headers.
+fn says(grpc_status: &str) -> Behaviour {
+    Behaviour::ok().header("content-type", "application/grpc").header("grpc-status", grpc_status).body("")
+}
+
+/// Sends what a client of HTTP/1.1 would, and returns what comes back until the connection ends.
+fn exchange(envoy: &Envoy, head: &str) -> String {
+    let mut stream = TcpStream::connect(envoy.address()).expect("Envoy listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit can be set");
+    stream.write_all(head.as_bytes()).expect("Envoy reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Requests and failures of v2, and its answers.
+fn counted(envoy: &Envoy) -> (u64, u64, u64) {
+    std::thread::sleep(Duration::from_millis(500));
+    let seen = |signal: &str, result: &str| {
+        envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.=v2;.;signal=.={signal};.;side=.=version;.;result=.={result};.;rollout_guardrail_observations_total"))
+    };
+    (seen("error_rate", "all"), seen("error_rate", "bad"), seen("latency", "all"))
+}
+
+#[test]
+fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
+    let lua = r#"function envoy_on_request(handle)
+        local status = handle:headers():get("x-refuse")
+        if status then handle:respond({[":status"] = status}, "refused") end
+    end"#;
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let clusters = versions.each_ref().map(|version| Cluster::from(version).http2());
+    let envoy = serve(Envoy::builder().clusters(clusters).tweak(move |bootstrap| {
+        let filters = connection_manager(bootstrap)["http_filters"].as_array_mut().expect("filters");
+        let code = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": lua}});
+        filters.insert(1, json!({"name": "lua", "typed_config": code}));
+    }));
+    let client = envoy.client().http2();
+    // Envoy makes UNAVAILABLE, INTERNAL and PERMISSION_DENIED of these.
+    for status in ["429", "503", "400", "403"] {
+        for _ in 0..COUNT {
+            let refused = client.send(grpc_call().header("x-refuse", status)).expect("an answer");
+            assert!(refused.header("grpc-status").is_some_and(|code| code != "0"), "{status}");
+        }
+        assert_eq!(counted(&envoy), (0, 0, 0), "{status}");
+    }
+    versions[1].set(says("8"));
+    for _ in 0..COUNT {
+        client.send(grpc_call()).expect("an answer");
+    }
+    versions[1].set(says("14"));
+    for _ in 0..COUNT {
+        client.send(grpc_call()).expect("an answer");
+    }
+    assert_eq!(counted(&envoy), (2 * COUNT, COUNT, 2 * COUNT), "what the version itself says counts");
+    versions[1].stop();
+    for _ in 0..COUNT {
+        client.send(grpc_call()).expect("an answer");
+    }
+    assert_eq!(
+        counted(&envoy),
+        (3 * COUNT, 2 * COUNT, 2 * COUNT),
+        "a refused connection is a failure and no answer"
+    );
+}
+
+/// A server that agrees to any upgrade, says a word and goes.
+fn websocket() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello");
+                std::thread::sleep(Duration::from_millis(50));
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_that_closes_its_websocket_has_not_failed() {
+    let stable = Upstream::start("fraud-v1");
+    let envoy =
+        serve(Envoy::builder().cluster(&stable).cluster(("fraud-v2", websocket())).tweak(|bootstrap| {
+            connection_manager(bootstrap)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+        }));
+    for _ in 0..COUNT {
+        let answer = exchange(
+            &envoy,
+            "GET / HTTP/1.1\r\nhost: a\r\nx-user-id: alice\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
+        assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("hello"), "{answer}");
+    }
+    assert_eq!(counted(&envoy), (COUNT, 0, 0));
+}
+
+#[test]
+fn an_answer_below_500_that_was_repeated_in_vain_has_not_failed() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    versions[1].set(Behaviour::status(429));
+    let retry = json!({"retry_policy": {"retry_on": "retriable-status-codes", "retriable_status_codes": [429], "num_retries": 1}});
+    let envoy =
+        serve(Envoy::builder().clusters(&versions).tweak(move |bootstrap| change_routes(bootstrap, &retry)));
+    for _ in 0..COUNT {
+        assert_eq!(envoy.client().send(call()).expect("an answer").status, 429);
+    }
+    assert_eq!(versions[1].count(), 2 * COUNT);
+    assert_eq!(counted(&envoy), (COUNT, 0, COUNT));
+}
+
+#[test]
+fn a_version_that_lets_envoy_wait_in_vain_fails_whatever_limit_ends_that() {
+    let unfinished = "POST / HTTP/1.1\r\nhost: a\r\nx-user-id: alice\r\ncontent-length: 10\r\n\r\nx";
+    for limit in [
+        json!({"timeout": "0.3s"}),
+        json!({"idle_timeout": "0.3s"}),
+        json!({"max_stream_duration": {"max_stream_duration": "0.3s"}}),
+    ] {
+        let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+        versions[1].set(Behaviour::delayed(Duration::from_secs(5)));
+        let has_timeout = limit.get("timeout").is_some();
+        let what = limit.to_string();
+        let envoy = serve(
+            Envoy::builder().clusters(&versions).tweak(move |bootstrap| change_routes(bootstrap, &limit)),
+        );
+        assert_eq!(envoy.client().send(call()).expect("an answer").status, 504);
+        assert_eq!(counted(&envoy), (1, 1, 0), "{what}");
+        let answer = envoy.client().send(grpc_call()).expect("an answer");
+        assert!(answer.header("grpc-status").is_some_and(|code| code == "4" || code == "14"), "{what}");
+        assert_eq!(counted(&envoy), (2, 2, 0), "gRPC, {what}");
+        // The route's timeout begins with the end of the request.
+        if !has_timeout {
+            assert!(exchange(&envoy, unfinished).starts_with("HTTP/1.1 408"), "{what}");
+            assert_eq!(counted(&envoy), (2, 2, 0), "a client that does not go on, {what}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_before_or_after_the_headers_has_seen_no_failure() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = serve(Envoy::builder().clusters(&versions));
+    for (client, answers) in [(envoy.client(), COUNT), (envoy.client().http2(), 2 * COUNT)] {
+        versions[1].set(Behaviour::delayed(Duration::from_secs(1)));
+        for _ in 0..COUNT {
+            // A client of its own each time: giving up closes its connection.
+            let hasty = client.clone().connections(1).timeout(Duration::from_millis(50));
+            assert!(hasty.send(call()).is_err());
+        }
+        versions[1].set(Behaviour::events(Duration::from_millis(50), Duration::from_secs(2)));
+        for _ in 0..COUNT {
+            drop(client.open(call()).expect("response headers"));
+        }
+        assert_eq!(counted(&envoy), (answers, 0, answers), "what was answered counts as an answer");
+    }
+}
