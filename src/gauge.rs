@@ -34,14 +34,21 @@ pub(crate) struct Gauges(Names);
 
 impl Gauges {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let mut names = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        let mut note = |family, rollout, version| {
+            let name = name(family, rollout, version);
+            if let Err(place) = names.binary_search(&name) {
+                names.insert(place, name);
+            }
+        };
         for rollout in plan.rollouts() {
-            let treatments = rollout.exposures(Time::default());
-            names.extend(treatments.iter().map(|(version, _)| name(EXPOSURE, rollout, version)));
+            rollout
+                .exposures(Time::default())
+                .iter()
+                .for_each(|(version, _)| note(EXPOSURE, rollout, version));
             let guarded = rollout.guardrails().into_iter().flat_map(Guardrails::guarded);
-            names.extend(guarded.map(|guarded| name(ROLLED_BACK, rollout, &guarded.version)));
+            guarded.for_each(|guarded| note(ROLLED_BACK, rollout, &guarded.version));
         }
-        names.sort_unstable();
         let names = Names::from(names);
         SHOWN.with_borrow_mut(|shown| shown.push(Rc::clone(&names)));
         Self(names)
