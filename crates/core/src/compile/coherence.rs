@@ -8,7 +8,7 @@ use super::rollout::{RolloutDraft, VersionDraft};
 use super::strategy::Strategy;
 use super::traffic;
 use crate::failover::Retry;
-use crate::guardrail::{Action, Rule};
+use crate::guardrail::{Action, Limit, Rule};
 
 /// What of a rollout was read without a gap, or not there at all.
 #[derive(Clone, Copy)]
@@ -187,6 +187,17 @@ impl RolloutDraft<'_> {
             at.warning(
                 draft,
                 "`guardrails` judge versions other than the stable one, and none gets requests",
+            );
+        }
+        let compares = |rule: &Rule| match rule {
+            Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
+            Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
+        };
+        let only_compares = guardrails.signals.iter().all(|signal| compares(&signal.rule));
+        if only_compares && self.sessions.is_none() && self.strategy.leaves_nobody_on(self.stable) {
+            at.warning(
+                draft,
+                "every signal compares with the stable version, and the strategy leaves it no requests",
             );
         }
         let counts_units =

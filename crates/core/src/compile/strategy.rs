@@ -41,6 +41,18 @@ impl Strategy {
         }
     }
 
+    /// True where every unit gets another version than the stable one, for good.
+    pub(super) fn leaves_nobody_on(&self, stable: usize) -> bool {
+        match self {
+            Self::None | Self::Progressive { .. } => false,
+            Self::Canary { exposure, .. } | Self::BlueGreen { exposure, .. } => *exposure == Ppm::WHOLE,
+            Self::AbTest { arms, exposure } => {
+                let is_treatment = |(version, weight): &(usize, u32)| *version != stable || *weight == 0;
+                *exposure == Ppm::WHOLE && arms.iter().all(is_treatment)
+            }
+        }
+    }
+
     /// The versions that name the default salt.
     pub(super) fn treatments(&self) -> Vec<usize> {
         match self {
