@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use rollout_core::bucket::Ppm;
 use rollout_core::guardrail::Guardrails;
-use rollout_core::health::{Moment, State};
+use rollout_core::health::Moment;
 use rollout_core::metric::{EXPOSURE, Family, ROLLED_BACK};
 use rollout_core::plan::{Plan, Rollout, Version};
 use rollout_core::time::Time;
@@ -104,9 +104,7 @@ impl Exposures {
         let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
         for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
             for (version, exposure) in rollout.exposures(now.time) {
-                let state = now.health.of(version);
-                let is_held = rollout.has_native_buckets() || state == State::RolledBack;
-                let exposure = if is_held { state.limits(exposure) } else { exposure };
+                let exposure = rollout.left(exposure, now.health.of(version));
                 let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
                 if shown.replace(exposure) != Some(exposure) {
                     gauges.show(EXPOSURE, (rollout, version), exposure.into());

@@ -12,7 +12,7 @@ use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
 use crate::failover::Failover;
 use crate::guardrail::{Guardrails, fingerprint};
-use crate::health::Health;
+use crate::health::{Health, State};
 use crate::index::Index;
 use crate::ramp::{Phase, Ramp, Stop};
 use crate::request::{Inputs, Slot};
@@ -145,8 +145,18 @@ impl Rollout {
         own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
     }
 
-    /// The share of units that the split draws for a version, none where that is nobody, where a ramp is changing it, or where a rule
-    /// behind the split moves some of them away; and a number that changes whenever lanes, exposures, the layer or a latch do.
+    /// What a guardrail leaves of a treatment's exposure. Another product's buckets can't be given in part.
+    #[must_use]
+    pub fn left(&self, exposure: Ppm, state: State) -> Ppm {
+        match state {
+            State::Frozen(_) if !self.has_native_buckets() => exposure,
+            State::Healthy | State::RolledBack | State::Frozen(_) => state.limits(exposure),
+        }
+    }
+
+    /// The part that a version has of the units that the split draws, without those of versions that are rolled back; none where that
+    /// is nobody, where a ramp is changing it, or where a rule behind the split moves some of them away; and a number that changes
+    /// whenever lanes, exposures, the layer or a latch do.
     #[must_use]
     pub fn drawn(&self, version: &Version, health: &Health, now: Time) -> (Option<Ppm>, u64) {
         if !self.guardrails.as_ref().is_some_and(Guardrails::counts_units) {
@@ -155,7 +165,7 @@ impl Rollout {
         let exposures: Vec<_> = self
             .exposures(now)
             .into_iter()
-            .map(|(version, exposure)| (version.ordinal, exposure, health.of(version)))
+            .map(|(treatment, exposure)| (treatment.ordinal, exposure, health.of(treatment)))
             .collect();
         let split = fingerprint(&[&format!("{exposures:?} {:?}", self.layer)]);
         let is_moving = self.ramp().is_some_and(|(_, ramp)| match ramp.phase(now) {
@@ -166,7 +176,16 @@ impl Rollout {
             !version.requires.is_empty() || version.accepts.is_some() || version.features.is_some()
         };
         let is_moving = is_moving || self.versions.iter().any(|version| moves(version));
-        let share = Some(self.exposure(version, now)).filter(|share| *share > Ppm::ZERO && !is_moving);
+        let (mut own, mut drawn) = (0_u64, MILLION);
+        for (ordinal, exposure, state) in exposures {
+            if state == State::RolledBack {
+                drawn = drawn.saturating_sub(exposure.into());
+            } else if ordinal == version.ordinal {
+                own = self.left(exposure, state).into();
+            }
+        }
+        let share = own.saturating_mul(MILLION).checked_div(drawn).and_then(|share| share.try_into().ok());
+        let share = share.and_then(Ppm::new).filter(|share| *share > Ppm::ZERO && !is_moving);
         (share, split)
     }
 

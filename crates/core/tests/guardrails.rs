@@ -25,6 +25,7 @@ use rollout_core::guardrail::shelf::{Label, Latch, Shelf};
 use rollout_core::guardrail::tally::Tally;
 use rollout_core::guardrail::verdict::Finding;
 use rollout_core::guardrail::{Action, Guardrails};
+use rollout_core::health::{Health, Moment, State};
 use rollout_core::plan::{Plan, Rollout};
 use rollout_core::time::Time;
 use serde_json::{Value, json};
@@ -509,6 +510,46 @@ fn units_that_get_lost_are_warned_of_and_units_that_arrive_are_not() {
         site.calls(&mut worker, (V1, site.sides[V1].len()), (START, FINE));
         let merged = site.merge_as(&mut worker, &mut shared, &setting);
         assert_eq!(merged.verdicts.len(), condemned, "one in {lost}, share {share:?}");
+    }
+}
+
+#[test]
+fn the_share_that_is_expected_is_the_share_that_is_drawn_whatever_guardrails_hold_back() {
+    let frozen = |percent: u32| State::Frozen(Ppm::new(percent * 10_000).unwrap());
+    let states = [State::Healthy, State::RolledBack, frozen(0), frozen(5), frozen(100)];
+    for strategy in [
+        json!({"canary": {"version": "v2", "percent": 10}}),
+        json!({"canary": {"version": "v2", "percent": 100}}),
+        json!({"ab_test": {"arms": [{"version": "v2", "weight": 1}, {"version": "v3", "weight": 2}], "percent": 60}}),
+        json!({"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 1}, {"version": "v3", "weight": 1}]}}),
+    ] {
+        let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "salt": "g", "stable": "v1",
+            "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}, {"name": "v3", "cluster": "c3"}],
+            "layer": {"name": "l", "from": 20, "to": 80},
+            "strategy": strategy, "guardrails": {"signals": [{"sample_ratio": {"confidence": 0.999}}]}}]});
+        let plan = compile(document.to_string().as_bytes()).unwrap_or_else(|no| panic!("{no}")).plan;
+        let rollout = &plan.rollouts()[0];
+        let [_, v2, v3] = rollout.versions() else { panic!("three versions") };
+        for (own, other) in states.iter().flat_map(|own| states.iter().map(move |other| (*own, *other))) {
+            let mut health = Health::default();
+            health.set(v2, own);
+            health.set(v3, other);
+            let time = Time::from_seconds(START.as_secs());
+            let decisions = (0..4_000).map(|number| {
+                let moment = Moment { time, health: &health };
+                decide_unit(&plan, rollout, format!("user-{number}").as_bytes(), moment)
+            });
+            let drawn: Vec<_> = decisions.filter(|decision| decision.unit_hash.is_some()).collect();
+            let got = drawn.iter().filter(|decision| decision.version.name() == "v2").count() as f64;
+            let expected =
+                rollout.drawn(v2, &health, time).0.map_or(0.0, |share| f64::from(share.get()) / 1e6);
+            let share = got / drawn.len().max(1) as f64;
+            assert!(
+                (share - expected).abs() < 0.04,
+                "{share} for {expected}: {strategy}, {own:?}, {other:?}"
+            );
+            assert_eq!(got == 0.0, expected == 0.0, "{strategy}, {own:?}, {other:?}");
+        }
     }
 }
 
