@@ -292,6 +292,23 @@ fn a_rate_at_its_limit_condemns_nobody() {
 }
 
 #[test]
+fn a_quantile_at_its_limit_condemns_nobody() {
+    for (quantile, slow) in
+        [(0.5, 500), (0.6, 400), (0.7, 300), (0.8, 200), (0.9, 100), (0.95, 50), (0.99, 10), (0.999, 1)]
+    {
+        let site = Site::new(
+            &json!({"min_requests": 1, "signals": [{"latency": {"quantile": quantile, "max_ms": 100}}]}),
+        );
+        let (mut worker, mut shared) = (site.worker(), Vec::new());
+        site.calls(&mut worker, (V2, 1_000 - slow), (START, FINE));
+        site.calls(&mut worker, (V2, slow), (START, took(101)));
+        assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts, [], "{quantile}");
+        site.calls(&mut worker, (V2, 1), (START, took(101)));
+        assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts.len(), 1, "{quantile}");
+    }
+}
+
+#[test]
 fn a_window_forgets_what_has_left_it() {
     let site = Site::new(
         &json!({"window": "15s", "min_requests": 50, "signals": [{"error_rate": {"max_percent": 20}}]}),

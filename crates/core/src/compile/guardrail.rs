@@ -160,7 +160,8 @@ fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
                 fields.required("max_ms", draft, |at, draft| scalar::integer(at, draft, 1..=86_400_000));
             limit.zip(quantile).and_then(|(limit, quantile)| {
                 let limit = Duration::from_millis(u64::try_from(limit).ok()?);
-                Some(("latency", Rule::Rate(Measure::LongerThan(limit), Limit::Share(1.0 - quantile))))
+                let share = ((1.0 - quantile) * 1e6).round() / 1e6; // 1 - 0.9 is less than 0.1
+                Some(("latency", Rule::Rate(Measure::LongerThan(limit), Limit::Share(share))))
             })
         }
         (false, true) => {
