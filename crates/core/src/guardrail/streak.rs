@@ -13,7 +13,7 @@ pub(crate) struct Streak {
     recent: u64,
     /// Answers with good headers in this tick.
     fresh: u64,
-    /// Those of the tick before.
+    /// Older ones that no merge has told yet.
     aged: u64,
 }
 
@@ -72,9 +72,9 @@ impl Streak {
         }
     }
 
-    /// A tick has passed, and what was pending is merged.
+    /// A tick has passed. What was pending is merged, unless other workers were always faster.
     pub(crate) fn age(&mut self) {
-        self.aged = std::mem::take(&mut self.fresh);
+        self.aged = self.aged.saturating_add(std::mem::take(&mut self.fresh));
         self.tick = self.tick.wrapping_add(1);
         self.recent = 0;
     }
@@ -104,6 +104,16 @@ mod tests {
         assert_eq!(streak.report(), Report::Broken);
         streak.merged(Report::Broken);
         assert_eq!(streak.report(), Report::Unknown);
+    }
+
+    #[test]
+    fn a_success_that_could_not_be_merged_still_ends_a_streak() {
+        let mut streak = Streak::default();
+        streak.fail();
+        streak.succeed();
+        streak.age();
+        streak.age();
+        assert_eq!(streak.report(), Report::Broken);
     }
 
     #[test]
