@@ -445,6 +445,18 @@ fn an_outage_that_stable_shares_is_nobodys_fault() {
 }
 
 #[test]
+fn what_happened_before_a_long_silence_is_not_compared_with_what_happens_after_it() {
+    let site = increase();
+    let (mut worker, mut shared) = (site.worker(), Vec::new());
+    assert_eq!(seconds(&site, 0..60, (&mut worker, &mut shared), |_, _, _| FINE), None);
+    site.calls(&mut worker, (V1, 300), (after(60.0), FINE));
+    assert_eq!(site.merge(&mut worker, &mut shared, after(60.2)).verdicts, []);
+    // An hour later both sides fail, and stable's clients are those that the open slot has counted.
+    let down = seconds(&site, 3_600..3_660, (&mut worker, &mut shared), |_, _, _| FAILED);
+    assert_eq!(down, None);
+}
+
+#[test]
 fn a_version_that_alone_fails_more_often_is_condemned_within_seconds() {
     let site = increase();
     let (mut worker, mut shared) = (site.worker(), Vec::new());

@@ -131,6 +131,12 @@ impl Evidence {
         }
     }
 
+    /// What the slot counted, if it is too old for anything that is offered now.
+    pub fn close_overdue(&mut self, now_ms: u64) -> Option<Vec<Closed>> {
+        let is_overdue = now_ms.saturating_sub(self.opened_ms) >= LONGEST_SLOT_MS;
+        if is_overdue { self.close(now_ms) } else { None }
+    }
+
     /// What the slot counted, for each signal, once it is over; the next one begins.
     pub fn close(&mut self, now_ms: u64) -> Option<Vec<Closed>> {
         self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back ends no slot, but must not hold one open

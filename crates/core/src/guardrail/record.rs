@@ -121,10 +121,12 @@ impl Record {
         observed: &mut Vec<(usize, Tally, Option<Tally>)>,
     ) {
         let Some(evidence) = &mut self.evidence else { return };
+        let now = milliseconds(setting.now);
+        let overdue = evidence.close_overdue(now);
         for (side, observation) in &pending.observations {
             evidence.offer(*side, *observation);
         }
-        let Some(closed) = evidence.close(milliseconds(setting.now)) else { return };
+        let Some(closed) = overdue.or_else(|| evidence.close(now)) else { return };
         for ((position, _), tallies) in setting.guardrails.comparisons().zip(closed) {
             observed.push((position, tallies.version, Some(tallies.stable)));
         }
