@@ -53,6 +53,9 @@ pub enum Finding {
 /// More than this is only more digits.
 const MOST_EVIDENCE: f64 = 1e9;
 
+/// As a float, 1 / (1 - 0.9) is more than 10, by less than this takes away.
+const ROUNDED: f64 = 1.0 - 1e-8;
+
 /// Whole numbers only: printing a double would add a tenth to the module.
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +70,7 @@ impl fmt::Display for Finding {
                 Shown(observed.stable),
                 Percent::of(*margin),
                 e_value.min(MOST_EVIDENCE) as u64,
-                wanted.ceil() as u64
+                (wanted * ROUNDED).ceil() as u64
             ),
             Self::Consecutive { failures, limit } => {
                 write!(out, "{failures} failures in a row, limit {limit}")
@@ -122,6 +125,14 @@ mod tests {
             finding.to_string(),
             "57 of 1012 (5.6324 %), stable 45 of 9000 (0.5000 %), margin 2.0000 points, evidence 143 of 100"
         );
+        for (confidence, shown) in
+            [(0.9, "of 10"), (0.8, "of 5"), (0.99, "of 100"), (0.97, "of 34"), (0.999_999_9, "of 10000000")]
+        {
+            let wanted = 1.0 / (1.0 - confidence);
+            let finding =
+                Finding::Increase { observed: Closed::default(), margin: 0.0, e_value: 0.0, wanted };
+            assert!(finding.to_string().ends_with(shown), "{finding} at {confidence}");
+        }
         let share = Finding::Share { observed: version, limit: 0.05 };
         assert_eq!(share.to_string(), "57 of 1012 (5.6324 %), limit 5.0000 %");
     }
