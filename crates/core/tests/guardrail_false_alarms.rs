@@ -2,6 +2,13 @@
 //!
 //! A test fails when the 95 % lower bound of the share that tripped is above what the confidence allows; chance is seeded.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may stop with the reason"
+)]
+
 use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::time::Duration;
@@ -13,6 +20,7 @@ use rollout_core::guardrail::outcome::Outcome;
 use rollout_core::guardrail::record::{Record, Setting};
 use rollout_core::guardrail::recorder::Recorder;
 use rollout_core::guardrail::sequential::Null;
+use rollout_core::guardrail::tally::Tally;
 use rollout_core::time::Time;
 use serde_json::json;
 
@@ -109,30 +117,37 @@ fn users_that_differ_are_rarely_taken_for_a_bad_version() {
     holds("users that differ", &runs);
 }
 
-/// A tenth of all requests fails on both sides, after 2.5 s; the others are answered after 50 ms. At 5,000 a second most of stable's
-/// buckets have a request in each second, and the version's have not.
-#[test]
-#[ignore = "in a slot the first word of a bucket counts, and where stable is that busy slow failures lose to quick answers"]
-fn a_stable_that_is_busier_and_times_out_as_often_blames_nobody() {
+/// Clients, their requests a second, the version's percentage of them, and the share that fails.
+struct Outage {
+    clients: u32,
+    requests: u64,
+    percent: u32,
+    failing: f64,
+}
+
+/// Requests fail on both sides after 2.5 s, the others are answered after 50 ms: what each side has counted after a minute without a
+/// verdict.
+fn counted_in(outage: &Outage) -> [Tally; 2] {
     const START: u64 = 1_795_599_000_000;
     let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
-        "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}], "strategy": {"canary": {"version": "v2", "percent": 10}},
+        "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
+        "strategy": {"canary": {"version": "v2", "percent": outage.percent}},
         "guardrails": {"signals": [{"error_rate": {"max_increase_percent": 2, "confidence": 0.99}}]}}]});
     let plan = compile(document.to_string().as_bytes()).unwrap().plan;
     let rollout = &plan.rollouts()[0];
     let guardrails = rollout.guardrails().unwrap();
-    let decide = |unit: u32| {
-        decide_unit(&plan, rollout, format!("user-{unit}").as_bytes(), Time::from_seconds(START / 1_000))
-    };
-    let decisions: Vec<_> = (0..20_000).map(decide).collect();
+    let time = Time::from_seconds(START / 1_000);
+    let decide = |unit: u32| decide_unit(&plan, rollout, format!("user-{unit}").as_bytes(), time);
+    let decisions: Vec<_> = (0..outage.clients).map(decide).collect();
     let mut record = Record::new(guardrails, Duration::from_millis(START));
     let mut worker = Recorder::new(guardrails, rollout.stable().ordinal());
     let (mut dice, mut under_way) = (Dice::new(6), [const { VecDeque::new() }; 2]);
-    for at in START..START + 30_000 {
+    let mut counted = [Tally::default(); 2];
+    for at in START..START + 60_000 {
         let now = Duration::from_millis(at);
-        for _ in 0..5 {
-            let decision = &decisions[(dice.word() % 20_000) as usize];
-            let failed = dice.chance(0.1);
+        for _ in 0..outage.requests * (at + 1) / 1_000 - outage.requests * at / 1_000 {
+            let decision = &decisions[(dice.word() % u64::from(outage.clients)) as usize];
+            let failed = dice.chance(outage.failing);
             let ends = at + if failed { 2_500 } else { 50 };
             under_way[usize::from(failed)].push_back((ends, worker.begin(decision, now).unwrap()));
         }
@@ -146,8 +161,29 @@ fn a_stable_that_is_busier_and_times_out_as_often_blames_nobody() {
             let setting = Setting { guardrails, now, share: None, split: 1 };
             let merged = worker.merge_into(&mut record, 0, &setting);
             assert!(merged.verdicts.is_empty(), "{:?}", merged.verdicts);
+            for (_, version, stable) in merged.observed {
+                for (sum, tally) in counted.iter_mut().zip([version, stable.unwrap()]) {
+                    *sum = Tally { observed: sum.observed + tally.observed, bad: sum.bad + tally.bad };
+                }
+            }
             worker.merged(guardrails, 0, &record);
             worker.age();
         }
+    }
+    counted
+}
+
+#[test]
+fn where_both_sides_time_out_the_busier_or_smaller_one_hides_no_failures() {
+    for outage in [
+        // Nearly all of stable's buckets have a request in each second, and the version's have not.
+        Outage { clients: 20_000, requests: 5_000, percent: 10, failing: 0.1 },
+        // Stable has few clients left, so that each of them waits for the others.
+        Outage { clients: 600, requests: 2_000, percent: 90, failing: 0.3 },
+    ] {
+        let [version, stable] = counted_in(&outage).map(|tally| tally.rate());
+        let Outage { clients, percent, .. } = outage;
+        assert!(version < stable + 0.01, "{version} against {stable}, {clients} clients at {percent} %");
+        assert!(stable > 0.75 * outage.failing, "{stable}, {clients} clients at {percent} %");
     }
 }

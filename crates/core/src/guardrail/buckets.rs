@@ -1,6 +1,7 @@
 //! Sets of hash buckets: which have counted in a slot, and which have counted last.
 
 use super::codec::{Reader, Writer};
+use super::evidence::Side;
 
 /// Units are hashed into so many buckets.
 pub(super) const HASH_BUCKETS: u16 = 1_024;
@@ -37,24 +38,71 @@ impl Bits {
         self.0.iter_mut().skip(usize::from(bucket >> 6)).take(1).for_each(|word| *word |= 1 << (bucket & 63));
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
-        let mut both = self;
-        both.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= other);
-        both
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    pub(super) fn clear(&mut self, bucket: u16) {
+        self.0
+            .iter_mut()
+            .skip(usize::from(bucket >> 6))
+            .take(1)
+            .for_each(|word| *word &= !(1 << (bucket & 63)));
     }
 }
 
-/// True if the bucket counts: neither in this slot yet nor among the last.
-pub(super) fn admit(slot: &mut Bits, last: &mut Last, bucket: u16) -> bool {
-    let counts = !slot.has(bucket) && last.take(bucket);
-    if counts {
-        slot.set(bucket);
+/// Which buckets of both sides may count.
+///
+/// None counts again before 19 others on its side. One of the version also waits until stable has counted 19: where requests
+/// overlap, the one that ends first keeps the other out, most of all where few clients call often, and that is quick success before
+/// slow failure. What it costs stable it must cost the version too.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Spacing {
+    version: Last,
+    stable: Last,
+    /// What stable has counted since `now` began.
+    counted: u64,
+    /// The version's buckets since then, and those of the 19 before.
+    now: Bits,
+    before: Bits,
+}
+
+impl Spacing {
+    /// True if the bucket counts now.
+    pub(super) fn admits(&mut self, side: Side, bucket: u16) -> bool {
+        let counts = match side {
+            Side::Version => !self.now.has(bucket) && !self.before.has(bucket) && self.version.take(bucket),
+            Side::Stable => self.stable.take(bucket),
+        };
+        match side {
+            Side::Version if counts => self.now.set(bucket),
+            Side::Stable if counts => self.tick(),
+            Side::Version | Side::Stable => {}
+        }
+        counts
     }
-    counts
+
+    fn tick(&mut self) {
+        self.counted = self.counted.saturating_add(1);
+        if self.counted >= LAST as u64 {
+            self.counted = 0;
+            self.before = std::mem::take(&mut self.now);
+        }
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        self.version.encode(writer);
+        self.stable.encode(writer);
+        writer.number(self.counted);
+        writer.words(&self.now.0);
+        writer.words(&self.before.0);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            version: Last::decode(reader)?,
+            stable: Last::decode(reader)?,
+            counted: reader.number()?,
+            now: Bits(reader.words()?),
+            before: Bits(reader.words()?),
+        })
+    }
 }
 
 impl Last {

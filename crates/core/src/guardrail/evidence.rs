@@ -2,19 +2,21 @@
 //!
 //! Assignment is by unit, so requests of one client stand or fall together. Units fall into 1,024 hash buckets, and:
 //!
-//! - In a slot of at least a second a bucket counts at most once on each side, its first request there.
+//! - In a second a bucket counts at most once for each worker and side, the first request that begins in it (`recorder`). Which of
+//!   several ends first must not matter: where stable is busier, its slow failures would lose to quick answers.
 //! - A bucket does not count again before 19 others have on that side. So any 20 outcomes in a row come from 20 buckets, and
-//!   of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch.
+//!   of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch. One of the version waits for 19 of stable too.
 //! - On the version's side the same goes for bad outcomes alone, per signal: a bad one counts as good if its bucket is among
 //!   the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
 //!
-//! The first two look at arrivals only, never at outcomes, so rates stay what they are. The third can only help the version,
-//! and the test's bets never rise when a bad outcome becomes a good one, so its guarantee stays. Stable's bad outcomes are all
-//! counted: dropping those would blame the version. What this is not: clients that are alike; see `sequential` for what that
-//! means.
+//! The first looks at beginnings only, never at outcomes, so rates stay what they are. The second looks at ends: where few clients
+//! call often, slow failures lose to quick answers, on the version's side at least as often as on stable's. It and the third can
+//! only help the version, and the test's bets never rise when a bad outcome becomes a good one, so its guarantee stays. Stable's
+//! bad outcomes are all counted: dropping those would blame the version. What this is not: clients that are alike; see
+//! `sequential` for what that means.
 
 use super::MAX_SIGNALS;
-use super::buckets::{Bits, HASH_BUCKETS, Last, admit};
+use super::buckets::{Bits, HASH_BUCKETS, Last, Spacing};
 use super::codec::{Reader, Writer};
 use super::tally::{Closed, Tally};
 
@@ -67,19 +69,21 @@ pub struct Evidence {
     stable: Half,
     /// For each signal, the buckets of the version's last bad outcomes.
     failing: Vec<Last>,
+    requests: Spacing,
+    answers: Spacing,
 }
 
 /// One side of the open slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Half {
-    seen: Bits,
-    answered: Bits,
+    requests: u64,
+    answers: u64,
     /// For each signal.
-    bad: Vec<Bits>,
-    /// Tag of the request that was seen, for each bucket.
+    bad: Vec<u64>,
+    /// Buckets with a request that counts in this slot and may yet fail late.
+    seen: Bits,
+    /// Its tag, for each bucket.
     tags: Box<[u8]>,
-    last_seen: Last,
-    last_answered: Last,
 }
 
 impl Evidence {
@@ -88,15 +92,22 @@ impl Evidence {
     pub fn new(signals: &[Basis], now_ms: u64) -> Self {
         let signals: Vec<_> = signals.iter().take(MAX_SIGNALS).copied().collect();
         let half = || Half {
+            requests: 0,
+            answers: 0,
+            bad: vec![0; signals.len()],
             seen: Bits::default(),
-            answered: Bits::default(),
-            bad: vec![Bits::default(); signals.len()],
             tags: vec![0; HASH_BUCKETS.into()].into(),
-            last_seen: Last::default(),
-            last_answered: Last::default(),
         };
         let failing = vec![Last::default(); signals.len()];
-        Self { opened_ms: now_ms, version: half(), stable: half(), failing, signals }
+        Self {
+            opened_ms: now_ms,
+            version: half(),
+            stable: half(),
+            failing,
+            signals,
+            requests: Spacing::default(),
+            answers: Spacing::default(),
+        }
     }
 
     /// Counts a request if its unit may count.
@@ -110,23 +121,31 @@ impl Evidence {
             Side::Version => &mut self.version,
             Side::Stable => &mut self.stable,
         };
-        let Half { seen, answered, bad, tags, last_seen, last_answered } = half;
+        let Half { requests, answers, bad, seen, tags } = half;
         let tag = tags.get_mut(usize::from(bucket));
         let is_own = observation.late && seen.has(bucket) && tag.as_deref() == Some(&observation.tag);
-        let is_seen = admit(seen, last_seen, bucket);
-        if is_seen && let Some(tag) = tag {
-            *tag = observation.tag;
+        let is_seen = !is_own && self.requests.admits(side, bucket);
+        if is_own {
+            seen.clear(bucket); // it fails once
         }
-        let is_answered = observation.answered && !observation.late && admit(answered, last_answered, bucket);
+        if is_seen {
+            seen.set(bucket);
+            *requests = requests.saturating_add(1);
+        }
+        if let Some(tag) = tag.filter(|_| is_seen || is_own) {
+            *tag = if is_own { 0 } else { observation.tag };
+        }
+        let is_answered = observation.answered && !observation.late && self.answers.admits(side, bucket);
+        *answers = answers.saturating_add(is_answered.into());
         let signals = self.signals.iter().zip(bad).zip(&mut self.failing);
         for (place, ((basis, bad), failing)) in signals.enumerate() {
             let counts = match basis {
                 Basis::Requests => is_seen || is_own,
                 Basis::Answers => is_answered,
             };
-            let is_bad = counts && observation.bad >> place & 1 == 1 && !bad.has(bucket);
+            let is_bad = counts && observation.bad >> place & 1 == 1;
             if is_bad && (side == Side::Stable || failing.take(bucket)) {
-                bad.set(bucket);
+                *bad = bad.saturating_add(1);
             }
         }
     }
@@ -141,7 +160,7 @@ impl Evidence {
     pub fn close(&mut self, now_ms: u64) -> Option<Vec<Closed>> {
         self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back ends no slot, but must not hold one open
         let age = now_ms.saturating_sub(self.opened_ms);
-        let is_two_sided = self.version.seen.count() > 0 && self.stable.seen.count() > 0;
+        let is_two_sided = self.version.requests > 0 && self.stable.requests > 0;
         if age < SLOT_MS || (age < LONGEST_SLOT_MS && !is_two_sided) {
             return None;
         }
@@ -155,6 +174,8 @@ impl Evidence {
         self.version.encode(writer);
         self.stable.encode(writer);
         self.failing.iter().for_each(|last| last.encode(writer));
+        self.requests.encode(writer);
+        self.answers.encode(writer);
     }
 
     /// What was written for signals of these bases.
@@ -165,6 +186,8 @@ impl Evidence {
         for last in &mut read.failing {
             *last = Last::decode(reader)?;
         }
+        read.requests = Spacing::decode(reader)?;
+        read.answers = Spacing::decode(reader)?;
         Some(read)
     }
 }
@@ -173,39 +196,38 @@ impl Half {
     /// The tally of each signal; the slot is empty afterwards.
     fn close(&mut self, signals: &[Basis]) -> impl Iterator<Item = Tally> {
         self.tags.fill(0);
-        let (seen, answered) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.answered));
+        self.seen = Bits::default();
+        let (requests, answers) = (std::mem::take(&mut self.requests), std::mem::take(&mut self.answers));
         self.bad.iter_mut().zip(signals).map(move |(bad, basis)| {
             let observed = match basis {
-                Basis::Requests => seen,
-                Basis::Answers => answered,
+                Basis::Requests => requests,
+                Basis::Answers => answers,
             };
-            Tally { observed: observed.count(), bad: std::mem::take(bad).and(observed).count() }
+            Tally { observed, bad: std::mem::take(bad).min(observed) }
         })
     }
 
     fn encode(&self, writer: &mut Writer) {
+        writer.number(self.requests);
+        writer.number(self.answers);
+        self.bad.iter().for_each(|bad| writer.number(*bad));
         writer.words(&self.seen.0);
-        writer.words(&self.answered.0);
-        self.bad.iter().for_each(|bad| writer.words(&bad.0));
         let seen = (0..HASH_BUCKETS).zip(&self.tags).filter(|(bucket, _)| self.seen.has(*bucket));
         writer.bytes(&seen.map(|(_, tag)| *tag).collect::<Vec<u8>>());
-        self.last_seen.encode(writer);
-        self.last_answered.encode(writer);
     }
 
     fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        self.seen = Bits(reader.words()?);
-        self.answered = Bits(reader.words()?);
+        self.requests = reader.number()?;
+        self.answers = reader.number()?;
         for bad in &mut self.bad {
-            *bad = Bits(reader.words()?);
+            *bad = reader.number()?;
         }
+        self.seen = Bits(reader.words()?);
         let mut tags = reader.bytes()?.iter();
         let seen = (0..HASH_BUCKETS).zip(&mut self.tags).filter(|(bucket, _)| self.seen.has(*bucket));
         for (_, tag) in seen {
             *tag = *tags.next()?;
         }
-        self.last_seen = Last::decode(reader)?;
-        self.last_answered = Last::decode(reader)?;
         tags.next().is_none().then_some(())
     }
 }
@@ -257,9 +279,9 @@ mod tests {
                 let before = half(&evidence);
                 evidence.offer(side(is_version), observation);
                 let after = half(&evidence);
-                seen[usize::from(is_version)][usize::from(observation.bucket)] += after.seen.count() - before.seen.count();
+                seen[usize::from(is_version)][usize::from(observation.bucket)] += after.requests - before.requests;
                 if is_version {
-                    bad[usize::from(observation.bucket)] += after.bad[0].count() - before.bad[0].count();
+                    bad[usize::from(observation.bucket)] += after.bad[0] - before.bad[0];
                 }
             }
             for counts in [seen[0], seen[1], bad] {
@@ -291,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_counts_each_bucket_once_on_each_side_and_its_first_request_wins() {
+    fn a_bucket_does_not_count_before_nineteen_others_and_its_first_request_wins() {
         let mut evidence = Evidence::new(&[Basis::Requests], 0);
         for bucket in 0..30 {
             for observation in [request(bucket), failure(bucket)] {
