@@ -5,7 +5,7 @@
 use crate::bucket::{Ppm, Salt};
 
 /// A rollout's slice of a layer: rollouts with disjoint slices of one layer never share a unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Layer {
     salt: Salt,
     from: Ppm,

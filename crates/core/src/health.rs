@@ -7,7 +7,7 @@ use crate::plan::Version;
 use crate::time::Time;
 
 /// What a guardrail has made of a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum State {
     /// It gets what the document gives it.
     #[default]

@@ -3,6 +3,7 @@
 //! A plan that exists can be served: names are resolved to the values they name, lanes cover what they should, header values
 //! are legal. Only `compile` makes one.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use crate::cohort::{Holdout, Layer};
 use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
 use crate::failover::Failover;
-use crate::guardrail::{Guardrails, fingerprint};
+use crate::guardrail::Guardrails;
 use crate::health::{Health, State};
 use crate::index::Index;
 use crate::ramp::{Phase, Ramp, Stop};
@@ -167,7 +168,8 @@ impl Rollout {
             .into_iter()
             .map(|(treatment, exposure)| (treatment.ordinal, exposure, health.of(treatment)))
             .collect();
-        let split = fingerprint(&[&format!("{exposures:?} {:?}", self.layer)]);
+        let mut split = DefaultHasher::new();
+        (&exposures, &self.layer).hash(&mut split);
         let is_moving = self.ramp().is_some_and(|(_, ramp)| match ramp.phase(now) {
             Phase::Waiting | Phase::Holding | Phase::Rising => true,
             Phase::Paused | Phase::Frozen | Phase::Done => false,
@@ -186,7 +188,7 @@ impl Rollout {
         }
         let share = own.saturating_mul(MILLION).checked_div(drawn).and_then(|share| share.try_into().ok());
         let share = share.and_then(Ppm::new).filter(|share| *share > Ppm::ZERO && !is_moving);
-        (share, split)
+        (share, split.finish())
     }
 
     /// The buckets that each treatment of the strategy gets, in document order; none where another product's scheme has the buckets.

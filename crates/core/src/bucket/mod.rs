@@ -59,7 +59,7 @@ impl From<Ppm> for u64 {
 }
 
 /// What sets one draw of cohorts apart from another, hashed already, with the separator behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Salt(Murmur3);
 
 impl Salt {

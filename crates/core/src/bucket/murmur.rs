@@ -4,7 +4,7 @@
 //! holds it in place in the tests. Source: Austin Appleby's public-domain `MurmurHash3.cpp` (aappleby/smhasher).
 
 /// The hash of what has been fed so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Murmur3 {
     state: u32,
     length: u32,

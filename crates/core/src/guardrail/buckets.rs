@@ -35,15 +35,15 @@ impl Bits {
     }
 
     pub(super) fn set(&mut self, bucket: u16) {
-        self.0.iter_mut().skip(usize::from(bucket >> 6)).take(1).for_each(|word| *word |= 1 << (bucket & 63));
+        if let Some(word) = self.0.get_mut(usize::from(bucket >> 6)) {
+            *word |= 1 << (bucket & 63);
+        }
     }
 
     pub(super) fn clear(&mut self, bucket: u16) {
-        self.0
-            .iter_mut()
-            .skip(usize::from(bucket >> 6))
-            .take(1)
-            .for_each(|word| *word &= !(1 << (bucket & 63)));
+        if let Some(word) = self.0.get_mut(usize::from(bucket >> 6)) {
+            *word &= !(1 << (bucket & 63));
+        }
     }
 }
 
