@@ -34,7 +34,7 @@ pub const EXPOSURE: Family = Family { name: "rollout_exposure_ppm", labels: &["r
 pub const TRIPS: Family =
     Family { name: "rollout_guardrail_trips_total", labels: &["rollout", "version", "signal"] };
 /// What a signal has judged: requests or answers of the version (`side` is `version`) and, where it compares, of stable (`stable`), `all`
-/// of them and the `bad` ones. Where a signal compares, a unit counts at most once in a second.
+/// of them and the `bad` ones. Where a signal compares, a unit counts at most once in a second on each worker.
 pub const OBSERVATIONS: Family = Family {
     name: "rollout_guardrail_observations_total",
     labels: &["rollout", "version", "signal", "side", "result"],

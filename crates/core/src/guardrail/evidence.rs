@@ -10,10 +10,10 @@
 //!   the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
 //!
 //! The first looks at beginnings only, never at outcomes, so rates stay what they are. The second looks at ends: where few clients
-//! call often, slow failures lose to quick answers, on the version's side at least as often as on stable's. It and the third can
-//! only help the version, and the test's bets never rise when a bad outcome becomes a good one, so its guarantee stays. Stable's
-//! bad outcomes are all counted: dropping those would blame the version. What this is not: clients that are alike; see
-//! `sequential` for what that means.
+//! call often, slow failures lose to quick answers, on the version's side as often as on stable's or more often; that is measured
+//! (`tests/guardrail_false_alarms.rs`), not proven. The third can only help the version: the test's bets never rise when a bad
+//! outcome becomes a good one. Stable's bad outcomes are all counted: dropping those would blame the version. What this is not:
+//! clients that are alike; see `sequential` for what that means.
 
 use super::MAX_SIGNALS;
 use super::buckets::{Bits, HASH_BUCKETS, Last, Spacing};
