@@ -1,6 +1,7 @@
 //! What one Envoy says of the filter at one moment, read from its `/stats`.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use anyhow::Result;
 use rollout_core::bucket::Ppm;
@@ -19,8 +20,10 @@ use crate::envoy::Admin;
 const PATH: &str = "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom";
 
 /// The metrics of one Envoy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Page {
+    /// When it answered.
+    pub(crate) at: Instant,
     /// By the name of the plugin.
     pub(crate) plugins: BTreeMap<String, Plugin>,
     /// By rollout and version.
@@ -75,7 +78,8 @@ struct Histogram {
 impl Page {
     pub(crate) fn ask(admin: &Admin) -> Result<Self> {
         let stats: Stats = admin.get(PATH)?;
-        let mut page = Self::default();
+        let mut page =
+            Self { at: Instant::now(), plugins: BTreeMap::new(), versions: BTreeMap::new(), unmatched: 0 };
         for stat in &stats.stats {
             match stat {
                 Stat::Value { name, value } => page.add(name, *value),

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -161,8 +163,35 @@ fn watching_gives_a_line_each_time_with_the_requests_a_second() {
         0..2 => metrics(1).requests("v9", "assigned", number * 1_000),
         _ => metrics(1).requests("v9", "assigned", 500),
     });
+    let rates = watched_rates(&[&url], 2);
+    assert_eq!(rates[0], None, "nothing is known of the time before");
+    assert!(rates[1] > Some(0.0) && rates[1] <= Some(10_000.0), "{rates:?}");
+    assert!(rates[2] > Some(0.0), "a proxy that starts anew counts from zero: {rates:?}");
+}
+
+#[test]
+fn an_envoy_that_answers_late_distorts_no_requests_a_second_neither_its_own_nor_those_of_others() {
+    let started = Instant::now();
+    let one_a_millisecond = move || {
+        Metrics::serving(1).requests("v1", "assigned", started.elapsed().as_millis().try_into().unwrap())
+    };
+    let urls = [
+        serve_metrics(move |_| one_a_millisecond()),
+        serve_metrics(move |number| {
+            thread::sleep(Duration::from_millis(if number == 1 { 1_500 } else { 0 }));
+            one_a_millisecond()
+        }),
+    ];
+    for rate in &watched_rates(&[&urls[0], &urls[1]], 0)[1..] {
+        assert!(rate > &Some(1_600.0) && rate < &Some(2_400.0), "two a millisecond, not {rate:?} a second");
+    }
+}
+
+/// The first three rates that are shown of the version at this position.
+fn watched_rates(urls: &[&String], version: usize) -> Vec<Option<f64>> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rolloutctl"))
-        .args(["status", "--envoy", &url, "--format", "json", "--watch", "200ms"])
+        .args(["status", "--format", "json", "--watch", "200ms"])
+        .args(urls.iter().flat_map(|url| ["--envoy", url.as_str()]))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -170,9 +199,6 @@ fn watching_gives_a_line_each_time_with_the_requests_a_second() {
     let lines: Vec<Value> = lines.take(3).map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    let rates: Vec<_> =
-        lines.iter().map(|line| line["rollouts"][0]["versions"][2]["requests_per_second"].as_f64()).collect();
-    assert_eq!(rates[0], None, "nothing is known of the time before");
-    assert!(rates[1] > Some(0.0) && rates[1] <= Some(10_000.0), "{rates:?}");
-    assert!(rates[2] > Some(0.0), "a proxy that starts anew counts from zero: {rates:?}");
+    let rate = |line: &Value| line["rollouts"][0]["versions"][version]["requests_per_second"].as_f64();
+    lines.iter().map(rate).collect()
 }

@@ -1,7 +1,6 @@
 //! The answers of all Envoys put together: what `status` says to programs, and the table is made of.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -13,7 +12,6 @@ use crate::percent::Percent;
 /// What every Envoy said at one moment.
 pub(super) struct Round<'f> {
     pub(super) answers: Vec<(&'f str, Result<Page>)>,
-    at: Instant,
 }
 
 #[derive(Serialize)]
@@ -82,7 +80,7 @@ pub(super) struct Signal {
 
 impl<'f> Round<'f> {
     pub(super) fn ask(fleet: &'f Fleet) -> Self {
-        Self { answers: fleet.names().zip(fleet.ask()).collect(), at: Instant::now() }
+        Self { answers: fleet.names().zip(fleet.ask()).collect() }
     }
 
     /// The Envoys that answered.
@@ -90,14 +88,17 @@ impl<'f> Round<'f> {
         self.answers.iter().filter_map(|(name, answer)| Some((*name, answer.as_ref().ok()?)))
     }
 
-    /// The requests of a version since the round before; of an Envoy that did not answer then nothing is known.
-    fn requests_since(&self, before: &Self, (rollout, version): (&str, &str)) -> u64 {
+    /// The requests a second of a version since the round before; of an Envoy that did not answer then nothing is known.
+    fn rate(&self, before: &Self, (rollout, version): (&str, &str)) -> Option<f64> {
         let of = |page: &Page| page.version(rollout, version).map_or(0, |known| known.counts.requests);
-        let pairs = self.pages().filter_map(|(name, now)| {
+        let rates = self.pages().filter_map(|(name, now)| {
             let (_, before) = before.pages().find(|(known, _)| *known == name)?;
-            Some(of(now).checked_sub(of(before)).unwrap_or_else(|| of(now)))
+            let requests = of(now).checked_sub(of(before)).unwrap_or_else(|| of(now));
+            let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
+            Some(requests as f64 / seconds.max(f64::MIN_POSITIVE))
         });
-        pairs.sum()
+        let rate = rates.reduce(|sum, rate| sum + rate)?;
+        Some((rate * 10.0).round() / 10.0)
     }
 }
 
@@ -147,16 +148,11 @@ impl Version {
         let exposure = known.first().and_then(|(_, first)| first.exposure);
         let is_same = known.iter().all(|(_, of)| of.exposure == exposure);
         let rolled_back = known.iter().filter(|(_, of)| of.is_rolled_back == Some(true));
-        let rate = before.map(|before| {
-            let seconds = round.at.saturating_duration_since(before.at).as_secs_f64();
-            let requests = round.requests_since(before, name) as f64 / seconds.max(f64::MIN_POSITIVE);
-            (requests * 10.0).round() / 10.0
-        });
         Self {
             name: name.1.to_owned(),
             exposure_percent: exposure.filter(|_| is_same).map(Percent::from),
             requests: counts.requests,
-            requests_per_second: rate,
+            requests_per_second: before.and_then(|before| round.rate(before, name)),
             failures: counts.failures,
             failure_percent: Percent::of(counts.failures, counts.requests),
             failovers: counts.failovers,
