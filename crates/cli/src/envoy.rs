@@ -8,6 +8,7 @@ use rollout_core::metric;
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::Agent;
+use ureq::http::Uri;
 
 use crate::ecds::RESOURCE;
 
@@ -50,17 +51,20 @@ struct Stats {
 impl Admin {
     /// `http://` may be left out.
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self> {
-        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        if !url.starts_with("http://") {
+        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        if !full.starts_with("http://") {
             bail!(
                 "expected a URL that begins with `http://`, found `{url}`: Envoy's admin interface has no TLS"
             );
+        }
+        if !full.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
+            bail!("expected a URL such as `http://127.0.0.1:9901`, found `{url}`");
         }
         let config = Agent::config_builder()
             .proxy(None) // the admin interface is local, whatever the environment says
             .timeout_global(Some(timeout.clamp(Duration::from_secs(1), Duration::from_secs(30))))
             .http_status_as_error(false);
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), agent: config.build().into() })
+        Ok(Self { url: full.trim_end_matches('/').to_owned(), agent: config.build().into() })
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -158,6 +158,15 @@ fn an_envoy_that_is_named_twice_is_refused() {
 }
 
 #[test]
+fn a_url_that_names_no_envoy_is_refused_before_anybody_is_asked() {
+    for url in ["", "http://", ":9901", "http://a b"] {
+        let run = status(&[&url.to_owned()], &[]);
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{url}");
+        assert!(run.err.contains(&format!("found `{url}`")), "{run:?}");
+    }
+}
+
+#[test]
 fn watching_gives_a_line_each_time_with_the_requests_a_second() {
     let url = serve_metrics(|number| match number {
         0..2 => metrics(1).requests("v9", "assigned", number * 1_000),
