@@ -97,6 +97,8 @@ fn the_sum_condemns_a_version_of_which_each_proxy_has_seen_too_little() {
         &["--for", "1s", "--min-requests", "1"],
     );
     assert_eq!(alone.code, 0, "{alone:?}");
+    let signal = &alone.json()["rollouts"][0]["versions"][0]["signals"][0];
+    assert_eq!(signal["state"], "too few", "half of them failed, which is not fine");
 }
 
 #[test]

@@ -53,15 +53,12 @@ impl Judge {
     #[must_use]
     pub fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
         let finding = self.finding(guardrails, position)?;
-        let enough = |tally: Tally| tally.observed >= guardrails.min_requests;
         let condemns = match finding {
-            Finding::Share { observed, limit } => enough(observed) && observed.rate() > limit,
-            Finding::Increase { observed, e_value, wanted, .. } => {
-                enough(observed.version) && enough(observed.stable) && e_value >= wanted
-            }
+            Finding::Share { observed, limit } => observed.rate() > limit,
+            Finding::Increase { e_value, wanted, .. } => e_value >= wanted,
             Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
         };
-        condemns.then_some(Verdict { position, finding })
+        (condemns && guardrails.is_enough(&finding)).then_some(Verdict { position, finding })
     }
 
     /// What the signal at this position has seen so far, whether or not that condemns the version; none where it is no rate.

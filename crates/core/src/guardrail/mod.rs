@@ -26,6 +26,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::sequential::Null;
+use self::tally::Tally;
+use self::verdict::Finding;
 use crate::bucket::Salt;
 use crate::matching::Test;
 use crate::plan::Version;
@@ -73,6 +75,17 @@ impl Guardrails {
         match self.signals.get(position).map(|signal| &signal.rule) {
             Some(Rule::SampleRatio { .. }) => Action::Warn,
             Some(Rule::Rate(..) | Rule::ConsecutiveFailures(_)) | None => self.action,
+        }
+    }
+
+    /// True where a rate rests on enough requests for a verdict, on each side that it compares.
+    #[must_use]
+    pub fn is_enough(&self, finding: &Finding) -> bool {
+        let is_enough = |tally: Tally| tally.observed >= self.min_requests;
+        match finding {
+            Finding::Share { observed, .. } => is_enough(*observed),
+            Finding::Increase { observed, .. } => is_enough(observed.version) && is_enough(observed.stable),
+            Finding::Consecutive { .. } | Finding::SampleRatio { .. } => true,
         }
     }
 

@@ -102,6 +102,7 @@ impl<'p> Signal<'p> {
             _ if counted.trips > 0 => "tripped",
             None => "judged by proxies",
             Some(_) if counted.seen.version.observed == 0 => "nothing seen",
+            Some(finding) if !case.guardrails.is_enough(&finding) => "too few",
             Some(_) => "fine",
         };
         let none = Self {
