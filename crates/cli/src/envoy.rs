@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rollout_core::metric;
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,7 +98,7 @@ impl Admin {
 
     /// The answer to a path, which is JSON.
     pub(crate) fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
-        self.fetch(path).with_context(|| format!("can't ask Envoy at {}", self.url))
+        self.fetch(path).map_err(in_words).with_context(|| format!("can't ask Envoy at {}", self.url))
     }
 
     fn fetch<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
@@ -109,5 +109,13 @@ impl Admin {
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
         serde_json::from_slice(&body)
             .with_context(|| format!("its answer to {path} is not what Envoy answers"))
+    }
+}
+
+/// The library names a time that ran out after a setting of its own.
+fn in_words(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(ureq::Error::Timeout(_)) => anyhow!("it does not answer in time"),
+        _ => error,
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use serde::Serialize;
@@ -32,15 +34,21 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
 
 /// Writes an answer over the one before it where a terminal reads, else below it.
 pub(crate) fn refresh(answer: &str) -> anyhow::Result<()> {
-    if !io::stdout().is_terminal() {
+    let mut out = io::stdout();
+    if !out.is_terminal() {
         return text(answer);
     }
-    // Written line by line over the old one, which does not flicker; what is left of the old one is cleared at the end.
+    let is_coloured = AutoStream::choice(&out) != ColorChoice::Never;
+    out.write_all(over(answer, is_coloured).as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// An answer line by line over the old one, which does not flicker; what is left of the old one is cleared, also where no colour is
+/// wanted.
+fn over(answer: &str, is_coloured: bool) -> String {
+    let answer = if is_coloured { answer.to_owned() } else { strip_str(answer).to_string() };
     let lines: String = answer.lines().map(|line| format!("{line}\x1b[K\n")).collect();
-    io::stdout().write_all(b"\x1b[H")?;
-    text(&lines)?;
-    io::stdout().write_all(b"\x1b[J")?;
-    Ok(io::stdout().flush()?)
+    format!("\x1b[H{lines}\x1b[J")
 }
 
 /// Writes an answer for programs.
@@ -116,4 +124,16 @@ pub(crate) fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item 
         let _ = writeln!(text, " {}", line.trim_end());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_colour_leaves_nothing_of_the_one_before_it_either() {
+        let answer = format!("{}\nfine\n", paint(BAD, "rolled back"));
+        assert_eq!(over(&answer, false), "\x1b[Hrolled back\x1b[K\nfine\x1b[K\n\x1b[J");
+        assert!(over(&answer, true).contains(&paint(BAD, "rolled back")));
+    }
 }

@@ -180,6 +180,28 @@ fn what_trips_in_a_proxy_is_a_no_unless_it_only_warns() {
 }
 
 #[test]
+fn what_condemned_a_version_for_a_while_is_told_with_the_numbers_that_did() {
+    let mut guardrails = guardrails();
+    guardrails["window"] = json!("1s");
+    guardrails["action"] = json!("warn");
+    let (place, hash) = place(&guardrails);
+    let url = serve_metrics(move |second| {
+        let (all, bad) = (second * 60, second.min(1) * 30);
+        v2(Metrics::serving(hash), 0, [0, 0]).seen("error_rate", "version", [all, bad])
+    });
+    let run = gate(&place, &[&url], &["--for", "3s", "--min-requests", "0"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let answer = run.json();
+    let says = "signal error_rate condemns fraud-score v2: 30 of 60 (50.0000 %), limit 20.0000 %";
+    assert_eq!(answer["warnings"], json!([says]));
+    let signal = &answer["rollouts"][0]["versions"][0]["signals"][0];
+    assert_eq!(
+        (&signal["state"], &signal["window"]),
+        (&json!("condemns"), &json!({"observed": 60, "bad": 30}))
+    );
+}
+
+#[test]
 fn too_few_requests_are_a_no_and_forced_ones_do_not_count() {
     let (place, hash) = place(&guardrails());
     let url = serve_metrics(move |second| {

@@ -1,6 +1,7 @@
 //! `status`: one Envoy, several that differ, and those that say nothing.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -140,6 +141,15 @@ fn an_envoy_that_can_not_be_asked_is_named_and_the_others_are_shown() {
     let text = status(&[&urls[0], &urls[1]], &[]);
     assert_eq!(text.code, 1);
     assert!(text.out.contains("can't ask Envoy") && text.out.contains("fraud-score"), "{text:?}");
+}
+
+#[test]
+fn an_envoy_that_never_answers_is_named_in_plain_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let run = status(&[&url], &[]);
+    assert_eq!(run.code, 1);
+    assert_eq!(anonymous(&run.out, &[&url]), "A: can't ask Envoy at A: it does not answer in time\n");
 }
 
 #[test]

@@ -46,7 +46,7 @@ struct Signal<'p> {
     version: Seen,
     stable: Option<Seen>,
     trips: u64,
-    /// What a share is judged by: the last part of the time, and the limit. Null for others.
+    /// What a share is judged by: the last part of the time, or what it was when it condemned the version, and the limit. Null for others.
     window: Option<Seen>,
     limit_percent: Option<f64>,
     /// What a comparison is judged by: evidence, and how much of it condemns. Null for others.
@@ -95,10 +95,10 @@ impl<'p> Version<'p> {
 
 impl<'p> Signal<'p> {
     fn new(case: &Case<'_>, (position, name): (usize, &'p str)) -> Self {
-        let finding = case.judge.finding(case.guardrails, position);
+        let finding = case.finding(position);
         let counted = case.signal(name);
         let state = match finding {
-            _ if case.is_condemned(position) => "condemns",
+            _ if case.condemned(position).is_some() => "condemns",
             _ if counted.trips > 0 => "tripped",
             None => "judged by proxies",
             Some(_) if counted.seen.version.observed == 0 => "nothing seen",
@@ -121,8 +121,8 @@ impl<'p> Signal<'p> {
             Some(Finding::Share { observed, limit }) => {
                 Self { window: Some(observed.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
             }
-            Some(Finding::Increase { observed, e_value, wanted, .. }) => {
-                let stable = Some(observed.stable.into());
+            Some(Finding::Increase { e_value, wanted, .. }) => {
+                let stable = Some(counted.seen.stable.into());
                 Self { stable, e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..none }
             }
             Some(Finding::Consecutive { .. } | Finding::SampleRatio { .. }) | None => none,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rollout_core::bucket::Ppm;
 use rollout_core::guardrail::judge::Judge;
+use rollout_core::guardrail::verdict::{Finding, Verdict};
 use rollout_core::guardrail::{Action, Guardrails};
 use rollout_core::plan::{Rollout, Version};
 use rollout_core::time::Time;
@@ -21,11 +22,11 @@ pub(super) struct Case<'p> {
     pub(super) rollout: &'p Rollout,
     pub(super) guardrails: &'p Guardrails,
     pub(super) version: &'p Version,
-    pub(super) judge: Judge,
+    judge: Judge,
     /// Since the start.
     pub(super) counts: Counts,
-    /// Positions of the signals that have condemned the version at some time; a window may forget what it saw.
-    condemned: Vec<usize>,
+    /// The first verdict of each signal that has condemned the version at some time; a window may forget what it saw.
+    condemned: Vec<Verdict>,
     /// Proxies that have rolled the version back.
     rolled_back_on: Vec<String>,
     /// Proxies that expose less of it than the document does, this time and the time before: one that has just taken the document may
@@ -56,9 +57,8 @@ impl<'p> Case<'p> {
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
             let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
             self.judge.observe(self.guardrails, (position, observed), now);
-            let condemns = self.judge.verdict(self.guardrails, position).is_some();
-            if condemns && !self.condemned.contains(&position) {
-                self.condemned.push(position);
+            if self.condemned(position).is_none() {
+                self.condemned.extend(self.judge.verdict(self.guardrails, position));
             }
         }
         self.counts = self.counts.plus(&counted);
@@ -106,8 +106,14 @@ impl<'p> Case<'p> {
         self.counts.signals.get(name).copied().unwrap_or_default()
     }
 
-    pub(super) fn is_condemned(&self, position: usize) -> bool {
-        self.condemned.contains(&position)
+    /// What a signal found when it condemned the version.
+    pub(super) fn condemned(&self, position: usize) -> Option<Finding> {
+        self.condemned.iter().find(|verdict| verdict.position == position).map(|verdict| verdict.finding)
+    }
+
+    /// What a signal found when it condemned the version, else what it finds now; none where the proxies alone judge.
+    pub(super) fn finding(&self, position: usize) -> Option<Finding> {
+        self.condemned(position).or_else(|| self.judge.finding(self.guardrails, position))
     }
 
     pub(super) fn is_exposed(&self, now: Time) -> bool {
@@ -144,9 +150,7 @@ impl<'p> Case<'p> {
             if acts != that_act {
                 continue;
             }
-            if self.is_condemned(position)
-                && let Some(finding) = self.judge.finding(self.guardrails, position)
-            {
+            if let Some(finding) = self.condemned(position) {
                 findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name()));
             }
             let trips = self.signal(signal.name()).trips;
