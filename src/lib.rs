@@ -3,9 +3,9 @@
 //! This package is the proxy-wasm shell: it turns bytes from the host into values, asks `rollout_core` what to do, and does it.
 //! It takes no decision of its own, and compiles to nothing but wasm32.
 //!
-//! The flow: `root` compiles a pushed document and swaps the plan whole; `stream` carries one request through it; `metric` counts; `gauge` shows;
-//! `guard` shares counts and latches with the other workers;
-//! `host` is the only file that calls the host.
+//! The flow: `root` compiles a pushed document and swaps the plan whole; `stream` carries one request through it; `metric` counts;
+//! `gauge` shows who is exposed and who rolled back; `guard` shares counts and latches with the other workers; `host` is the only file
+//! that calls the host.
 
 #![cfg(target_arch = "wasm32")]
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testbed::client::{Failure, Request, Response};
-use testbed::envoy::{Outcome, connection_manager, routes};
+use testbed::envoy::{Outcome, refuse_on_request, routes};
 use testbed::{Behaviour, Cluster, Envoy, Load, Upstream};
 
 /// Requests a second, of which v2 gets a tenth.
@@ -380,18 +380,7 @@ fn the_gauges_of_a_version_that_is_judged_no_more_fall_to_zero() {
 
 #[test]
 fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
-    let lua = r#"function envoy_on_request(handle)
-        local status = handle:headers():get("x-refuse")
-        if status then handle:respond({[":status"] = status}, "refused") end
-    end"#;
-    let site = Site::with(|builder| {
-        builder.tweak(move |bootstrap| {
-            let filters = connection_manager(bootstrap)["http_filters"].as_array_mut().expect("filters");
-            let code = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-                "default_source_code": {"inline_string": lua}});
-            filters.insert(1, json!({"name": "lua", "typed_config": code}));
-        })
-    });
+    let site = Site::with(|builder| builder.tweak(refuse_on_request));
     site.push(&rollout("fraud-v2", json!({
         "strategy": {"canary": {"version": "v2", "percent": 100}},
         "overrides": [{"units": ["tester"], "version": "v2"}],

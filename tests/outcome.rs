@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::client::Request;
-use testbed::envoy::{Builder, Outcome, connection_manager, routes};
+use testbed::envoy::{Builder, Outcome, connection_manager, refuse_on_request, routes};
 use testbed::{Behaviour, Cluster, Envoy, Upstream};
 
 /// Requests of each kind.
@@ -70,18 +70,9 @@ fn counted(envoy: &Envoy) -> (u64, u64, u64) {
 
 #[test]
 fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
-    let lua = r#"function envoy_on_request(handle)
-        local status = handle:headers():get("x-refuse")
-        if status then handle:respond({[":status"] = status}, "refused") end
-    end"#;
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let clusters = versions.each_ref().map(|version| Cluster::from(version).http2());
-    let envoy = serve(Envoy::builder().clusters(clusters).tweak(move |bootstrap| {
-        let filters = connection_manager(bootstrap)["http_filters"].as_array_mut().expect("filters");
-        let code = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": lua}});
-        filters.insert(1, json!({"name": "lua", "typed_config": code}));
-    }));
+    let envoy = serve(Envoy::builder().clusters(clusters).tweak(refuse_on_request));
     let client = envoy.client().http2();
     // Envoy makes UNAVAILABLE, INTERNAL and PERMISSION_DENIED of these.
     for status in ["429", "503", "400", "403"] {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rollout_core::compile::compile;
 use rollout_core::decide::decide;
+use rollout_core::guardrail::Guardrails;
 use rollout_core::guardrail::outcome::Outcome;
 use rollout_core::guardrail::record::{Record, Setting};
 use rollout_core::guardrail::recorder::Recorder;
@@ -39,6 +40,7 @@ thread_local! {
 struct Worker<'p> {
     plan: &'p Plan,
     rollout: &'p Rollout,
+    guardrails: &'p Guardrails,
     recorder: Recorder,
     now: Duration,
     shared: Vec<u8>,
@@ -51,7 +53,7 @@ impl<'p> Worker<'p> {
         let guardrails = rollout.guardrails().expect("the rollout has guardrails");
         let recorder = Recorder::new(guardrails, rollout.stable().ordinal());
         let now = Duration::from_secs(1_795_599_000);
-        Self { plan, rollout, recorder, now, shared: shared.to_vec(), tripped: Vec::new() }
+        Self { plan, rollout, guardrails, recorder, now, shared: shared.to_vec(), tripped: Vec::new() }
     }
 
     /// Each pair of bytes is a request of some unit or a step in time.
@@ -75,7 +77,7 @@ impl<'p> Worker<'p> {
         let latency = Duration::from_micros(1 << (outcome & 31));
         let latency = Some(latency).filter(|_| outcome & 64 == 0);
         let outcome = Outcome { failed: outcome & 128 != 0, latency, headers: u16::from(outcome & 32) };
-        let guardrails = self.rollout.guardrails().expect("the rollout has guardrails");
+        let guardrails = self.guardrails;
         let ticket = self.recorder.record(guardrails, ticket, outcome);
         if unit.len() == 1 && !outcome.failed {
             self.recorder.record_late_failure(guardrails, ticket);
@@ -84,7 +86,7 @@ impl<'p> Worker<'p> {
 
     /// As the filter does it.
     fn merge(&mut self) {
-        let guardrails = self.rollout.guardrails().expect("the rollout has guardrails");
+        let guardrails = self.guardrails;
         let guarded = guardrails.guarded().first().expect("a version is guarded");
         let label = Label { identity: guarded.identity, epoch: guarded.epoch };
         let time = Time::from_seconds(self.now.as_secs());

@@ -252,19 +252,15 @@ fn power() {
         "{:<58} {:>9} {:>9} {:>9} {:>12} {:>8}",
         "", "median s", "p90 s", "requests", "p90 requests", "missed"
     );
-    for (title, minutes) in [
-        ("errors 0.5 % -> 5 %, from the start", 0),
-        ("after 10 min of health", 10),
-        ("after 1 h of health", 60),
-        ("after 24 h of health", 1_440),
+    let sampled = [SIZES[0]; 2];
+    for (title, sizes, minutes) in [
+        ("errors 0.5 % -> 5 %, from the start", SIZES, 0),
+        ("after 10 min of health", SIZES, 10),
+        ("after 1 h of health", SIZES, 60),
+        ("after 24 h of health", SIZES, 1_440),
+        ("as the first, of stable a sample as large as v2", sampled, 0),
+        ("after 1 h, of stable such a sample", sampled, 60),
     ] {
-        let (healthy, ill) = (Slot::new(SIZES, [0.005; 2]), Slot::new(SIZES, [0.05, 0.005]));
-        times(title, |dice| detection(Null::increase(MARGIN), (&healthy, minutes * 60), &ill, dice));
-    }
-    for (title, minutes) in
-        [("as the first, of stable a sample as large as v2", 0), ("after 1 h, of stable such a sample", 60)]
-    {
-        let sizes = [SIZES[0]; 2];
         let (healthy, ill) = (Slot::new(sizes, [0.005; 2]), Slot::new(sizes, [0.05, 0.005]));
         times(title, |dice| detection(Null::increase(MARGIN), (&healthy, minutes * 60), &ill, dice));
     }

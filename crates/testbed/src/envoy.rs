@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use config::{Cluster, Filter, connection_manager, routes};
+pub use config::{Cluster, Filter, connection_manager, refuse_on_request, routes};
 pub use push::{Outcome, header_mutation, wasm_filter};
 
 use crate::client::{Client, Request};

@@ -39,12 +39,6 @@ impl Bits {
             *word |= 1 << (bucket & 63);
         }
     }
-
-    pub(super) fn clear(&mut self, bucket: u16) {
-        if let Some(word) = self.0.get_mut(usize::from(bucket >> 6)) {
-            *word &= !(1 << (bucket & 63));
-        }
-    }
 }
 
 /// Which buckets of both sides may count.

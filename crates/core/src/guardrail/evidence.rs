@@ -80,10 +80,8 @@ struct Half {
     answers: u64,
     /// For each signal.
     bad: Vec<u64>,
-    /// Buckets with a request that counts in this slot and may yet fail late.
-    seen: Bits,
-    /// Its tag, for each bucket.
-    tags: Box<[u8]>,
+    /// For each bucket, the tag of the request that counted last in this slot, as long as it may fail late.
+    tags: Box<[Option<u8>]>,
 }
 
 impl Evidence {
@@ -95,8 +93,7 @@ impl Evidence {
             requests: 0,
             answers: 0,
             bad: vec![0; signals.len()],
-            seen: Bits::default(),
-            tags: vec![0; HASH_BUCKETS.into()].into(),
+            tags: vec![None; HASH_BUCKETS.into()].into(),
         };
         let failing = vec![Last::default(); signals.len()];
         Self {
@@ -121,19 +118,13 @@ impl Evidence {
             Side::Version => &mut self.version,
             Side::Stable => &mut self.stable,
         };
-        let Half { requests, answers, bad, seen, tags } = half;
+        let Half { requests, answers, bad, tags } = half;
         let tag = tags.get_mut(usize::from(bucket));
-        let is_own = observation.late && seen.has(bucket) && tag.as_deref() == Some(&observation.tag);
+        let is_own = observation.late && tag.as_deref() == Some(&Some(observation.tag));
         let is_seen = !is_own && self.requests.admits(side, bucket);
-        if is_own {
-            seen.clear(bucket); // it fails once
-        }
-        if is_seen {
-            seen.set(bucket);
-            *requests = requests.saturating_add(1);
-        }
+        *requests = requests.saturating_add(is_seen.into());
         if let Some(tag) = tag.filter(|_| is_seen || is_own) {
-            *tag = if is_own { 0 } else { observation.tag };
+            *tag = is_seen.then_some(observation.tag); // it fails once
         }
         let is_answered = observation.answered && !observation.late && self.answers.admits(side, bucket);
         *answers = answers.saturating_add(is_answered.into());
@@ -195,8 +186,7 @@ impl Evidence {
 impl Half {
     /// The tally of each signal; the slot is empty afterwards.
     fn close(&mut self, signals: &[Basis]) -> impl Iterator<Item = Tally> {
-        self.tags.fill(0);
-        self.seen = Bits::default();
+        self.tags.fill(None);
         let (requests, answers) = (std::mem::take(&mut self.requests), std::mem::take(&mut self.answers));
         self.bad.iter_mut().zip(signals).map(move |(bad, basis)| {
             let observed = match basis {
@@ -211,9 +201,12 @@ impl Half {
         writer.number(self.requests);
         writer.number(self.answers);
         self.bad.iter().for_each(|bad| writer.number(*bad));
-        writer.words(&self.seen.0);
-        let seen = (0..HASH_BUCKETS).zip(&self.tags).filter(|(bucket, _)| self.seen.has(*bucket));
-        writer.bytes(&seen.map(|(_, tag)| *tag).collect::<Vec<u8>>());
+        let mut tagged = Bits::default();
+        let tags =
+            (0..HASH_BUCKETS).zip(&self.tags).filter_map(|(bucket, tag)| tag.inspect(|_| tagged.set(bucket)));
+        let tags: Vec<u8> = tags.collect();
+        writer.words(&tagged.0);
+        writer.bytes(&tags);
     }
 
     fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
@@ -222,11 +215,10 @@ impl Half {
         for bad in &mut self.bad {
             *bad = reader.number()?;
         }
-        self.seen = Bits(reader.words()?);
+        let tagged = Bits(reader.words()?);
         let mut tags = reader.bytes()?.iter();
-        let seen = (0..HASH_BUCKETS).zip(&mut self.tags).filter(|(bucket, _)| self.seen.has(*bucket));
-        for (_, tag) in seen {
-            *tag = *tags.next()?;
+        for (_, tag) in (0..HASH_BUCKETS).zip(&mut self.tags).filter(|(bucket, _)| tagged.has(*bucket)) {
+            *tag = Some(*tags.next()?);
         }
         tags.next().is_none().then_some(())
     }

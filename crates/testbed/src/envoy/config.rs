@@ -181,10 +181,7 @@ pub(super) fn set_filter(bootstrap: &mut Value, filter: Filter, module: impl FnO
             list[0] = typed(wasm_filter(&module(), text));
         }
         Filter::Lua(code) => {
-            list[0] = typed(json!({
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-                "default_source_code": {"inline_string": code}
-            }));
+            list[0] = typed(lua_filter(&code));
         }
         Filter::Absent => {
             list.remove(0);
@@ -203,6 +200,24 @@ pub(super) fn plain_route(bootstrap: &mut Value) {
         }),
         fail_safe,
     ];
+}
+
+fn lua_filter(code: &str) -> Value {
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "default_source_code": {"inline_string": code}
+    })
+}
+
+/// Puts a filter behind the rollout filter that answers itself where a request's `x-refuse` names a status, for
+/// [`super::Builder::tweak`].
+pub fn refuse_on_request(bootstrap: &mut Value) {
+    let code = r#"function envoy_on_request(handle)
+        local status = handle:headers():get("x-refuse")
+        if status then handle:respond({[":status"] = status}, "refused") end
+    end"#;
+    let list = filters(bootstrap).as_array_mut().expect("the HTTP filters are a list");
+    list.insert(1, json!({"name": "lua", "typed_config": lua_filter(code)}));
 }
 
 /// The connection manager of a bootstrap, for [`super::Builder::tweak`].
