@@ -4,22 +4,13 @@
 //! knows files and sockets.
 
 mod args;
-mod backstop;
-mod call;
-mod chart;
 mod command;
 mod document;
-mod ecds;
 mod envoy;
 mod exit;
 mod fleet;
 mod freeze;
-mod latch;
-mod node;
 mod output;
-mod percent;
-mod replace;
-mod stamp;
 mod yaml;
 
 use std::process::ExitCode;

@@ -61,7 +61,7 @@ pub(crate) struct Gate {
     #[arg(long, value_name = "NAME")]
     pub(crate) rollout: Option<String>,
     /// Name of the filter's plugin in Envoy
-    #[arg(long, value_name = "NAME", default_value = crate::ecds::RESOURCE)]
+    #[arg(long, value_name = "NAME", default_value = crate::envoy::ecds::RESOURCE)]
     pub(crate) plugin: String,
 }
 

@@ -15,9 +15,9 @@ use crate::args::{Diff, Format, Population};
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
 use crate::freeze::{self, Frozen};
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
-use crate::percent::Percent;
-use crate::stamp::Stamp;
 
 #[derive(Serialize)]
 struct Answer {

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::chosen;
 use crate::args::{Format, Plan};
-use crate::chart::{COLUMNS, Chart};
 use crate::document::Document;
 use crate::exit::Exit;
+use crate::output::chart::{COLUMNS, Chart};
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 use crate::output::{self, TITLE, paint};
-use crate::percent::Percent;
-use crate::stamp::Stamp;
 
 /// Protects memory and the reader: every second of two days fits.
 const MAX_ROWS: usize = 200_000;

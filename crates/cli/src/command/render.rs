@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use crate::args::{Format, RenderClusters, RenderEcds};
-use crate::backstop;
 use crate::document::Document;
-use crate::ecds::{Resources, Syntax};
+use crate::envoy::backstop;
+use crate::envoy::ecds::{Resources, Syntax};
 use crate::exit::Exit;
 use crate::output;
 use crate::yaml;

@@ -13,8 +13,8 @@ use super::chosen;
 use crate::args::{Format, Population, Simulate};
 use crate::document::Document;
 use crate::exit::Exit;
+use crate::output::percent::Percent;
 use crate::output::{self, TITLE, paint};
-use crate::percent::Percent;
 
 #[derive(Serialize)]
 struct Answer<'p> {

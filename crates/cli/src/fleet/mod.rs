@@ -14,7 +14,7 @@ pub(crate) use counts::{Counts, Seen, Signal};
 pub(crate) use latency::Latency;
 pub(crate) use page::{Page, Plugin, Version};
 
-use crate::envoy::Admin;
+use crate::envoy::admin::Admin;
 
 /// How long one Envoy may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use super::counts::Counts;
 use super::latency::Latency;
 use super::series::Series;
-use crate::envoy::Admin;
+use crate::envoy::admin::Admin;
 
 /// All metrics of wasm modules; the buckets are the only form of a histogram that adds up over proxies.
 const PATH: &str = "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom";

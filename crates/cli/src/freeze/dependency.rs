@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::value::{elements, same, text};
 use super::{Case, Change, moments, rollout_node};
 use crate::args::Population;
-use crate::percent::Percent;
-use crate::stamp::Stamp;
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 
 /// True where the rollout asks others.
 pub(super) fn exists(case: &Case<'_>) -> bool {

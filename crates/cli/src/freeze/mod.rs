@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::args::Population;
 use crate::document::Loaded;
-use crate::stamp::Stamp;
+use crate::output::stamp::Stamp;
 
 /// A rollout that is inside its freeze window, with what the next document may not do to it.
 #[derive(Serialize)]

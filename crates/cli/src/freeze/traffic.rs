@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::value::{self, elements, only_lowers_percent, same};
 use super::{Case, Change};
-use crate::percent::Percent;
-use crate::stamp::Stamp;
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 
 type Lanes<'p> = Vec<(&'p Rc<Version>, Range<u32>)>;
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::report::Round;
 use crate::fleet::{Page, Plugin, Version};
-use crate::percent::Percent;
+use crate::output::percent::Percent;
 
 /// One thing that is not the same everywhere.
 #[derive(Debug, Serialize)]

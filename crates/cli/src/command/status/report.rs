@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::differences::{Difference, differences};
 use crate::fleet::{self, Counts, Fleet, Latency, Page, Seen};
-use crate::percent::Percent;
+use crate::output::percent::Percent;
 
 /// What every Envoy said at one moment.
 pub(super) struct Round<'f> {

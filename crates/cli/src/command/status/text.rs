@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::report::{Envoy, Report, Rollout, Signal, Version};
 use crate::fleet::Seen;
+use crate::output::percent::Percent;
 use crate::output::{self, BAD, FAINT, TITLE, WARNING, paint};
-use crate::percent::Percent;
 
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::new();

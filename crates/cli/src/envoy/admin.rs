@@ -10,7 +10,7 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Uri;
 
-use crate::ecds::RESOURCE;
+use crate::envoy::ecds::RESOURCE;
 
 /// Protects the tool's memory; an Envoy with thousands of hosts answers some tens of MiB.
 const MAX_ANSWER: u64 = 256 << 20;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use rollout_core::failover::MAX_TARGETS;
 use rollout_core::plan::Plan;
 
-use crate::node::Node;
 use crate::yaml;
+use crate::yaml::node::Node;
 
 /// The cluster of one version; its name and entries are yet to be filled in.
 const COMPOSITE: &str = r"

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::node::Node;
 use crate::yaml;
+use crate::yaml::node::Node;
 
 /// Name of the resource, and of the filter in the connection manager.
 pub(crate) const RESOURCE: &str = "rollout";

@@ -1,5 +1,9 @@
 //! Where answers and messages go: answers to standard output, messages to standard error, colour only where a terminal reads.
 
+pub(crate) mod chart;
+pub(crate) mod percent;
+pub(crate) mod stamp;
+
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
 

@@ -2,6 +2,8 @@
 //!
 //! Everything that can be refused is refused before the file changes.
 
+mod replace;
+
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,13 +12,13 @@ use anyhow::{Context, Result, bail};
 use rollout_core::plan::Plan;
 use serde::Serialize;
 
+use self::replace::Target;
 use crate::args::{Format, Push};
 use crate::document::{Document, Loaded};
-use crate::ecds::{RESOURCE, Resources, Syntax};
-use crate::envoy::{Admin, Status};
+use crate::envoy::admin::{Admin, Status};
+use crate::envoy::ecds::{RESOURCE, Resources, Syntax};
 use crate::exit::Exit;
 use crate::output::{self, BAD, GOOD, paint};
-use crate::replace::Target;
 
 /// How often Envoy is asked. The filter announces a document on its first tick, 200 ms after it serves.
 const POLL: Duration = Duration::from_millis(50);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use rollout_core::bucket::Ppm;
 
-use crate::percent::Percent;
+use crate::output::percent::Percent;
 
 /// How many moments a chart shows.
 pub(crate) const COLUMNS: u32 = 60;

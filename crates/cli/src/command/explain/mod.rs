@@ -1,5 +1,8 @@
 //! `explain`: the decision for one request, or for a batch of them, taken as the filter takes it.
 
+mod call;
+mod latch;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,11 +20,11 @@ use rollout_core::time::Time;
 use rollout_core::unit::Nonce;
 use serde::Serialize;
 
+use self::call::Call;
 use crate::args::{Explain, Format};
-use crate::call::Call;
+
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
-use crate::latch;
 use crate::output::{self, FAINT, GOOD, TITLE, paint};
 
 /// The answer for programs. Absent values are null.

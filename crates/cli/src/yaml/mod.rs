@@ -1,12 +1,14 @@
 //! YAML as Envoy reads it, both ways. Layout and comments are not kept, values are: plain scalars are written back as they were
 //! read, texts always in quotes or as a block.
 
+pub(crate) mod node;
+
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::node::Node;
+use node::Node;
 
 /// Protects the stack; Envoy's own limit for messages is about as deep.
 const MAX_DEPTH: usize = 100;
