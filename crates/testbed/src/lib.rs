@@ -12,13 +12,10 @@ pub mod load;
 pub mod module;
 mod runtime;
 pub mod upstream;
+mod yaml;
 
 pub use client::{Client, Failure, Request, Response};
 pub use envoy::{Cluster, Envoy};
 pub use load::Load;
 pub use upstream::{Behaviour, Upstream};
-
-/// A YAML file's one document as a JSON value; panics where it is none.
-pub fn yaml(text: &str) -> serde_json::Value {
-    serde_yaml_ng::from_str(text).unwrap_or_else(|error| panic!("not YAML: {error}"))
-}
+pub use yaml::yaml;

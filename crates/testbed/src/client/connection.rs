@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::{Failure, Protocol, Request, Response};
+use super::message::{Failure, Protocol, Request, Response};
 use crate::runtime::runtime;
 
 enum Sender {

@@ -4,21 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::push::wasm_filter;
+use super::filter::{Filter, lua_filter, wasm_filter};
+use crate::module::workspace;
 use crate::upstream::Upstream;
-
-/// What stands in the place of the rollout filter.
-#[derive(Clone, Debug)]
-pub enum Filter {
-    /// The shipped configuration discovery, to be pushed to.
-    Ecds,
-    /// The wasm filter with this document, in the bootstrap itself.
-    Static(String),
-    /// A Lua filter with this code.
-    Lua(String),
-    /// No filter.
-    Absent,
-}
+use crate::yaml::yaml;
 
 /// A cluster of the test; keeps the circuit breakers of the shipped ones.
 #[derive(Clone, Debug)]
@@ -138,12 +127,12 @@ impl Shipped {
 
 /// The path of a shipped file.
 pub(super) fn shipped(name: &str) -> PathBuf {
-    crate::module::workspace().join("envoy").join(name)
+    workspace().join("envoy").join(name)
 }
 
 /// A shipped YAML file.
 pub(super) fn shipped_yaml(name: &str) -> Value {
-    crate::yaml(&std::fs::read_to_string(shipped(name)).expect("the shipped file can be read"))
+    yaml(&std::fs::read_to_string(shipped(name)).expect("the shipped file can be read"))
 }
 
 /// The shipped bootstrap on free loopback ports, with these clusters and this ECDS file.
@@ -200,13 +189,6 @@ pub(super) fn plain_route(bootstrap: &mut Value) {
         }),
         fail_safe,
     ];
-}
-
-fn lua_filter(code: &str) -> Value {
-    json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-        "default_source_code": {"inline_string": code}
-    })
 }
 
 /// Puts a filter behind the rollout filter that answers itself where a request's `x-refuse` names a status, for

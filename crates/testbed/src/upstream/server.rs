@@ -13,7 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Shared, answer};
+use super::answer;
+use super::shared::Shared;
 use crate::runtime::{runtime, wait};
 
 pub(super) struct Server {

@@ -11,10 +11,7 @@ use rollout_core::decide::decide_unit;
 use rollout_core::health::{Health, Moment, State};
 use rollout_core::time::Time;
 
-use crate::traffic::{Answer, USERS, name};
-
-/// A version's position: v1 is 0, v2 is 1.
-pub(crate) type Version = usize;
+use crate::user::{USERS, Version, Visit, name};
 
 /// What a document gives to each user, and when it was in force.
 struct Document {
@@ -55,7 +52,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    fn note(&mut self, answer: &Answer, ended: Instant) {
+    fn note(&mut self, answer: &Visit, ended: Instant) {
         self.first = Some(self.first.map_or(ended, |first| first.min(ended)));
         self.last = self.last.max(Some(answer.begun));
         self.saved += u64::from(answer.failed_over);
@@ -157,7 +154,7 @@ impl Books {
         [0, 1].map(|version| self.last.iter().filter(|last| **last == Some(version)).count() as u64)
     }
 
-    pub(crate) fn record(&mut self, answer: &Answer) {
+    pub(crate) fn record(&mut self, answer: &Visit) {
         let user = answer.user;
         let (begun, ended) = (answer.begun, Instant::now());
         let possible = |document: &&Document| {
