@@ -30,9 +30,10 @@ impl Document {
         let limit = u64::try_from(MAX_BYTES)?.saturating_add(1);
         let name = display_name(path);
         let mut bytes = Vec::new();
-        let read = match is_stdin(path) {
-            true => io::stdin().lock().take(limit).read_to_end(&mut bytes),
-            false => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
+        let read = if is_stdin(path) {
+            io::stdin().lock().take(limit).read_to_end(&mut bytes)
+        } else {
+            File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
         };
         read.with_context(|| format!("can't read {name}"))?;
         Ok(Self { name, bytes })
@@ -92,9 +93,8 @@ impl Rejected {
     pub(crate) fn verdict(&self) -> Verdict<'_> {
         let several = self.0.len() > 1;
         let problems = self.0.iter().flat_map(|(name, refused)| {
-            let place = move |problem: &Problem| match several {
-                true => format!("{name}: {}", problem.path),
-                false => problem.path.clone(),
+            let place = move |problem: &Problem| {
+                if several { format!("{name}: {}", problem.path) } else { problem.path.clone() }
             };
             refused
                 .problems

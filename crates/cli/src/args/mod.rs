@@ -3,6 +3,7 @@
 mod fleet;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -289,6 +290,18 @@ pub(crate) struct Population {
     /// What the units' names begin with
     #[arg(long, value_name = "TEXT", default_value = "user-")]
     pub(crate) prefix: String,
+}
+
+impl Population {
+    /// Calls `visit` with each unit in turn.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&str)) {
+        let mut unit = self.prefix.clone();
+        for number in 0..self.units {
+            unit.truncate(self.prefix.len());
+            let _ = write!(unit, "{number}");
+            visit(&unit);
+        }
+    }
 }
 
 /// When the decision is taken.

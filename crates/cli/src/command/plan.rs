@@ -8,7 +8,7 @@ use rollout_core::ramp::{Phase, Ramp};
 use rollout_core::time::Time;
 use serde::Serialize;
 
-use super::chosen;
+use super::named;
 use crate::args::{Format, Plan};
 use crate::document::Document;
 use crate::exit::Exit;
@@ -23,7 +23,7 @@ const MAX_ROWS: usize = 200_000;
 const PARTS: u64 = 20;
 
 #[derive(Serialize)]
-struct Answer<'p> {
+struct Timetables<'p> {
     ramps: Vec<Timetable<'p>>,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Plan, format: Format) -> Result<Exit> {
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
     let mut ramps = Vec::new();
     let mut rows = 0_usize;
-    for rollout in chosen(&plan, args.rollout.as_deref())? {
+    for rollout in named::rollouts(&plan, args.rollout.as_deref())? {
         let Some(timetable) = timetable(rollout, args)? else { continue };
         rows = rows.saturating_add(timetable.rows.len());
         if rows > MAX_ROWS {
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Plan, format: Format) -> Result<Exit> {
         }
         ramps.push(timetable);
     }
-    let answer = Answer { ramps };
+    let answer = Timetables { ramps };
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer, args.moment.time()))?,
@@ -136,7 +136,7 @@ fn ticks(from: Time, to: Time, every: u64) -> Vec<Time> {
     seconds.take(MAX_ROWS.saturating_add(1)).map(Time::from_seconds).collect()
 }
 
-fn text(answer: &Answer<'_>, now: Time) -> String {
+fn text(answer: &Timetables<'_>, now: Time) -> String {
     if answer.ramps.is_empty() {
         return "no ramps\n".to_owned();
     }

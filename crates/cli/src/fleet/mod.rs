@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow, bail};
 
 pub(crate) use counts::{Counts, Seen, Signal};
 pub(crate) use latency::Latency;
-pub(crate) use page::{Page, Plugin, Version};
+pub(crate) use page::{Page, Plugin, Version, VersionName};
 
 use crate::envoy::admin::Admin;
 

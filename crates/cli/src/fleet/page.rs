@@ -1,6 +1,7 @@
 //! What one Envoy says of the filter at one moment, read from its `/stats`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -26,10 +27,28 @@ pub(crate) struct Page {
     pub(crate) at: Instant,
     /// By the name of the plugin.
     pub(crate) plugins: BTreeMap<String, Plugin>,
-    /// By rollout and version.
-    pub(crate) versions: BTreeMap<(String, String), Version>,
+    pub(crate) versions: BTreeMap<VersionName, Version>,
     /// Requests that no rollout matched.
     pub(crate) unmatched: u64,
+}
+
+/// Which version of which rollout.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VersionName {
+    pub(crate) rollout: String,
+    pub(crate) version: String,
+}
+
+impl VersionName {
+    pub(crate) fn new(rollout: &str, version: &str) -> Self {
+        Self { rollout: rollout.to_owned(), version: version.to_owned() }
+    }
+}
+
+impl fmt::Display for VersionName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.rollout, self.version)
+    }
 }
 
 /// The document that a filter serves.
@@ -91,8 +110,8 @@ impl Page {
     }
 
     /// What is known of a version; nothing where this Envoy never had it.
-    pub(crate) fn version(&self, rollout: &str, version: &str) -> Option<&Version> {
-        self.versions.get(&(rollout.to_owned(), version.to_owned()))
+    pub(crate) fn version(&self, name: &VersionName) -> Option<&Version> {
+        self.versions.get(name)
     }
 
     /// True where some counter is less than it was: the proxy has started anew.
@@ -142,7 +161,7 @@ impl Page {
     }
 
     fn entry(&mut self, rollout: &str, version: &str) -> &mut Version {
-        self.versions.entry((rollout.to_owned(), version.to_owned())).or_default()
+        self.versions.entry(VersionName::new(rollout, version)).or_default()
     }
 
     fn counts(&mut self, rollout: &str, version: &str) -> &mut Counts {

@@ -3,8 +3,9 @@
 use rollout_core::plan::Version;
 use serde_json::Value;
 
+use super::traffic;
+use super::transition::{Change, Transition};
 use super::value::{self, elements, only_lowers_percent, same, same_but_for, text};
-use super::{Case, Change, traffic};
 use crate::args::time;
 
 /// A list whose elements have names: they may go, and those that stay keep their order.
@@ -17,8 +18,8 @@ struct Named<'d> {
 }
 
 impl<'d> Named<'d> {
-    fn of(case: &'d Case<'_>, field: &'static str, key: &'static str) -> Self {
-        let [old, new] = case.field(field).map(elements);
+    fn of(transition: &'d Transition<'_>, field: &'static str, key: &'static str) -> Self {
+        let [old, new] = transition.field(field).map(elements);
         Self { field, key, old, new }
     }
 
@@ -54,11 +55,11 @@ impl<'d> Named<'d> {
 }
 
 /// A version may go, unless that would move somebody to another treatment.
-pub(super) fn versions(case: &Case<'_>) -> Vec<Change> {
-    let list = Named::of(case, "versions", "name");
+pub(super) fn versions(transition: &Transition<'_>) -> Vec<Change> {
+    let list = Named::of(transition, "versions", "name");
     let mut changes = list.changes(|old, new| same(Some(old), Some(new)), "may not change");
     let gone = list.old.iter().any(|old| list.find(list.new, text(old, "name")).is_none());
-    if gone && case.new.node.get("sessions").is_some() && traffic::treats(case) {
+    if gone && transition.new.node.get("sessions").is_some() && traffic::treats(transition) {
         changes.push(Change::new(
             "versions",
             "whoever has a session on a version that goes would get the treatment that the hash says",
@@ -68,14 +69,14 @@ pub(super) fn versions(case: &Case<'_>) -> Vec<Change> {
 }
 
 /// Sessions may end, or end sooner, where nobody can get a treatment instead.
-pub(super) fn sessions(case: &Case<'_>) -> Option<Change> {
-    let ends = match case.field("sessions") {
+pub(super) fn sessions(transition: &Transition<'_>) -> Option<Change> {
+    let ends = match transition.field("sessions") {
         [Some(old), Some(new)] => drains_sooner(old, new),
         [Some(_), None] => true,
         [None, _] => false,
     };
     let message = "may not change, but that they end while the hash gives nothing to a treatment";
-    (!ends || traffic::treats(case)).then(|| case.kept("sessions", message))
+    (!ends || traffic::treats(transition)).then(|| transition.kept("sessions", message))
 }
 
 fn drains_sooner(old: &Value, new: &Value) -> bool {
@@ -88,16 +89,18 @@ fn drains_sooner(old: &Value, new: &Value) -> bool {
 }
 
 /// A shadow may go or copy less.
-pub(super) fn shadows(case: &Case<'_>) -> Vec<Change> {
-    Named::of(case, "shadow", "version")
+pub(super) fn shadows(transition: &Transition<'_>) -> Vec<Change> {
+    Named::of(transition, "shadow", "version")
         .changes(only_lowers_percent, "may only go, or have a lower `percent`")
 }
 
 /// A version that was only a shadow takes requests that the stable version can't serve as soon as it is a shadow no longer.
-pub(super) fn promoted(case: &Case<'_>) -> Vec<Change> {
-    let [old, new] = [case.old, case.new].map(|side| side.rollout.versions());
-    let judges = case.new.node.get("api").is_some()
-        || elements(case.new.node.get("versions")).iter().any(|version| version.get("features").is_some());
+pub(super) fn promoted(transition: &Transition<'_>) -> Vec<Change> {
+    let [old, new] = [transition.old, transition.new].map(|edition| edition.rollout.versions());
+    let judges = transition.new.node.get("api").is_some()
+        || elements(transition.new.node.get("versions"))
+            .iter()
+            .any(|version| version.get("features").is_some());
     let was_shadow = |new: &Version| old.iter().any(|old| old.name() == new.name() && old.is_shadow_only());
     let promoted = new.iter().filter(|new| judges && !new.is_shadow_only() && was_shadow(new));
     let message =

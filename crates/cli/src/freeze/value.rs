@@ -45,29 +45,39 @@ pub(super) fn place(field: &str, old: Option<&Value>, new: Option<&Value>) -> St
     let mut pair = (old, new);
     while let (Some(old), Some(new)) = pair {
         let steps = steps(old, new);
-        let [(step, old, new)] = steps.as_slice() else { break };
-        path.push_str(step);
-        pair = (*old, *new);
+        let [step] = steps.as_slice() else { break };
+        path.push_str(&step.name);
+        pair = (step.old, step.new);
     }
     path
 }
 
-type Step<'v> = (String, Option<&'v Value>, Option<&'v Value>);
+/// A place directly below a value, in both documents.
+struct Step<'v> {
+    name: String,
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
+}
 
 /// What differs directly below; arrays of other lengths differ as a whole.
 fn steps<'v>(old: &'v Value, new: &'v Value) -> Vec<Step<'v>> {
     let all: Vec<Step<'v>> = match (old, new) {
         (Value::Object(_), Value::Object(_)) => {
-            let step = |key: &'v str| (format!(".{key}"), old.get(key), new.get(key));
+            let step = |key: &'v str| Step { name: format!(".{key}"), old: old.get(key), new: new.get(key) };
             keys(old, new).into_iter().map(step).collect()
         }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             let pairs = old.iter().zip(new).enumerate();
-            pairs.map(|(position, (old, new))| (format!("[{position}]"), Some(old), Some(new))).collect()
+            let step = |(position, (old, new))| Step {
+                name: format!("[{position}]"),
+                old: Some(old),
+                new: Some(new),
+            };
+            pairs.map(step).collect()
         }
         _ => Vec::new(),
     };
-    all.into_iter().filter(|(_, old, new)| !same(*old, *new)).collect()
+    all.into_iter().filter(|step| !same(step.old, step.new)).collect()
 }
 
 /// The keys of the new object, then those that only the old one has.

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use rollout_core::health::{Health, State};
 use rollout_core::plan::Plan;
 
+use crate::command::named;
 use crate::output;
 
 /// The health of a plan's versions where these are rolled back.
@@ -18,10 +19,7 @@ pub(crate) fn health(plan: &Plan, rolled_back: &[String]) -> Result<Health> {
 fn roll_back(plan: &Plan, text: &str, health: &mut Health) -> Result<()> {
     let (rollout, version) =
         text.split_once('=').with_context(|| format!("expected `ROLLOUT=VERSION`, found `{text}`"))?;
-    let Some(rollout) = plan.rollouts().iter().find(|known| known.name() == rollout) else {
-        let known = plan.rollouts().iter().map(|known| known.name());
-        bail!("no rollout `{rollout}`; the document has {}", output::names(known));
-    };
+    let rollout = named::rollout(plan, rollout)?;
     let Some(version) = rollout.versions().iter().find(|known| known.name() == version) else {
         let known = rollout.versions().iter().map(|known| known.name());
         bail!("no version `{version}`; rollout `{}` has {}", rollout.name(), output::names(known));

@@ -29,7 +29,7 @@ use crate::output::{self, FAINT, GOOD, TITLE, paint};
 
 /// The answer for programs. Absent values are null.
 #[derive(Serialize)]
-struct Answer<'p> {
+struct Explanation<'p> {
     rollout: Option<&'p str>,
     version: Option<&'p str>,
     cluster: Option<&'p str>,
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
 fn single(plan: &Plan, call: &Call, now: Moment<'_>, format: Format) -> Result<()> {
     let request = request(plan, call, now.time);
     let decision = decide(plan, &request, now);
-    let answer = Answer::new(plan, &request, decision.as_ref());
+    let answer = Explanation::new(plan, &request, decision.as_ref());
     match format {
         Format::Json => output::json(&answer),
         Format::Text => output::text(&text(&answer, decision.as_ref(), request.unwanted())),
@@ -75,9 +75,10 @@ fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
 
 fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
     let shown = path.display();
-    let lines: Box<dyn BufRead> = match is_stdin(path) {
-        true => Box::new(io::stdin().lock()),
-        false => Box::new(BufReader::new(File::open(path).with_context(|| format!("can't read `{shown}`"))?)),
+    let lines: Box<dyn BufRead> = if is_stdin(path) {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(path).with_context(|| format!("can't read `{shown}`"))?))
     };
     for (line, number) in lines.lines().zip(1_usize..) {
         let place = || format!("`{shown}`, line {number}");
@@ -90,12 +91,12 @@ fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
         let own = own.transpose().context("`rolled_back`").with_context(place)?;
         let now = Moment { time: call.at().unwrap_or(now.time), health: own.as_ref().unwrap_or(now.health) };
         let request = request(plan, &call, now.time);
-        output::json_line(&Answer::new(plan, &request, decide(plan, &request, now).as_ref()))?;
+        output::json_line(&Explanation::new(plan, &request, decide(plan, &request, now).as_ref()))?;
     }
     Ok(())
 }
 
-impl<'d> Answer<'d> {
+impl<'d> Explanation<'d> {
     fn new(plan: &Plan, request: &Request<'_>, decision: Option<&'d Decision>) -> Self {
         let headers = decision.map(|decision| {
             let headers = decision.request_headers(request);
@@ -116,17 +117,15 @@ impl<'d> Answer<'d> {
 }
 
 /// The answer for people.
-fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> String {
+fn text(answer: &Explanation<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> String {
     let mut text = String::new();
     let mut field = |label: &str, value: &str| {
         let _ = writeln!(text, "{}  {value}", paint(FAINT, format_args!("{label:<8}")));
     };
     let nothing = || "-".to_owned();
     let bucket = answer.bucket.map_or_else(nothing, |bucket| {
-        match decision.is_some_and(|decision| decision.rollout.has_native_buckets()) {
-            true => format!("{bucket} of {BUCKETS}"),
-            false => bucket.to_string(),
-        }
+        let is_native = decision.is_some_and(|decision| decision.rollout.has_native_buckets());
+        if is_native { format!("{bucket} of {BUCKETS}") } else { bucket.to_string() }
     });
     let shadows = if answer.shadows.is_empty() { nothing() } else { answer.shadows.join(", ") };
     field("rollout", answer.rollout.unwrap_or("-"));
@@ -166,7 +165,7 @@ fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> 
 fn in_words(decision: Option<&Decision>) -> &'static str {
     let Some(decision) = decision else { return "no rollout matches, the route's own cluster serves" };
     match (decision.reason, decision.bucket) {
-        (Reason::NoMatch, _) => "no rollout matches, the route's own cluster serves",
+        (Reason::NoMatch, _) => "no rollout matches, so the route's own cluster serves",
         (Reason::Forced, _) => "an override names this version",
         (Reason::MissingUnit, _) => "no source of the unit has a value, so the stable version serves",
         (Reason::Holdout, _) => "the unit is held out of every rollout, so the stable version serves",

@@ -11,17 +11,18 @@ use rollout_core::time::Time;
 
 use super::proxies::Proxies;
 use crate::args;
-use crate::fleet::{self, Counts};
+use crate::fleet::{self, Counts, VersionName};
 use crate::output;
 
 /// Seconds that a proxy may be late in exposing more.
 const SLACK: u64 = 5;
 
 /// A version, its judge, and the sums.
-pub(super) struct Case<'p> {
+pub(super) struct Candidate<'p> {
     pub(super) rollout: &'p Rollout,
     pub(super) guardrails: &'p Guardrails,
     pub(super) version: &'p Version,
+    name: VersionName,
     judge: Judge,
     /// Since the start.
     pub(super) counts: Counts,
@@ -35,12 +36,13 @@ pub(super) struct Case<'p> {
     low_on: Vec<String>,
 }
 
-impl<'p> Case<'p> {
+impl<'p> Candidate<'p> {
     pub(super) fn new(rollout: &'p Rollout, guardrails: &'p Guardrails, version: &'p Version) -> Self {
         Self {
             rollout,
             guardrails,
             version,
+            name: VersionName::new(rollout.name(), version.name()),
             judge: Judge::new(guardrails),
             counts: Counts::default(),
             condemned: Vec::new(),
@@ -52,8 +54,7 @@ impl<'p> Case<'p> {
 
     /// Takes in what the proxies have counted since they were asked before. `now` only has to grow.
     pub(super) fn take(&mut self, proxies: &Proxies<'_>, now: Duration) {
-        let (rollout, version) = (self.rollout.name(), self.version.name());
-        let counted = proxies.counted(rollout, version);
+        let counted = proxies.counted(&self.name);
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
             let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
             self.judge.observe(self.guardrails, (position, observed), now);
@@ -68,7 +69,7 @@ impl<'p> Case<'p> {
     fn take_latches(&mut self, proxies: &Proxies<'_>) {
         let least = self.exposure();
         let (mut rolled_back, mut low) = (Vec::new(), Vec::new());
-        for (name, known) in proxies.now(self.rollout.name(), self.version.name()) {
+        for (name, known) in proxies.now(&self.name) {
             if known.is_rolled_back == Some(true) {
                 rolled_back.push(name.to_owned());
             } else if known.exposure.is_some_and(|exposure| exposure < least) {
@@ -125,7 +126,7 @@ impl<'p> Case<'p> {
         let mut objections = self.findings(true);
         for (state, on) in [("rolled back", &self.rolled_back_on), ("frozen", &self.frozen_on)] {
             if !on.is_empty() {
-                objections.push(format!("{} is {state} on {}", self.name(), on.join(", ")));
+                objections.push(format!("{} is {state} on {}", self.name, on.join(", ")));
             }
         }
         objections
@@ -138,8 +139,7 @@ impl<'p> Case<'p> {
 
     pub(super) fn too_few(&self, wanted: u64) -> Option<String> {
         let requests = self.requests();
-        (requests < wanted)
-            .then(|| format!("not enough: {} got {requests} of {wanted} requests", self.name()))
+        (requests < wanted).then(|| format!("not enough: {} got {requests} of {wanted} requests", self.name))
     }
 
     /// The signals that condemn the version here or have tripped in a proxy, those that act or those that only warn.
@@ -151,7 +151,7 @@ impl<'p> Case<'p> {
                 continue;
             }
             if let Some(finding) = self.condemned(position) {
-                findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name()));
+                findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name));
             }
             let trips = self.signal(signal.name()).trips;
             if trips > 0 {
@@ -159,15 +159,10 @@ impl<'p> Case<'p> {
                 findings.push(format!(
                     "signal {} of {} tripped {times} in the proxies",
                     signal.name(),
-                    self.name()
+                    self.name
                 ));
             }
         }
         findings
-    }
-
-    /// The version with its rollout.
-    fn name(&self) -> String {
-        format!("{} {}", self.rollout.name(), self.version.name())
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use rollout_core::guardrail::verdict::Finding;
 use serde::Serialize;
 
-use super::Verdict;
-use super::case::Case;
+use super::candidate::Candidate;
 use super::proxies::Proxies;
+use super::verdict::Verdict;
 use crate::exit::Exit;
 use crate::fleet::Seen;
 use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
 
 #[derive(Serialize)]
-pub(super) struct Answer<'p> {
+pub(super) struct Judgement<'p> {
     ok: bool,
     reason: String,
     seconds: f64,
@@ -56,10 +56,11 @@ struct Signal<'p> {
     words: String,
 }
 
-impl<'p> Answer<'p> {
+impl<'p> Judgement<'p> {
     pub(super) fn new(
         verdict: Verdict,
-        (cases, proxies): (&[Case<'p>], &Proxies<'_>),
+        candidates: &[Candidate<'p>],
+        proxies: &Proxies<'_>,
         took: Duration,
     ) -> Self {
         let (ok, reason) = match verdict {
@@ -67,42 +68,44 @@ impl<'p> Answer<'p> {
             Verdict::No(reason) | Verdict::CouldNot(reason) => (false, reason),
         };
         let mut rollouts: Vec<Rollout<'p>> = Vec::new();
-        for case in cases {
-            let (name, version) = (case.rollout.name(), Version::new(case));
+        for candidate in candidates {
+            let (name, version) = (candidate.rollout.name(), Version::new(candidate));
             match rollouts.last_mut().filter(|last| last.name == name) {
                 Some(last) => last.versions.push(version),
                 None => rollouts.push(Rollout { name, versions: vec![version] }),
             }
         }
-        let warnings = cases.iter().flat_map(Case::warnings).chain(proxies.gaps()).collect();
+        let warnings = candidates.iter().flat_map(Candidate::warnings).chain(proxies.gaps()).collect();
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
         Self { ok, reason, seconds, warnings, rollouts }
     }
 }
 
 impl<'p> Version<'p> {
-    fn new(case: &Case<'p>) -> Self {
-        let signals = case.guardrails.signals().iter().enumerate();
+    fn new(candidate: &Candidate<'p>) -> Self {
+        let signals = candidate.guardrails.signals().iter().enumerate();
         Self {
-            name: case.version.name(),
-            requests: case.requests(),
-            failures: case.counts.failures,
-            signals: signals.map(|(position, signal)| Signal::new(case, (position, signal.name()))).collect(),
-            latched_on: case.latched_on(),
+            name: candidate.version.name(),
+            requests: candidate.requests(),
+            failures: candidate.counts.failures,
+            signals: signals
+                .map(|(position, signal)| Signal::new(candidate, position, signal.name()))
+                .collect(),
+            latched_on: candidate.latched_on(),
         }
     }
 }
 
 impl<'p> Signal<'p> {
-    fn new(case: &Case<'_>, (position, name): (usize, &'p str)) -> Self {
-        let finding = case.finding(position);
-        let counted = case.signal(name);
+    fn new(candidate: &Candidate<'_>, position: usize, name: &'p str) -> Self {
+        let finding = candidate.finding(position);
+        let counted = candidate.signal(name);
         let state = match finding {
-            _ if case.condemned(position).is_some() => "condemns",
+            _ if candidate.condemned(position).is_some() => "condemns",
             _ if counted.trips > 0 => "tripped",
             None => "judged by proxies",
             Some(_) if counted.seen.version.observed == 0 => "nothing seen",
-            Some(finding) if !case.guardrails.is_enough(&finding) => "too few",
+            Some(finding) if !candidate.guardrails.is_enough(&finding) => "too few",
             Some(_) => "fine",
         };
         let none = Self {
@@ -136,7 +139,7 @@ fn rounded(number: f64) -> f64 {
 }
 
 /// The answer for people.
-pub(super) fn text(answer: &Answer<'_>, exit: Exit) -> String {
+pub(super) fn text(answer: &Judgement<'_>, exit: Exit) -> String {
     let title = match exit {
         Exit::Fine => paint(GOOD, "go on"),
         Exit::No => paint(BAD, "do not go on"),

@@ -1,6 +1,7 @@
 //! The proxies under judgement: what each has counted since it was asked last, and whether it can be believed.
 
-use crate::fleet::{Counts, Fleet, Page, Version};
+use super::verdict::joined;
+use crate::fleet::{Counts, Fleet, Page, Version, VersionName};
 use crate::output;
 
 /// All proxies, in the order in which they were named.
@@ -25,8 +26,15 @@ struct Proxy<'f> {
     missed: u64,
 }
 
+/// A proxy's answer.
+struct Serving {
+    page: Page,
+    /// The hash of its document if that is not ours.
+    other: Option<u64>,
+}
+
 impl<'f> Proxies<'f> {
-    pub(super) fn new(fleet: &'f Fleet, (plugin, hash): (&'f str, u64)) -> Self {
+    pub(super) fn new(fleet: &'f Fleet, plugin: &'f str, hash: u64) -> Self {
         let proxy = |name| Proxy { name, page: None, before: None, silent: None, other: None, missed: 0 };
         Self { fleet, plugin, hash, proxies: fleet.names().map(proxy).collect() }
     }
@@ -40,16 +48,15 @@ impl<'f> Proxies<'f> {
                 let hash = hash.ok_or_else(|| {
                     format!("no filter `{}` serves a document in Envoy at {}", self.plugin, proxy.name)
                 })?;
-                Ok((page, Some(hash).filter(|hash| *hash != self.hash)))
+                Ok(Serving { page, other: Some(hash).filter(|hash| *hash != self.hash) })
             });
             proxy.take(answer);
         }
     }
 
     /// What all proxies have counted for a version since they were asked before; a proxy's first answer only says where it begins.
-    pub(super) fn counted(&self, rollout: &str, version: &str) -> Counts {
-        let counts =
-            |page: &Page| page.version(rollout, version).map(|of| of.counts.clone()).unwrap_or_default();
+    pub(super) fn counted(&self, name: &VersionName) -> Counts {
+        let counts = |page: &Page| page.version(name).map(|of| of.counts.clone()).unwrap_or_default();
         let counted = self.proxies.iter().filter(|proxy| proxy.silent.is_none()).filter_map(|proxy| {
             let (now, before) = (proxy.page.as_ref()?, proxy.before.as_ref()?);
             Some(if now.went_back(before) { counts(now) } else { counts(now).since(&counts(before)) })
@@ -58,22 +65,22 @@ impl<'f> Proxies<'f> {
     }
 
     /// Each proxy that answered, with what it says of a version now.
-    pub(super) fn now(&self, rollout: &str, version: &str) -> impl Iterator<Item = (&'f str, &Version)> {
+    pub(super) fn now(&self, name: &VersionName) -> impl Iterator<Item = (&'f str, &Version)> {
         let answered = self.proxies.iter().filter(|proxy| proxy.silent.is_none());
-        answered.filter_map(move |proxy| Some((proxy.name, proxy.page.as_ref()?.version(rollout, version)?)))
+        answered.filter_map(move |proxy| Some((proxy.name, proxy.page.as_ref()?.version(name)?)))
     }
 
     /// The proxies that serve another document than ours.
     pub(super) fn other_documents(&self) -> Option<String> {
         let others = self.proxies.iter().filter_map(|proxy| Some((proxy.name, proxy.other?)));
-        super::joined(others.map(|(name, hash)| {
+        joined(others.map(|(name, hash)| {
             format!("Envoy at {name} serves hash {hash}, the document has hash {}", self.hash)
         }))
     }
 
     /// The proxies that did not answer the last time.
     pub(super) fn silent(&self) -> Option<String> {
-        super::joined(self.proxies.iter().filter_map(|proxy| proxy.silent.clone()))
+        joined(self.proxies.iter().filter_map(|proxy| proxy.silent.clone()))
     }
 
     /// The proxies that answered at the last time, but not always.
@@ -84,9 +91,9 @@ impl<'f> Proxies<'f> {
 }
 
 impl Proxy<'_> {
-    fn take(&mut self, answer: Result<(Page, Option<u64>), String>) {
+    fn take(&mut self, answer: Result<Serving, String>) {
         match answer {
-            Ok((page, other)) => {
+            Ok(Serving { page, other }) => {
                 self.before = self.page.replace(page);
                 self.other = other;
                 self.silent = None;

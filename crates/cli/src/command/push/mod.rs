@@ -24,7 +24,7 @@ use crate::output::{self, BAD, GOOD, paint};
 const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Serialize)]
-struct Answer {
+struct Receipt {
     ok: bool,
     hash: u32,
     /// Null where no Envoy was asked.
@@ -156,7 +156,9 @@ impl Prepared {
     fn answer(&self, format: Format, live: Option<bool>, text: &str) -> Result<()> {
         let ok = live.unwrap_or(true);
         match format {
-            Format::Json => output::json(&Answer { ok, hash: self.hash, live, missing_clusters: Vec::new() }),
+            Format::Json => {
+                output::json(&Receipt { ok, hash: self.hash, live, missing_clusters: Vec::new() })
+            }
             Format::Text => output::text(text),
         }
     }
@@ -168,7 +170,7 @@ impl Prepared {
             format!("{}: Envoy at {url} lacks {count}, nothing was written\n{names}", paint(BAD, "refused"));
         match format {
             Format::Json => {
-                output::json(&Answer { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
+                output::json(&Receipt { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
             }
             Format::Text => output::text(&text)?,
         }

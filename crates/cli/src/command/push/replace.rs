@@ -24,11 +24,10 @@ impl Target {
         let shown = path.display();
         let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         let link = is_link.then(|| path.to_owned());
-        let path = match is_link {
-            true => {
-                fs::canonicalize(path).with_context(|| format!("`{shown}` is a symbolic link to nothing"))?
-            }
-            false => path.to_owned(),
+        let path = if is_link {
+            fs::canonicalize(path).with_context(|| format!("`{shown}` is a symbolic link to nothing"))?
+        } else {
+            path.to_owned()
         };
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
             bail!("`{shown}` is not a file");

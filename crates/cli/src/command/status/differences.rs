@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::report::Round;
+use super::round::Round;
 use crate::fleet::{Page, Plugin, Version};
 use crate::output::percent::Percent;
 
@@ -40,10 +40,10 @@ pub(super) fn differences(round: &Round<'_>) -> Vec<Difference> {
         compare("document hash", name, &|page| number(plugin(page).and_then(|of: Plugin| of.hash)));
         compare("revision", name, &|page| number(plugin(page).and_then(|of: Plugin| of.revision)));
     }
-    for (rollout, name) in versions {
-        let of = format!("{rollout} {name}");
-        compare("exposure", &of, &|page| exposure(page.version(rollout, name)));
-        compare("state", &of, &|page| state(page.version(rollout, name)));
+    for name in versions {
+        let of = name.to_string();
+        compare("exposure", &of, &|page| exposure(page.version(name)));
+        compare("state", &of, &|page| state(page.version(name)));
     }
     found
 }

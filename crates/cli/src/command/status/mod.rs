@@ -2,6 +2,7 @@
 
 mod differences;
 mod report;
+mod round;
 mod text;
 
 use std::thread;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use self::report::{Report, Round};
+use self::report::Report;
+use self::round::Round;
 use crate::args::{Format, Status};
 use crate::exit::Exit;
 use crate::fleet::Fleet;
