@@ -1,4 +1,4 @@
-//! A document from a file or standard input, and the one way to say that it has problems.
+//! A document from a file or standard input, and the one way to report that it has problems.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::output::{self, BAD, TITLE, paint};
 
-/// A document as it was read.
+/// The bytes of a document, not yet checked.
 pub(crate) struct Document {
     name: String,
     bytes: Vec<u8>,
@@ -25,7 +25,7 @@ pub(crate) struct Loaded {
 }
 
 impl Document {
-    /// Reads a file, or standard input for `-`. No further than the core accepts, so an endless file ends as a problem.
+    /// Reads a file, or standard input for `-`. Stops after what the core accepts, so an endless file becomes a problem.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let limit = u64::try_from(MAX_BYTES)?.saturating_add(1);
         let name = display_name(path);
@@ -47,7 +47,7 @@ impl Document {
         compile(&self.bytes)
     }
 
-    /// Compiles a document that must be good.
+    /// Compiles a document that must have no problems.
     pub(crate) fn load(self) -> Result<Loaded> {
         match self.compile() {
             Ok(compiled) => Ok(Loaded { text: String::from_utf8(self.bytes)?, compiled }),
@@ -55,7 +55,7 @@ impl Document {
         }
     }
 
-    /// Compiles two documents that must both be good, and tells the problems of both.
+    /// Compiles two documents that must have no problems, and reports the problems of both.
     pub(crate) fn load_both(old: Self, new: Self) -> Result<(Loaded, Loaded)> {
         match (old.load(), new.load()) {
             (Ok(old), Ok(new)) => Ok((old, new)),
@@ -83,13 +83,13 @@ impl Rejected {
         first
     }
 
-    /// All problems, a line each, and a line that sums them up.
+    /// All problems, one per line, and a line that sums them up.
     pub(crate) fn text(&self) -> String {
         let sections = self.0.iter().map(|(name, refused)| problems_text(name, &refused.problems));
         sections.collect::<Vec<_>>().join("\n")
     }
 
-    /// The answer of `check`, which says the same of a bad document as every other verb.
+    /// The answer of `check`: every other subcommand reports an invalid document in the same way.
     pub(crate) fn verdict(&self) -> Verdict<'_> {
         let several = self.0.len() > 1;
         let problems = self.0.iter().flat_map(|(name, refused)| {

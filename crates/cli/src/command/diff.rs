@@ -1,5 +1,5 @@
-//! `diff`: whom a change moves, unit by unit, and on demand what a freeze has against it. Without that it says nothing about
-//! matches, clusters or headers.
+//! `diff`: which units a change moves, and on request what a freeze does not allow. Matches, clusters and headers are compared only
+//! for a freeze.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
 #[derive(Serialize)]
 struct Comparison {
     rollouts: Vec<Change>,
-    /// Absent unless freezes are to be kept.
+    /// Absent unless `--enforce` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     frozen: Option<Vec<Frozen>>,
 }
@@ -34,7 +34,7 @@ struct Change {
     moves: Vec<Move>,
 }
 
-/// Null is a rollout that the document does not have.
+/// Null stands for a rollout that the document does not have.
 #[derive(Serialize)]
 struct Move {
     from: Option<String>,
@@ -84,7 +84,7 @@ impl<'p> PlannedRollout<'p> {
     }
 }
 
-/// The rollouts of the new document in their order, then those that it no longer has.
+/// The rollouts of the new document in document order, then those that it no longer has.
 fn compare(old: &Plan, new: &Plan, population: &Population, now: Time) -> Vec<Change> {
     let kept = new.rollouts().iter().map(|rollout| rollout.name());
     let removed = old.rollouts().iter().map(|rollout| rollout.name());
@@ -164,7 +164,7 @@ fn moves_text(answer: &Comparison) -> String {
     sections.collect::<Vec<_>>().join("\n")
 }
 
-/// Says so where only one document has the rollout.
+/// A note if only one of the documents has the rollout.
 fn presence(change: &Change) -> &'static str {
     if change.moves.iter().all(|found| found.from.is_none()) {
         "new, "

@@ -17,7 +17,7 @@ use anyhow::Result;
 use crate::args::{Args, Render, Verb};
 use crate::exit::Exit;
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) fn run(args: Args) -> Result<Exit> {
     let format = args.format;
     match args.verb {

@@ -1,4 +1,4 @@
-//! `render`: what Envoy must be given for a document, in the form in which it reads it.
+//! `render`: the Envoy configuration for a document.
 
 use anyhow::Result;
 

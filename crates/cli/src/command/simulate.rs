@@ -1,4 +1,4 @@
-//! `simulate`: how the hash divides a population, beside what the document asks for.
+//! `simulate`: how the hash divides a population, compared with the shares in the document.
 
 use std::rc::Rc;
 

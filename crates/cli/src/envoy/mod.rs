@@ -1,4 +1,4 @@
-//! What the tool knows of Envoy: its admin interface, its ECDS file, and the clusters that failover needs.
+//! What is specific to Envoy: its admin interface, its ECDS file, and the clusters that failover needs.
 
 pub(crate) mod admin;
 pub(crate) mod backstop;

@@ -1,4 +1,4 @@
-//! What one Envoy says of the filter at one moment, read from its `/stats`.
+//! What one Envoy reports of the filter at one moment, read from its `/stats`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::latency::Latency;
 use super::series::Series;
 use crate::envoy::admin::Admin;
 
-/// All metrics of wasm modules; the buckets are the only form of a histogram that adds up over proxies.
+/// All metrics of wasm modules. Histograms come as buckets, the only form that can be added up over proxies.
 const PATH: &str = "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom";
 
 /// The metrics of one Envoy.
@@ -58,14 +58,14 @@ pub(crate) struct Plugin {
     pub(crate) revision: Option<u64>,
 }
 
-/// What an Envoy knows of a version.
+/// What an Envoy reports of a version.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Version {
     pub(crate) counts: Counts,
     pub(crate) latency: Latency,
-    /// None for a stable version.
+    /// `None` for a stable version.
     pub(crate) exposure: Option<Ppm>,
-    /// None for a version without guardrails.
+    /// `None` for a version without guardrails.
     pub(crate) is_rolled_back: Option<bool>,
 }
 
@@ -109,12 +109,12 @@ impl Page {
         Ok(page)
     }
 
-    /// What is known of a version; nothing where this Envoy never had it.
+    /// What is known of a version. `None` if this Envoy has never had it.
     pub(crate) fn version(&self, name: &VersionName) -> Option<&Version> {
         self.versions.get(name)
     }
 
-    /// True where some counter is less than it was: the proxy has started anew.
+    /// True if a counter is less than before: the proxy has restarted.
     pub(crate) fn went_back(&self, before: &Self) -> bool {
         let none = Counts::default();
         before.versions.iter().any(|(name, before)| {

@@ -1,7 +1,7 @@
-//! The rollouts that a frozen one asks: what they decide for a unit decides whether the frozen rollout may give it a treatment.
+//! The rollouts that a frozen one requires: what they decide for a unit decides whether the frozen rollout may give it a treatment.
 //!
-//! They are not frozen themselves, so most of what they may do is judged by trying units. What units alone can't show, where a
-//! request's unit comes from and what it may ask for, has to stay as it is written.
+//! They are not frozen themselves, so most of their changes are judged by trying units. Units alone can't show where the unit of a
+//! request comes from and what the request may ask for, so these fields have to stay as they are written.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::args::Population;
 use crate::output::percent::Percent;
 use crate::output::stamp::Stamp;
 
-/// True where the rollout asks others.
+/// True if the rollout requires decisions of others.
 pub(super) fn exists(transition: &Transition<'_>) -> bool {
     !asked(transition).is_empty()
 }
 
-/// The names of all rollouts that it asks in either document, itself or through others.
+/// The names of all rollouts that it requires in either document, directly or through others.
 fn asked<'d>(transition: &Transition<'d>) -> Vec<&'d str> {
     let own = transition.old.rollout.name();
     let mut found = vec![own];
@@ -44,15 +44,14 @@ fn required(rollout: &Value) -> impl Iterator<Item = &str> {
     versions.flat_map(|version| elements(version.get("requires"))).filter_map(|of| text(of, "rollout"))
 }
 
-/// What a rollout that is asked may not change.
+/// The changes that a required rollout may not make.
 pub(super) fn changes(transition: &Transition<'_>) -> Vec<Change> {
     let changed = asked(transition).into_iter().filter(|name| {
         let [old, new] = [transition.old, transition.new].map(|edition| rollout_node(edition.document, name));
         old.zip(new).is_some_and(|(old, new)| !reads_alike(old, new))
     });
-    let message = |name| {
-        format!("it requires a decision of rollout `{name}`, which would read requests in another way")
-    };
+    let message =
+        |name| format!("it requires a decision of rollout `{name}`, which would read requests differently");
     changed.map(|name| Change::new("rollouts", message(name))).collect()
 }
 
@@ -67,22 +66,22 @@ fn reads_alike(old: &Value, new: &Value) -> bool {
     alike(old, new, &["unit", "api"]) && versions
 }
 
-/// Who would be moved to a treatment, at the first moment at which anybody would.
+/// The units that would be moved to a treatment, at the first moment at which any would.
 pub(super) fn moves(transition: &Transition<'_>, population: &Population) -> Option<Change> {
     moments_to_try(transition).into_iter().find_map(|moment| {
         let moves = moves_at(transition, population, moment);
-        let told = moves.into_iter().map(|((from, to), units)| {
+        let words = moves.into_iter().map(|((from, to), units)| {
             let share = Percent::of(units, population.units);
             format!("{share} of the units would move from `{from}` to `{to}`")
         });
-        let told: Vec<_> = told.collect();
+        let words: Vec<_> = words.collect();
         let when = if moment > transition.at { format!("at {} ", Stamp(moment)) } else { String::new() };
-        let message = format!("{when}{}", told.join(", "));
-        (!told.is_empty()).then(|| Change::new("rollouts", message))
+        let message = format!("{when}{}", words.join(", "));
+        (!words.is_empty()).then(|| Change::new("rollouts", message))
     })
 }
 
-/// Later moments matter only where what is asked changes: the rollout's own future is judged by what it says.
+/// Later moments matter only if a required rollout changes: the frozen rollout's own future is judged by its strategy.
 fn moments_to_try(transition: &Transition<'_>) -> Vec<Time> {
     let asked = asked(transition);
     let is_changed = |name: &&str| {

@@ -22,7 +22,7 @@ use crate::args::Population;
 use crate::document::Loaded;
 use crate::output::stamp::Stamp;
 
-/// A rollout that is inside its freeze window, with what the next document may not do to it.
+/// A rollout inside its freeze window, with the changes to it that are not allowed.
 #[derive(Serialize)]
 pub(crate) struct Frozen {
     pub(crate) rollout: String,
@@ -38,7 +38,7 @@ struct Text<'d> {
     value: Value,
 }
 
-/// Every rollout that the old document has frozen at this moment, in its order.
+/// Every rollout that the old document freezes at this moment, in document order.
 pub(crate) fn judge(old: &Loaded, new: &Loaded, population: &Population, at: Time) -> Result<Vec<Frozen>> {
     let (old, new) = (Text::of(old)?, Text::of(new)?);
     let frozen = old.plan.rollouts().iter().filter_map(|rollout| {
@@ -100,7 +100,7 @@ fn own(transition: &Transition<'_>) -> Vec<Change> {
             "shadow" => changes.extend(list::shadows(transition)),
             "overrides" => changes.extend(traffic::overrides(transition)),
             "layer" => changes.extend(list::layer(old, new)),
-            "freeze" => changes.push(transition.kept(name, "an active freeze stays as it is")),
+            "freeze" => changes.push(transition.kept(name, "an active freeze may not change")),
             _ => changes.push(transition.kept(name, "may not change")),
         }
     }

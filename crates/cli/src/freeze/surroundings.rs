@@ -1,5 +1,5 @@
-//! What the document says around a frozen rollout and decides about its traffic: holdouts, the trusted hop, and the rollouts before
-//! it, which take their requests first.
+//! The parts of a document that decide about the traffic of a frozen rollout from outside: holdouts, the trusted hop, and the
+//! rollouts before it, which match first.
 
 use serde_json::Value;
 
@@ -17,13 +17,13 @@ pub(super) fn changes(transition: &Transition<'_>) -> Vec<Change> {
     if !precede_alike(transition.old, transition.new) {
         changes.push(Change::new(
             "rollouts",
-            "the rollouts before it, or what they match, would change: they may take its requests, or leave it theirs",
+            "the rollouts before it, or what they match, would change: they could take its requests or leave it their own",
         ));
     }
     changes
 }
 
-/// A holdout may come and grow.
+/// A holdout may be added and may grow.
 fn holdouts(transition: &Transition<'_>) -> Vec<Change> {
     let [old, new] =
         [transition.old, transition.new].map(|edition| elements(edition.document.get("holdouts")));
@@ -31,9 +31,9 @@ fn holdouts(transition: &Transition<'_>) -> Vec<Change> {
     let held = old.iter().enumerate().filter_map(|(position, old)| {
         let name = text(old, "name")?;
         let message = match new.iter().find(|new| text(new, "name") == Some(name)) {
-            None => "the units of a holdout that goes would get treatments",
+            None => "the units of a removed holdout would get treatments",
             Some(new) if percent(new) < percent(old) => {
-                "the units that a holdout lets go would get treatments"
+                "the units that a smaller holdout releases would get treatments"
             }
             Some(_) => return None,
         };
@@ -42,7 +42,7 @@ fn holdouts(transition: &Transition<'_>) -> Vec<Change> {
     held.collect()
 }
 
-/// True where the same rollouts come first and match the same.
+/// True if the same rollouts come first and match the same requests.
 fn precede_alike(old: Edition<'_>, new: Edition<'_>) -> bool {
     let (old, new) = (preceding(old), preceding(new));
     let alike =

@@ -1,4 +1,4 @@
-//! YAML as Envoy reads it, both ways. Layout and comments are not kept, values are.
+//! YAML as Envoy reads it: reading and writing. Values are kept, layout and comments are not.
 
 pub(crate) mod node;
 mod reader;

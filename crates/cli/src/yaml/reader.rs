@@ -1,4 +1,4 @@
-//! Reads YAML as Envoy does. What could not be written back as it was, such as a tag, is an error.
+//! Reads YAML as Envoy does. A value that could not be written back as it was, such as one with a tag, is an error.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::node::Node;
 
-/// Protects the stack; Envoy's own limit for messages is about as deep.
+/// The deepest nesting. Protects the stack; Envoy's own limit for messages is about the same.
 const MAX_DEPTH: usize = 100;
 
-/// Protects the memory against aliases of aliases.
+/// The most values of a document. Protects memory against aliases of aliases.
 const MAX_NODES: usize = 1_000_000;
 
 /// Reads one document.
@@ -46,11 +46,11 @@ impl<'t> Reader<'t> {
 
     fn node(&mut self, event: Event<'t>, depth: usize) -> Result<Node> {
         if depth > MAX_DEPTH {
-            bail!("nested too deep");
+            bail!("nested too deeply");
         }
         let (anchor, tag, node) = match event {
             Event::Alias(anchor) => {
-                let node = self.anchors.get(&anchor).cloned().context("an alias of nothing")?;
+                let node = self.anchors.get(&anchor).cloned().context("an alias without an anchor")?;
                 self.count(size(&node))?;
                 return Ok(node);
             }
@@ -63,7 +63,7 @@ impl<'t> Reader<'t> {
             _ => bail!("a value is missing"),
         };
         if let Some(tag) = tag {
-            bail!("the tag `{}{}` could not be kept", tag.handle, tag.suffix);
+            bail!("the tag `{}{}` is not supported", tag.handle, tag.suffix);
         }
         self.count(1)?;
         if anchor > 0 {
@@ -89,7 +89,7 @@ impl<'t> Reader<'t> {
                 Event::MappingEnd => return Ok(Node::Object(fields)),
                 event => self.node(event, depth.saturating_add(1))?,
             };
-            let name = name.as_str().context("a key that is not a text")?.to_owned();
+            let name = name.as_str().context("a key that is not a string")?.to_owned();
             let event = self.next()?;
             fields.push((name, self.node(event, depth.saturating_add(1))?));
         }

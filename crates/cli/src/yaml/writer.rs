@@ -44,7 +44,7 @@ fn field(name: &str, value: &Node, indent: usize, out: &mut String) {
     block(value, deeper, out);
 }
 
-/// An element of a list: an object begins beside the dash.
+/// An element of a list: an object begins on the line of the dash.
 fn entry(element: &Node, indent: usize, out: &mut String) {
     let inside = indent.saturating_add(2);
     match element {
@@ -72,14 +72,14 @@ fn line(text: &str, out: &mut String) {
     out.push('\n');
 }
 
-/// Keys are texts to Envoy in any case, so only the syntax asks for quotes.
+/// Envoy takes every key for a text, so quotes are needed only for the syntax.
 fn key(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
     if begins && name.bytes().all(plain) { name.to_owned() } else { quoted(name) }
 }
 
-/// Several clean lines read best as a block; anything that a block can't say for certain goes into quotes.
+/// True if the text has several lines and a block shows them exactly. All other texts are written in quotes.
 fn is_block(text: &str) -> bool {
     let clean = |line: &str| !line.ends_with(' ') && line.chars().all(is_printable);
     text.contains('\n')

@@ -44,7 +44,7 @@ struct Explanation<'p> {
 pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
     let both_stdin = is_stdin(&args.file) && args.requests.as_deref().is_some_and(is_stdin);
     if both_stdin {
-        bail!("document and requests can't both come from standard input");
+        bail!("the document and the requests can't both come from standard input");
     }
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
     let health = latch::health(&plan, &args.rolled_back).context("`--rolled-back`")?;
@@ -66,7 +66,7 @@ fn single(plan: &Plan, call: &Call, now: Moment<'_>, format: Format) -> Result<(
     }
 }
 
-/// The request with what the filter would make a new id of: another id each time, as in Envoy.
+/// The request with the values that a new id is made of. The id differs each time, as in Envoy.
 fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
     let clock = now.seconds().saturating_mul(1_000_000_000);
     let nonce = Nonce { connection: 0, clock, counter: std::process::id().into() };
@@ -145,7 +145,7 @@ fn text(answer: &Explanation<'_>, decision: Option<&Decision>, unwanted: &[&str]
     }
     let cookies = decision.map(|decision| decision.cookies.as_slice()).unwrap_or_default();
     if !cookies.is_empty() {
-        let _ = writeln!(text, "\n{}", paint(TITLE, "gives the client"));
+        let _ = writeln!(text, "\n{}", paint(TITLE, "sends to the client"));
     }
     for cookie in cookies {
         let _ = writeln!(text, "  {cookie}");
@@ -163,27 +163,27 @@ fn text(answer: &Explanation<'_>, decision: Option<&Decision>, unwanted: &[&str]
 
 /// The reason as a sentence.
 fn in_words(decision: Option<&Decision>) -> &'static str {
-    let Some(decision) = decision else { return "no rollout matches, the route's own cluster serves" };
+    let Some(decision) = decision else { return "no rollout matches, so the route's own cluster serves" };
     match (decision.reason, decision.bucket) {
         (Reason::NoMatch, _) => "no rollout matches, so the route's own cluster serves",
-        (Reason::Forced, _) => "an override names this version",
+        (Reason::Forced, _) => "an override selects this version",
         (Reason::MissingUnit, _) => "no source of the unit has a value, so the stable version serves",
-        (Reason::Holdout, _) => "the unit is held out of every rollout, so the stable version serves",
+        (Reason::Holdout, _) => "the unit is in a holdout, so the stable version serves",
         (Reason::Layer, _) => {
             "the unit is outside this rollout's slice of its layer, so the stable version serves"
         }
         (Reason::Session, _) => "the client's session is on this version",
         (Reason::RolledBack, _) => {
-            "a guardrail took the version it would get out of service, so the stable version serves"
+            "the version that the unit would get is rolled back, so the stable version serves"
         }
         (Reason::Dependency, _) => {
-            "the version it would get requires another decision elsewhere, so the stable version serves"
+            "the version that the unit would get requires a different decision in another rollout, so the stable version serves"
         }
         (Reason::Incompatible, _) if decision.is_unacceptable => {
             "no version accepts the request's API version and feature set, so the stable version serves"
         }
         (Reason::Incompatible, _) => {
-            "the version it would get does not accept the request's API version or feature set"
+            "the version that the unit would get does not accept the request's API version or feature set"
         }
         (Reason::NotExposed, Some(_)) => "the unit's bucket is not exposed, so the stable version serves",
         (Reason::NotExposed, None) => "nobody is exposed, so the stable version serves",

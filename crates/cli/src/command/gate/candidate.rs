@@ -1,4 +1,4 @@
-//! One version under judgement: what all proxies observed of it so far, and what speaks against it.
+//! One version under judgement: what all proxies have observed of it so far, and the objections.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::args;
 use crate::fleet::{self, Counts, VersionName};
 use crate::output;
 
-/// Seconds that a proxy may be late in exposing more.
+/// Seconds by which a proxy may be late in raising an exposure.
 const SLACK: u64 = 5;
 
 /// A version, its judge, and the sums.
@@ -24,14 +24,14 @@ pub(super) struct Candidate<'p> {
     pub(super) version: &'p Version,
     name: VersionName,
     judge: Judge,
-    /// Since the start.
+    /// Counted since the start.
     pub(super) counts: Counts,
-    /// The first verdict of each signal that has condemned the version at some time; a window may forget what it saw.
+    /// The first verdict of each signal that has condemned the version; its window may have moved on since.
     condemned: Vec<Verdict>,
     /// Proxies that have rolled the version back.
     rolled_back_on: Vec<String>,
-    /// Proxies that expose less of it than the document does, this time and the time before: one that has just taken the document may
-    /// show it before its exposure.
+    /// Proxies that expose less of it than the document, in this round and the one before. A proxy that has just taken the document
+    /// may report the document before the exposure.
     frozen_on: Vec<String>,
     low_on: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl<'p> Candidate<'p> {
         }
     }
 
-    /// Takes in what the proxies have counted since they were asked before. `now` only has to grow.
+    /// Adds what the proxies have counted since the previous round. `now` only has to grow.
     pub(super) fn take(&mut self, proxies: &Proxies<'_>, now: Duration) {
         let counted = proxies.counted(&self.name);
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
@@ -81,7 +81,7 @@ impl<'p> Candidate<'p> {
         self.low_on = low;
     }
 
-    /// What every proxy exposes at least, be it a few seconds late or its clock slow.
+    /// The least that a proxy exposes, even if it is a few seconds late or its clock is slow.
     fn exposure(&self) -> Ppm {
         let now = args::now();
         let earlier = Time::from_seconds(now.seconds().saturating_sub(SLACK));
@@ -92,27 +92,27 @@ impl<'p> Candidate<'p> {
             .unwrap_or(Ppm::ZERO)
     }
 
-    /// The proxies that have taken traffic from the version, by rollback or by freeze.
+    /// The proxies that have rolled the version back or keep it below the document's exposure.
     pub(super) fn latched_on(&self) -> Vec<String> {
         [self.rolled_back_on.as_slice(), self.frozen_on.as_slice()].concat()
     }
 
-    /// The requests that count: an override tells nothing of a version's traffic.
+    /// The requests that count: forced ones are not the version's own traffic.
     pub(super) fn requests(&self) -> u64 {
         self.counts.requests.saturating_sub(self.counts.forced)
     }
 
-    /// What a signal was given to judge since the start.
+    /// What a signal has observed since the start.
     pub(super) fn signal(&self, name: &str) -> fleet::Signal {
         self.counts.signals.get(name).copied().unwrap_or_default()
     }
 
-    /// What a signal found when it condemned the version.
+    /// What a signal found when it condemned the version. `None` if it has not.
     pub(super) fn condemned(&self, position: usize) -> Option<Finding> {
         self.condemned.iter().find(|verdict| verdict.position == position).map(|verdict| verdict.finding)
     }
 
-    /// What a signal found when it condemned the version, else what it finds now; none where the proxies alone judge.
+    /// What a signal found when it condemned the version, otherwise what it finds now. `None` if only the proxies judge it.
     pub(super) fn finding(&self, position: usize) -> Option<Finding> {
         self.condemned(position).or_else(|| self.judge.finding(self.guardrails, position))
     }
@@ -121,10 +121,12 @@ impl<'p> Candidate<'p> {
         self.rollout.exposure(self.version, now) > Ppm::ZERO
     }
 
-    /// What makes the answer a no.
+    /// The findings that make the answer a no.
     pub(super) fn objections(&self) -> Vec<String> {
         let mut objections = self.findings(true);
-        for (state, on) in [("rolled back", &self.rolled_back_on), ("frozen", &self.frozen_on)] {
+        for (state, on) in
+            [("rolled back", &self.rolled_back_on), ("kept below the document's exposure", &self.frozen_on)]
+        {
             if !on.is_empty() {
                 objections.push(format!("{} is {state} on {}", self.name, on.join(", ")));
             }
@@ -132,17 +134,18 @@ impl<'p> Candidate<'p> {
         objections
     }
 
-    /// What only warns.
+    /// The findings that only warn.
     pub(super) fn warnings(&self) -> Vec<String> {
         self.findings(false)
     }
 
     pub(super) fn too_few(&self, wanted: u64) -> Option<String> {
         let requests = self.requests();
-        (requests < wanted).then(|| format!("not enough: {} got {requests} of {wanted} requests", self.name))
+        (requests < wanted)
+            .then(|| format!("too few requests: {} got {requests}, but needs {wanted}", self.name))
     }
 
-    /// The signals that condemn the version here or have tripped in a proxy, those that act or those that only warn.
+    /// The signals that condemn the version here or have tripped in a proxy: either those that act or those that only warn.
     fn findings(&self, that_act: bool) -> Vec<String> {
         let mut findings = Vec::new();
         for (position, signal) in self.guardrails.signals().iter().enumerate() {

@@ -18,7 +18,7 @@ pub(super) struct Judgement<'p> {
     ok: bool,
     reason: String,
     seconds: f64,
-    /// What does not make it a no, and is worth knowing.
+    /// What is worth knowing and does not make the answer a no.
     warnings: Vec<String>,
     rollouts: Vec<Rollout<'p>>,
 }
@@ -42,14 +42,14 @@ struct Version<'p> {
 struct Signal<'p> {
     name: &'p str,
     state: &'static str,
-    /// Since the start, as is `stable`, which is null where the signal does not compare.
+    /// Counted since the start, as is `stable`, which is null if the signal does not compare.
     version: Seen,
     stable: Option<Seen>,
     trips: u64,
-    /// What a share is judged by: the last part of the time, or what it was when it condemned the version, and the limit. Null for others.
+    /// What a share is judged by: the recent window, or the window that condemned the version, and the limit. Null for other signals.
     window: Option<Seen>,
     limit_percent: Option<f64>,
-    /// What a comparison is judged by: evidence, and how much of it condemns. Null for others.
+    /// What a comparison is judged by: the evidence, and the bound that condemns. Null for other signals.
     e_value: Option<f64>,
     bound: Option<f64>,
     #[serde(skip)]
@@ -64,7 +64,7 @@ impl<'p> Judgement<'p> {
         took: Duration,
     ) -> Self {
         let (ok, reason) = match verdict {
-            Verdict::GoOn => (true, "nothing speaks against it".to_owned()),
+            Verdict::GoOn => (true, "no objections".to_owned()),
             Verdict::No(reason) | Verdict::CouldNot(reason) => (false, reason),
         };
         let mut rollouts: Vec<Rollout<'p>> = Vec::new();
@@ -133,7 +133,7 @@ impl<'p> Signal<'p> {
     }
 }
 
-/// As precise as percentages are told.
+/// Rounded to four decimals, as percentages are.
 fn rounded(number: f64) -> f64 {
     (number * 10_000.0).round() / 10_000.0
 }
@@ -141,8 +141,8 @@ fn rounded(number: f64) -> f64 {
 /// The answer for people.
 pub(super) fn text(answer: &Judgement<'_>, exit: Exit) -> String {
     let title = match exit {
-        Exit::Fine => paint(GOOD, "go on"),
-        Exit::No => paint(BAD, "do not go on"),
+        Exit::Fine => paint(GOOD, "continue"),
+        Exit::No => paint(BAD, "do not continue"),
         Exit::CouldNot | Exit::Problems => paint(BAD, "can't tell"),
     };
     let mut text = format!("{title}: {}, after {:.0} s\n", answer.reason, answer.seconds);

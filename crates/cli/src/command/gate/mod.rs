@@ -1,4 +1,5 @@
-//! `gate`: may a pipeline go on? Judges as the proxies do, but over the sum of what all of them observe from its start on.
+//! `gate`: whether a pipeline may continue. Judges as the proxies do, but over the sum of what all of them observe from its start
+//! on.
 
 mod candidate;
 mod judgement;
@@ -22,7 +23,7 @@ use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::output;
 
-/// How often the Envoys are asked: signals that compare are counted by the second.
+/// The interval between rounds: signals that compare are counted by the second.
 const POLL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Gate, format: Format) -> Result<Exit> {
@@ -50,7 +51,7 @@ fn candidates<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<Candidate<'p
         candidates.extend(guarded.map(|guarded| Candidate::new(rollout, guardrails, &guarded.version)));
     }
     if candidates.is_empty() {
-        bail!("no version is under guardrails, so there is nothing to judge by");
+        bail!("no version has guardrails, so there is nothing to judge");
     }
     Ok(candidates)
 }
@@ -81,7 +82,7 @@ fn judge(
     }
 }
 
-/// The verdict where nothing has spoken against any version.
+/// The verdict at the end, if there was no objection to any version.
 fn last(candidates: &[Candidate<'_>], proxies: &Proxies<'_>, min_requests: u64) -> Verdict {
     if let Some(reason) = proxies.silent() {
         return Verdict::CouldNot(reason);

@@ -1,4 +1,4 @@
-//! In what Envoys differ that should be alike: the document, an exposure, a latch.
+//! Where the Envoys disagree: on the document, on an exposure, on whether a version is rolled back.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use super::round::Round;
 use crate::fleet::{Page, Plugin, Version};
 use crate::output::percent::Percent;
 
-/// One thing that is not the same everywhere.
+/// A value that is not the same in all Envoys.
 #[derive(Debug, Serialize)]
 pub(super) struct Difference {
     pub(super) what: &'static str,
-    /// Of what: a plugin, or rollout and version.
+    /// What the value belongs to: a plugin, or a rollout and version.
     pub(super) of: String,
     pub(super) values: Vec<Value>,
 }

@@ -1,4 +1,4 @@
-//! The answers of all Envoys put together: what `status` says to programs, and the table is made of.
+//! The answers of all Envoys put together: the JSON answer of `status`, from which the text is made.
 
 use std::collections::BTreeSet;
 
@@ -22,9 +22,9 @@ pub(super) struct Report {
 #[derive(Serialize)]
 pub(super) struct Envoy {
     pub(super) url: String,
-    /// Why it could not be asked.
+    /// Why the Envoy could not be asked. `None` if it answered.
     pub(super) error: Option<String>,
-    /// Empty where no filter serves a document.
+    /// Empty if no filter serves a document.
     pub(super) plugins: Vec<Plugin>,
 }
 
@@ -44,16 +44,16 @@ pub(super) struct Rollout {
 #[derive(Serialize)]
 pub(super) struct Version {
     pub(super) name: String,
-    /// Null for a stable version, and where Envoys differ.
+    /// Null for a stable version, and if the Envoys disagree.
     pub(super) exposure_percent: Option<Percent>,
     pub(super) requests: u64,
-    /// Null where nothing is known of a time before.
+    /// Null in the first round.
     pub(super) requests_per_second: Option<f64>,
     pub(super) failures: u64,
     pub(super) failure_percent: Percent,
     pub(super) failovers: u64,
     pub(super) latency_ms: Option<Quantiles>,
-    /// True where a guardrail watches it.
+    /// True if the version has guardrails.
     pub(super) guarded: bool,
     pub(super) rolled_back_on: Vec<String>,
     pub(super) signals: Vec<Signal>,
@@ -69,7 +69,7 @@ pub(super) struct Quantiles {
 pub(super) struct Signal {
     pub(super) name: String,
     pub(super) version: Seen,
-    /// Null where the signal does not compare, or has nothing to compare with.
+    /// Null if the signal does not compare, or has nothing to compare with.
     pub(super) stable: Option<Seen>,
     pub(super) trips: u64,
 }

@@ -1,4 +1,4 @@
-//! The report for people: what is wrong first, then a table for each rollout and one for its signals.
+//! The report for people: first what is wrong, then two tables for each rollout: its versions and its signals.
 
 use std::fmt::Write as _;
 
@@ -48,7 +48,7 @@ fn line(envoy: &Envoy) -> String {
     });
     let plugins: Vec<_> = plugins.collect();
     if plugins.is_empty() {
-        format!("{url}: {}", paint(WARNING, "no filter serves a document there"))
+        format!("{url}: {}", paint(WARNING, "no filter serves a document"))
     } else {
         format!("{url}: {}", plugins.join("; "))
     }
