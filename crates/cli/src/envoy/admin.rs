@@ -108,7 +108,7 @@ impl Admin {
         }
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
         serde_json::from_slice(&body)
-            .with_context(|| format!("its answer to {path} does not look like one of Envoy"))
+            .with_context(|| format!("its answer to {path} is not the JSON that Envoy sends"))
     }
 }
 
