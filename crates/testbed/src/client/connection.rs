@@ -1,4 +1,4 @@
-//! One persistent connection: opened at first use, and again when the peer closed it in between.
+//! One persistent connection, opened at first use and again if the peer has closed it.
 
 use std::net::SocketAddr;
 

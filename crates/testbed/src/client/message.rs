@@ -58,7 +58,7 @@ impl Response {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// The name of the upstream that answered, from its `x-upstream` header; empty when Envoy answered itself.
+    /// The name of the upstream that answered, from its `x-upstream` header; empty if Envoy answered by itself.
     pub fn upstream(&self) -> String {
         self.header("x-upstream").unwrap_or_default()
     }
@@ -68,7 +68,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; null when it isn't.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -83,10 +83,10 @@ impl Response {
     }
 }
 
-/// Why there is no whole answer.
+/// Why there is no complete answer.
 #[derive(Clone, Debug)]
 pub enum Failure {
-    /// The request can't be written as HTTP; for such use [`super::raw`].
+    /// The request can't be written as HTTP; for such requests use [`super::raw`].
     Request(String),
     /// No connection.
     Connect(String),

@@ -69,7 +69,7 @@ impl Client {
         wait(async move { client.exchange(request).await })
     }
 
-    /// Sends a request on a connection of its own and returns as soon as the response headers are there.
+    /// Sends a request on a connection of its own and returns as soon as the response headers have arrived.
     pub fn open(&self, request: Request) -> Result<Opened, Failure> {
         let (limit, connection) = (self.limit, Connection::new(self.address, self.protocol));
         wait(async move {
@@ -94,7 +94,7 @@ impl Client {
     }
 }
 
-/// An answer whose headers are there and whose body is still coming.
+/// An answer whose headers have arrived and whose body is still coming.
 pub struct Opened {
     /// Status and headers; the body is empty.
     pub head: Response,

@@ -15,7 +15,7 @@ use crate::module;
 
 type Tweak = Box<dyn FnOnce(&mut Value)>;
 
-/// What an Envoy shall be like; ends with [`Builder::start`].
+/// A description of an Envoy, started by [`Builder::start`].
 #[must_use]
 pub struct Builder {
     clusters: Vec<Cluster>,
@@ -30,8 +30,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a cluster; the first one serves the fail-safe route unless one has the name that stands there
-    /// (`fraud-v1`). With none at all, the shipped clusters stay.
+    /// Adds a cluster. The first one serves the fail-safe route, unless a cluster has the name in that route
+    /// (`fraud-v1`). Without any, the shipped clusters stay.
     pub fn cluster(mut self, cluster: impl Into<Cluster>) -> Self {
         self.clusters.push(cluster.into());
         self
@@ -49,7 +49,7 @@ impl Builder {
         self
     }
 
-    /// What stands in the place of the rollout filter; the shipped ECDS filter unless set.
+    /// The filter in place of the rollout filter; the shipped ECDS filter unless set.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
@@ -71,7 +71,7 @@ impl Builder {
         self
     }
 
-    /// The module to push, instead of one built now.
+    /// The module to push, instead of building one.
     pub fn module(mut self, path: impl Into<PathBuf>) -> Self {
         self.module = Some(path.into());
         self
@@ -102,12 +102,12 @@ impl Builder {
         self
     }
 
-    /// Starts Envoy and returns when it is ready; panics with the end of its log if it doesn't get there.
+    /// Starts Envoy and returns when it is ready. Panics with the end of its log if it does not become ready.
     pub fn start(self) -> Envoy {
         self.try_start().unwrap_or_else(|log| panic!("Envoy did not start; the end of its log:\n{log}"))
     }
 
-    /// Starts Envoy; if it refuses its configuration, the error is the end of its log.
+    /// Starts Envoy. If it rejects its configuration, the error is the end of its log.
     pub fn try_start(self) -> Result<Envoy, String> {
         let folder =
             TempDir::with_prefix("rollout-envoy-").expect("the system's temporary folder is writable");

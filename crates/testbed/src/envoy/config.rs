@@ -1,4 +1,4 @@
-//! From the shipped bootstrap to a test's: read as data, changed in few named places, never rewritten by hand.
+//! Makes the bootstrap of a test from the shipped one: read as data, changed in a few named places, never rewritten by hand.
 
 use std::path::{Path, PathBuf};
 
@@ -36,12 +36,12 @@ impl Cluster {
         Self { http2: true, ..self }
     }
 
-    /// Adds loopback ports that get no requests, not even where all are such.
+    /// Adds loopback ports that get no requests, even if all ports are unhealthy.
     pub fn unhealthy(self, ports: &[u16]) -> Self {
         Self { unhealthy: ports.to_vec(), ..self }
     }
 
-    /// The shipped shape: this name stands for `<name>-hosts`, and for the backstop where that has no host to offer.
+    /// The shipped form: this name stands for `<name>-hosts`, and for the backstop if that has no host.
     pub fn backstop(self) -> Self {
         Self { backstop: true, ..self }
     }
@@ -102,7 +102,7 @@ impl From<(&str, u16)> for Cluster {
     }
 }
 
-/// The shipped clusters that a test's are made of.
+/// The shipped clusters from which the clusters of a test are made.
 struct Shipped {
     composite: Value,
     hosts: Value,
@@ -191,7 +191,7 @@ pub(super) fn plain_route(bootstrap: &mut Value) {
     ];
 }
 
-/// Puts a filter behind the rollout filter that answers itself where a request's `x-refuse` names a status, for
+/// Puts a filter behind the rollout filter that answers by itself if `x-refuse` of a request names a status, for
 /// [`super::Builder::tweak`].
 pub fn refuse_on_request(bootstrap: &mut Value) {
     let code = r#"function envoy_on_request(handle)

@@ -1,10 +1,10 @@
-//! The filters that stand in the place of the rollout filter, as typed configurations.
+//! The filters that can take the place of the rollout filter, as typed configurations.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// What stands in the place of the rollout filter.
+/// The filter in place of the rollout filter.
 #[derive(Clone, Debug)]
 pub enum Filter {
     /// The shipped configuration discovery, to be pushed to.

@@ -1,5 +1,5 @@
-//! A real Envoy, started from the shipped `envoy/envoy.yaml` with only what a test must have otherwise: free ports,
-//! its own clusters, an ECDS file in a private folder. It ends with its handle.
+//! A real Envoy, started from the shipped `envoy/envoy.yaml` changed only where a test needs it: free
+//! ports, its own clusters, an ECDS file in a private folder. It ends with its handle.
 
 mod builder;
 mod config;

@@ -1,4 +1,4 @@
-//! Hot pushes by ECDS, as a control plane on the same machine makes them: a file written beside and renamed over.
+//! Hot pushes by ECDS, as a control plane on the same machine makes them: a new file renamed over the old one.
 
 use serde_json::{Value, json};
 
@@ -10,13 +10,13 @@ const DISCOVERY: &str = "extension_config_discovery.http_filter.rollout.";
 /// What Envoy made of a pushed resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Taken; the workers switch to it a moment later (see [`Envoy::wait_revision`]).
+    /// Accepted; the workers switch to it a moment later (see [`Envoy::wait_revision`]).
     Accepted,
-    /// Refused by the filter or by Envoy; the running one goes on.
+    /// Rejected by the filter or by Envoy; the current one keeps serving.
     Rejected,
 }
 
-/// How many pushes Envoy has taken and refused so far.
+/// Number of pushes that Envoy has accepted and rejected so far.
 struct Verdicts {
     accepted: u64,
     rejected: u64,
@@ -62,7 +62,7 @@ impl Envoy {
         self.verdict_of(|| self.write_ecds(text))
     }
 
-    /// Replaces the whole ECDS file, beside and over, without waiting.
+    /// Replaces the whole ECDS file by renaming, without waiting.
     pub fn write_ecds(&self, text: &str) {
         let beside = self.folder().join("ecds.yaml.next");
         std::fs::write(&beside, text).expect("the private folder is writable");
@@ -82,12 +82,12 @@ impl Envoy {
         })
     }
 
-    /// How many pushes Envoy refused so far.
+    /// Number of pushes that Envoy has rejected so far.
     pub fn update_rejected(&self) -> u64 {
         self.verdicts().rejected
     }
 
-    /// Read from one page so that they belong together. A file that is no YAML counts
+    /// Read from one page so that they belong together. A file that is not YAML counts
     /// as `update_failure`, one with a wrong resource as `update_rejected`.
     fn verdicts(&self) -> Verdicts {
         let stats = self.stats(r"^extension_config_discovery\.http_filter\.rollout\.update_");

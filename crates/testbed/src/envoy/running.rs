@@ -90,7 +90,7 @@ impl Envoy {
         &self.started.ecds
     }
 
-    /// The module that pushes load, built at the first of them.
+    /// The module that pushes load, built at the first push.
     pub(super) fn module_path(&self) -> PathBuf {
         self.started.module.clone().unwrap_or_else(module::build)
     }
@@ -116,13 +116,13 @@ impl Envoy {
         client.get(path, &[]).map(|response| response.text()).map_err(|failure| failure.to_string())
     }
 
-    /// A POST to the admin, for `/logging`, `/healthcheck/fail`, `/runtime_modify` and their kin.
+    /// A POST to the admin, for `/logging`, `/healthcheck/fail`, `/runtime_modify` and similar.
     pub fn admin_post(&self, path: &str) -> String {
         let answer = Client::new(self.admin).send(Request::new("POST", path));
         answer.unwrap_or_else(|failure| panic!("admin {path}: {failure}")).text()
     }
 
-    /// One counter or gauge; 0 while it does not exist.
+    /// The value of a counter or gauge; 0 if it does not exist.
     pub fn stat(&self, name: &str) -> u64 {
         self.stats(&format!("^{}$", quoted(name))).get(name).copied().unwrap_or(0)
     }
@@ -149,7 +149,7 @@ impl Envoy {
         self.stat("wasmcustom.plugin=.=rollout;.;rollout_config_hash")
     }
 
-    /// How often a crashed VM was made anew or is about to be; 0 in a healthy filter.
+    /// Number of reloads of a crashed VM, done or due; 0 in a healthy filter.
     pub fn vm_reloads(&self) -> u64 {
         self.stats(r"^wasm\..*vm_reload").values().sum()
     }
@@ -170,7 +170,7 @@ impl Envoy {
         }
     }
 
-    /// Waits until a document of this revision runs.
+    /// Waits until a document of this revision serves.
     pub fn wait_revision(&self, revision: u64) {
         self.wait_for(&format!("revision {revision}"), |envoy| (envoy.revision() == revision).then_some(()));
     }

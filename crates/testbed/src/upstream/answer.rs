@@ -14,7 +14,7 @@ use super::health;
 use super::received::Received;
 use super::shared::Shared;
 
-/// Answers one request; an error makes hyper break off the connection or stream without an answer.
+/// Answers one request. An error makes hyper close the connection or reset the stream without an answer.
 pub(super) async fn answer(
     request: hyper::Request<Incoming>,
     shared: Arc<Shared>,
@@ -90,7 +90,7 @@ fn echo(received: &Received, name: &str) -> Bytes {
     Bytes::from(echo.to_string())
 }
 
-/// A value as text, or as `hex:…` when it isn't UTF-8.
+/// A value as text, or as `hex:…` if it is not UTF-8.
 fn shown(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),

@@ -9,11 +9,11 @@ use bytes::Bytes;
 pub struct Behaviour {
     /// The status code.
     pub status: u16,
-    /// Waits so long before the response headers.
+    /// The time before the response headers.
     pub delay: Duration,
     /// Response headers besides its own.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// What follows.
+    /// What follows the headers.
     pub answer: Answer,
 }
 
@@ -26,13 +26,13 @@ pub enum Answer {
     Bytes(Bytes),
     /// No answer: the connection is closed (HTTP/1.1) or the stream reset (HTTP/2) once the request is read.
     Reset,
-    /// Headers and a first piece, then the connection or stream is broken off.
+    /// Headers and a first piece, then the connection is closed or the stream reset.
     ResetInBody,
-    /// Server-sent events, one each `interval`, for as long as `duration`.
+    /// Server-sent events, one per `interval`, for `duration`.
     Events {
-        /// Between two events.
+        /// The time between two events.
         interval: Duration,
-        /// Of the whole.
+        /// The time of the whole answer.
         duration: Duration,
     },
     /// To a gRPC call: this status code as a trailers-only answer. To others: an echo.
@@ -77,7 +77,7 @@ impl Behaviour {
         Self { answer: Answer::Grpc(code), ..Self::ok() }
     }
 
-    /// A gRPC answer whose status comes in its trailers, as that of a stream does.
+    /// A gRPC answer whose status comes in its trailers, as in a stream.
     pub fn grpc_trailers(code: u8) -> Self {
         Self { answer: Answer::GrpcTrailers(code), ..Self::ok() }.header("content-type", "application/grpc")
     }

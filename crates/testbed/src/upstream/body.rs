@@ -17,7 +17,7 @@ pub(super) fn full(bytes: Bytes) -> UnsyncBoxBody<Bytes, BoxError> {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body fed by a task, which stops when the peer goes away.
+/// A body that a task feeds. The task stops when the peer goes away.
 struct Fed(mpsc::Receiver<Result<Bytes, BoxError>>);
 
 impl Body for Fed {

@@ -1,4 +1,4 @@
-//! A model server for tests: answers as it is told, tells what it was asked, and can die and come back.
+//! A model server for tests: it answers as it is told, remembers what it was asked, and can stop and come back.
 //!
 //! HTTP/1.1 and h2c share one port. gRPC health checks are answered on it too (see [`crate::grpc`]).
 
@@ -62,7 +62,7 @@ impl Upstream {
         Self { shared, port: server.port(), state: Mutex::new(State::Running(server)) }
     }
 
-    /// The name, which it puts into `x-upstream` and its echo.
+    /// The name, which the server puts into `x-upstream` and its echo.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
@@ -77,7 +77,7 @@ impl Upstream {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Behaves so from now on.
+    /// Sets the behaviour from now on.
     pub fn set(&self, behaviour: Behaviour) {
         self.set_with(move |_| behaviour.clone());
     }
@@ -87,7 +87,7 @@ impl Upstream {
         *self.shared.choice.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(choice);
     }
 
-    /// Remembers at most so many requests, the latest; 0 spares the cost in a benchmark.
+    /// Remembers at most `limit` requests, the latest ones. 0 avoids the cost in a benchmark.
     pub fn remember(&self, limit: usize) {
         self.shared.remembered.store(limit, Ordering::Relaxed);
     }
@@ -128,7 +128,7 @@ impl Upstream {
         }
     }
 
-    /// Dies: the listener and all connections close at once, and connecting is refused.
+    /// Stops: the listener and all connections close at once, and connecting is refused.
     pub fn stop(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Running(server) = std::mem::replace(&mut *state, State::Between) {
@@ -138,7 +138,7 @@ impl Upstream {
         }
     }
 
-    /// Comes back on the same port.
+    /// Starts again on the same port.
     pub fn restart(&self) {
         self.stop();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

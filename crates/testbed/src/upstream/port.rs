@@ -6,7 +6,7 @@ use tokio::net::TcpSocket;
 
 use crate::runtime::wait;
 
-/// A port that stays taken while nobody listens on it: connecting is refused, and no one else can get it.
+/// A port that is taken but that nobody listens on: connecting is refused, and no other process can get the port.
 pub struct DeadPort {
     port: u16,
     _socket: TcpSocket,

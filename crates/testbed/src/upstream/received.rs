@@ -19,7 +19,7 @@ pub struct Received {
     pub body_length: usize,
     /// The body, kept after [`super::Upstream::keep_bodies`].
     pub body: Bytes,
-    /// When it was there as a whole.
+    /// When the whole request had arrived.
     pub at: Instant,
 }
 

@@ -1,7 +1,7 @@
-//! The books: who was answered by which version, and whether there was a cause for it.
+//! The books: which version answered whom, and whether there was a cause for it.
 //!
 //! An answer is right if a document that could have been in force while the request was under way gives this user this version,
-//! or if failover says that another version stood in. A version that is rolled back counts as a new document that gives it to
+//! or if failover reports that another version stood in. A version that is rolled back counts as a new document that gives it to
 //! nobody. Any other answer is a change without a cause.
 
 use std::time::Instant;
@@ -38,12 +38,12 @@ impl Document {
     }
 }
 
-/// What clients saw of v2 since it fails.
+/// What clients have seen of v2 since it began to fail.
 #[derive(Default, Clone)]
 pub(crate) struct Trouble {
-    /// The first failure was answered then.
+    /// When the first failure was answered.
     pub(crate) first: Option<Instant>,
-    /// The last request that ran into one was begun then.
+    /// When the last request that met a failure began.
     pub(crate) last: Option<Instant>,
     pub(crate) saved: u64,
     pub(crate) failed: u64,
@@ -138,7 +138,7 @@ impl Books {
         self.trouble.take().unwrap_or_default()
     }
 
-    /// Begins a step: counts start anew, and nobody has been seen.
+    /// Begins a step: counts restart, and no user has been seen.
     pub(crate) fn begin_step(&mut self) {
         self.step = Counts::default();
         self.seen = vec![false; USERS];

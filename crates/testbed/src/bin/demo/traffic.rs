@@ -1,4 +1,4 @@
-//! The users: some thousand of them, each asking again and again. What they are answered goes into the books.
+//! The traffic: each user asks again and again, and every answer goes into the books.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

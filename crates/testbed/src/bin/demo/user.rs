@@ -1,8 +1,8 @@
-//! The users, and what one of them is answered.
+//! The users, and one request of a user with its answer.
 
 use std::time::Instant;
 
-/// How many users there are.
+/// Number of users.
 pub(crate) const USERS: usize = 2_000;
 
 /// A version's position: v1 is 0, v2 is 1.
