@@ -157,7 +157,7 @@ fn an_envoy_without_the_filter_says_so() {
     let url = serve_metrics(|_| Metrics::none());
     let run = status(&[&url], &[]);
     assert_eq!(run.code, 0);
-    assert_eq!(anonymous(&run.out, &[&url]), "A: no filter serves a document there\n");
+    assert_eq!(anonymous(&run.out, &[&url]), "A: no filter serves a document\n");
 }
 
 #[test]

@@ -9,11 +9,12 @@ use testbed::Envoy;
 use testbed::envoy::Outcome;
 use testbed::module::workspace;
 
-use crate::books::{Books, Counts, Version};
+use crate::books::{Books, Counts};
+use crate::interrupt::{Interrupt, Stop};
 use crate::screen::{self, Wait, number, percent};
 use crate::stage::module;
-use crate::traffic::{Traffic, USERS};
-use crate::{Interrupt, Stop};
+use crate::traffic::Traffic;
+use crate::user::{USERS, Version};
 
 /// Longest that a step may take to see every user.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Stop;
 use crate::books::Trouble;
+use crate::interrupt::Stop;
 use crate::release::Release;
 use crate::screen::{self, number};
 use crate::stage::Model;
