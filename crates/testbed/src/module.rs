@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+/// Most bytes that the module may have. Every worker of every proxy compiles and holds it; a larger budget is a decision to write down.
+pub const SIZE_BUDGET: u64 = 360_000;
+
 /// The root of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
