@@ -7,6 +7,8 @@ ENVOY_VERSION := $(shell cat envoy/version)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO := cargo $(if $(CI),--locked)
 STEP := @scripts/step
+# All native things of tests and demo in one profile, with the features of the whole workspace: nothing is compiled twice.
+NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
 .PHONY: help wasm cli envoy demo test prove-busy bench lint deny advisories fuzz-smoke fuzz clean target
@@ -18,8 +20,8 @@ wasm: target ## Build the filter: dist/rollout_filter.wasm
 	$(STEP) "building the filter for wasm32, a minute the first time" \
 	  $(CARGO) build --profile wasm --target wasm32-unknown-unknown --package rollout-filter
 	@mkdir -p dist
-	$(STEP) "building trim, which removes unused callbacks from the filter" \
-	  $(CARGO) run --package trim -- $(WASM_BUILD) dist/rollout_filter.wasm
+	$(STEP) "building trim, which removes unused callbacks from the filter" $(NATIVE) --bin trim
+	@$(TARGET)/debug/trim $(WASM_BUILD) dist/rollout_filter.wasm
 
 cli: ## Build the tool: dist/rolloutctl
 	$(STEP) "building rolloutctl, a minute the first time" $(CARGO) build --release --package rolloutctl
@@ -38,15 +40,15 @@ envoy: ## Install the pinned real Envoy and print its path (ENVOY=/path override
 demo: ## Two real models behind a real Envoy: the whole story, live
 	@echo "Two real models behind a real Envoy, released step by step under load; the story takes about two minutes."
 	@$(if $(wildcard .models),,echo "The first start also builds the filter, the tool and the demo, and installs Envoy and MLServer: XX minutes on two cores.")
-	@$(MAKE) --no-print-directory wasm cli
+	$(STEP) "building the demo and rolloutctl, two minutes the first time" $(NATIVE) --bin demo --bin rolloutctl --bin trim
+	@$(MAKE) --no-print-directory wasm
 	@$(MAKE) --no-print-directory envoy >/dev/null
-	$(STEP) "building the demo, a minute the first time" $(CARGO) build --package testbed --bin demo
 	@$(TARGET)/debug/demo
 
 test: ## All tests, the real Envoy included
 	@echo "All tests, with the real Envoy; they take about XX minutes on two cores."
 	@$(if $(wildcard .envoy/independent),,echo "The first start also builds everything and installs Envoy and other products' SDKs: about XX minutes more.")
-	@$(MAKE) --no-print-directory wasm cli .envoy/independent
+	@$(MAKE) --no-print-directory wasm .envoy/independent
 	@$(MAKE) --no-print-directory envoy >/dev/null
 	@scripts/test
 

@@ -19,13 +19,8 @@ pub use config::{Cluster, Filter, connection_manager, refuse_on_request, routes}
 pub use push::{Outcome, header_mutation, wasm_filter};
 
 use crate::client::{Client, Request};
+use crate::time::{self, PATIENCE};
 use process::Process;
-
-/// How long a start may take: Envoy with a wasm module needs a second, a loaded machine of two cores many.
-const START: Duration = Duration::from_secs(60);
-
-/// How long [`Envoy::wait_for`] and its kin wait.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 type Tweak = Box<dyn FnOnce(&mut Value)>;
 
@@ -203,7 +198,7 @@ impl Envoy {
 
     /// Waits until the started process is ready and learns its addresses.
     fn attach(mut self, admin_file: &Path) -> Result<Self, String> {
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + PATIENCE;
         let mut known = false;
         loop {
             if self.process.has_ended() || Instant::now() > deadline {
@@ -313,20 +308,9 @@ impl Envoy {
         self.stats(r"^wasm\..*vm_reload").values().sum()
     }
 
-    /// Waits until `met` returns something; panics after 20 seconds, naming `what` and showing the log's end.
+    /// Waits until `met` returns something; panics after [`PATIENCE`], naming `what` and showing the log's end.
     pub fn wait_for<T>(&self, what: &str, mut met: impl FnMut(&Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = met(self) {
-                return found;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "waited in vain for {what}; Envoy's log:\n{}",
-                self.log_tail()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        time::wait_for(|| met(self), || format!("{what}; Envoy's log:\n{}", self.log_tail()))
     }
 
     /// Waits until a document of this revision runs.

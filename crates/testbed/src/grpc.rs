@@ -2,7 +2,6 @@
 //! Envoy. The service is tonic's own, so no protocol compiler is needed.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,6 +16,7 @@ use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::runtime::wait;
+use crate::time::PATIENCE;
 use crate::upstream::{Answer, Behaviour, Received};
 
 /// A client of the health service.
@@ -58,7 +58,7 @@ impl Health {
         let endpoint =
             Endpoint::from_shared(format!("http://{}", self.address)).expect("an address makes a URI");
         wait(async move {
-            let channel = endpoint.timeout(Duration::from_secs(10)).connect().await;
+            let channel = endpoint.timeout(PATIENCE).connect().await;
             let channel = channel.map_err(|error| Box::new(Status::from_error(Box::new(error))))?;
             let (metadata, answer, _) =
                 HealthClient::new(channel).check(request).await.map_err(Box::new)?.into_parts();

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Shared, answer};
 use crate::runtime::{runtime, wait};
+use crate::time::PATIENCE;
 
 pub(super) struct Server {
     port: u16,
@@ -55,7 +56,7 @@ impl Server {
 
 /// A port just left may have a last connection closing on it.
 async fn bind(port: u16) -> TcpListener {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
             Ok(listener) => return listener,
