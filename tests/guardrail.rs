@@ -76,8 +76,10 @@ struct Seen {
     pulse: Option<Pulse>,
     /// When v2 began to fail.
     failing: Option<Instant>,
-    /// When the requests of v2 were begun and answered, also those that failover saved.
-    requests: Vec<(Instant, Instant)>,
+    /// When the requests of v2 were begun, also those that failover saved.
+    requests: Vec<Instant>,
+    /// When the first failure was seen, also one that failover saved.
+    first: Option<Instant>,
     /// Failures that reached a client: when those requests were begun.
     failed: Vec<Instant>,
 }
@@ -86,29 +88,35 @@ impl Seen {
     fn note(&mut self, begun: Instant, outcome: &Result<Response, Failure>) {
         let assignment = outcome.as_ref().ok().and_then(|response| response.header("x-rollout-assignment"));
         let failed = outcome.as_ref().map_or(true, |response| response.status >= 500);
+        let saved = outcome.as_ref().is_ok_and(|response| response.header("x-rollout-failover").is_some());
         if failed {
             self.failed.push(begun);
         }
         if failed || assignment.as_deref() == Some("fraud=v2") {
-            self.requests.push((begun, Instant::now()));
+            self.requests.push(begun);
+        }
+        if failed || saved {
+            self.first.get_or_insert_with(Instant::now);
         }
     }
 
     /// From the first failure that was seen to the start of the last request that v2 got.
     fn reaction(&self) -> Duration {
-        let first = self.first();
-        let last = self.requests.iter().map(|(begun, _)| *begun).max().expect("v2 was in trouble");
-        last.saturating_duration_since(first)
+        self.last().saturating_duration_since(self.first())
     }
 
     fn first(&self) -> Instant {
-        self.requests.iter().map(|(_, answered)| *answered).min().expect("v2 was in trouble")
+        // A status in the trailers is not seen here.
+        self.first.or(self.failing).expect("v2 was in trouble")
+    }
+
+    fn last(&self) -> Instant {
+        self.requests.iter().max().copied().expect("v2 was in trouble")
     }
 
     /// The same, from the moment that v2 began to fail: some failures are seen late.
     fn duration(&self) -> Duration {
-        let last = self.requests.iter().map(|(begun, _)| *begun).max().expect("v2 was in trouble");
-        last.saturating_duration_since(self.failing.expect("v2 failed"))
+        self.last().saturating_duration_since(self.failing.expect("v2 failed"))
     }
 
     /// Whether so many failures are what an idle machine sees at most of sixty, at this machine's lateness.
