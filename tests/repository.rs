@@ -62,6 +62,13 @@ fn envoy_accepts_the_shipped_configuration() {
 }
 
 #[test]
+fn the_module_fits_its_budget() {
+    let size = fs::metadata(module::build()).expect("the module has a size").len();
+    let budget = module::SIZE_BUDGET;
+    assert!(size <= budget, "the module has {size} bytes; the budget is {budget}");
+}
+
+#[test]
 fn every_sample_has_neither_problems_nor_warnings() {
     for sample in files(&workspace().join("envoy/samples")) {
         let output =

@@ -19,7 +19,7 @@ use testbed::{Behaviour, Envoy, Load, Upstream, module};
 const REQUESTS: u64 = 60_000;
 
 /// A million take ten minutes on two cores.
-const PATIENCE: Duration = Duration::from_secs(3_000);
+const LIMIT: Duration = Duration::from_secs(3_000);
 
 fn document(revision: u64, percent: u64) -> Value {
     json!({"revision": revision, "rollouts": [{
@@ -79,7 +79,7 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
     envoy.wait_revision(1);
     let seen: Arc<[AtomicU64; 4]> = Arc::default();
     let counts = Arc::clone(&seen);
-    let load = Load::new(envoy.address()).connections(32).requests(requests).duration(PATIENCE);
+    let load = Load::new(envoy.address()).connections(32).requests(requests).duration(LIMIT);
     let running = load
         .observe(move |_, outcome| {
             let answer = outcome.as_ref().expect("every request is answered");
@@ -95,7 +95,7 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
     let mut reloads = 0;
     let began = Instant::now();
     while total() < requests {
-        assert!(began.elapsed() < PATIENCE, "{} of {requests} requests", total());
+        assert!(began.elapsed() < LIMIT, "{} of {requests} requests", total());
         revision += 1;
         let document = document(revision, 30 + revision % 3).to_string();
         let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});

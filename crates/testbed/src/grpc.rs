@@ -2,7 +2,6 @@
 //! Envoy. The service is tonic's own, so no protocol compiler is needed.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::Endpoint;
@@ -12,6 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::runtime::wait;
+use crate::time::PATIENCE;
 
 /// A client of the health service.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Health {
         let endpoint =
             Endpoint::from_shared(format!("http://{}", self.address)).expect("an address makes a URI");
         wait(async move {
-            let channel = endpoint.timeout(Duration::from_secs(10)).connect().await;
+            let channel = endpoint.timeout(PATIENCE).connect().await;
             let channel = channel.map_err(|error| Box::new(Status::from_error(Box::new(error))))?;
             let (metadata, answer, _) =
                 HealthClient::new(channel).check(request).await.map_err(Box::new)?.into_parts();

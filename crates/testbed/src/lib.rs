@@ -11,11 +11,13 @@ pub mod grpc;
 pub mod load;
 pub mod module;
 mod runtime;
+pub mod time;
 pub mod upstream;
 mod yaml;
 
 pub use client::{Client, Failure, Request, Response};
 pub use envoy::{Cluster, Envoy};
 pub use load::Load;
+pub use time::{CLOCK, PATIENCE, Pulse};
 pub use upstream::{Behaviour, Upstream};
 pub use yaml::yaml;

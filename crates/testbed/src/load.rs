@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, Failure, Request, Response};
 use crate::runtime::{runtime, wait};
+use crate::time::PATIENCE;
 
 /// Latencies kept for the quantiles, of the first answers; enough for any test and little memory.
 const LATENCIES: usize = 2_000_000;
@@ -20,7 +21,7 @@ const EXAMPLES: usize = 5;
 /// Called with a request's number and its outcome, from several threads.
 pub type Observer = Arc<dyn Fn(u64, &Result<Response, Failure>) + Send + Sync>;
 
-/// A load to drive. By default one HTTP/1.1 connection, as fast as answers come, for one minute or ten million requests,
+/// A load to drive. By default one HTTP/1.1 connection, as fast as answers come, for ten minutes or ten million requests,
 /// whichever is first.
 #[derive(Clone)]
 #[must_use]
@@ -44,8 +45,8 @@ impl Load {
             http2: false,
             rate: None,
             requests: 10_000_000,
-            duration: Duration::from_secs(60),
-            timeout: Duration::from_secs(10),
+            duration: Duration::from_secs(600),
+            timeout: PATIENCE,
             observer: None,
         }
     }

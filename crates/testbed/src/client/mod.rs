@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use tokio::sync::Mutex;
 
 use crate::runtime::wait;
+use crate::time::PATIENCE;
 use connection::Connection;
 pub use frames::raw_http2;
 pub use message::{Failure, Protocol, Request, Response};
@@ -34,9 +35,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with one HTTP/1.1 connection, opened at first use, and ten seconds for an answer.
+    /// A client with one HTTP/1.1 connection, opened at first use, and [`PATIENCE`] for an answer.
     pub fn new(address: SocketAddr) -> Self {
-        let (protocol, limit) = (Protocol::Http1, Duration::from_secs(10));
+        let (protocol, limit) = (Protocol::Http1, PATIENCE);
         Self { address, protocol, limit, next: Arc::default(), connections: Arc::default() }.connections(1)
     }
 
@@ -124,11 +125,11 @@ impl Opened {
     }
 }
 
-/// Sends bytes over a fresh TCP connection and returns what comes back until the peer closes or is silent for a
-/// second: for requests that no HTTP library would write. Ask for `connection: close` to be answered at once.
+/// Sends bytes over a fresh TCP connection and returns what comes back until the peer closes or is silent for
+/// twenty seconds: for requests that no HTTP library would write. Ask for `connection: close` to be answered at once.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.write_all(bytes)?;
     let mut received = Vec::new();
     let mut buffer = [0_u8; 4096];

@@ -11,12 +11,7 @@ use tempfile::TempDir;
 use super::process::Process;
 use crate::client::{Client, Request};
 use crate::module;
-
-/// How long a start may take: Envoy with a wasm module needs a second, a loaded machine of two cores many.
-const START: Duration = Duration::from_secs(60);
-
-/// How long [`Envoy::wait_for`] and the other waits take at most.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::time::{self, PATIENCE};
 
 /// A process that has been started, with its files.
 pub(super) struct Started {
@@ -44,7 +39,7 @@ impl Envoy {
     }
 
     fn wait_ready(&mut self, admin_file: &Path) -> Result<(), String> {
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + PATIENCE;
         let mut known = false;
         loop {
             if self.started.process.has_ended() || Instant::now() > deadline {
@@ -156,18 +151,7 @@ impl Envoy {
 
     /// Waits until `met` returns something; panics after 20 seconds, naming `what` and showing the log's end.
     pub fn wait_for<T>(&self, what: &str, mut met: impl FnMut(&Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = met(self) {
-                return found;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "waited in vain for {what}; Envoy's log:\n{}",
-                self.log_tail()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        time::wait_for(|| met(self), || format!("{what}; Envoy's log:\n{}", self.log_tail()))
     }
 
     /// Waits until a document of this revision serves.

@@ -54,13 +54,15 @@ pub(super) fn broken() -> UnsyncBoxBody<Bytes, BoxError> {
 pub(super) fn events(interval: Duration, duration: Duration) -> UnsyncBoxBody<Bytes, BoxError> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        let end = Instant::now() + duration;
-        for number in 0_u64.. {
+        let begun = Instant::now();
+        for number in 0_u32.. {
             if sender.send(Ok(Bytes::from(format!("data: {number}\n\n")))).await.is_err() {
                 return;
             }
-            tokio::time::sleep(interval).await;
-            if Instant::now() >= end {
+            // By the clock from the start, so that late wake-ups do not add up.
+            let due = interval * (number + 1);
+            tokio::time::sleep_until((begun + due.min(duration)).into()).await;
+            if due >= duration {
                 return;
             }
         }

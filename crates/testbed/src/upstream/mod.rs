@@ -15,7 +15,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 pub use behaviour::{Answer, Behaviour};
 pub use port::DeadPort;
@@ -119,13 +118,13 @@ impl Upstream {
         self.shared.count.store(0, Ordering::Relaxed);
     }
 
-    /// Waits until at least `least` requests arrived, as mirrored ones do after the answer; panics after ten seconds.
+    /// Waits until at least `least` requests arrived, as mirrored ones do after the answer; panics after
+    /// [`PATIENCE`](crate::PATIENCE).
     pub fn wait_count(&self, least: u64) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.count() < least {
-            assert!(Instant::now() < deadline, "{} got {} requests, not {least}", self.name(), self.count());
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        crate::time::wait_for(
+            || (self.count() >= least).then_some(()),
+            || format!("{least} requests of {}, not {}", self.name(), self.count()),
+        );
     }
 
     /// Stops: the listener and all connections close at once, and connecting is refused.

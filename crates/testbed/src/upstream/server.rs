@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::answer;
 use super::shared::Shared;
 use crate::runtime::{runtime, wait};
+use crate::time::PATIENCE;
 
 pub(super) struct Server {
     port: u16,
@@ -56,7 +57,7 @@ impl Server {
 
 /// A listener on the port. A port that was just released may still have a closing connection.
 async fn bind(port: u16) -> TcpListener {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
             Ok(listener) => return listener,
