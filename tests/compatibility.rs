@@ -5,9 +5,7 @@
 mod dice;
 
 use dice::Dice;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::time::Time;
+use rollout_core::{Time, compile, decide_unit};
 use serde_json::json;
 use testbed::envoy::Outcome;
 use testbed::{Behaviour, Client, Envoy, Request, Upstream};

@@ -143,11 +143,11 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// Lets v2 fail in the middle of traffic, and returns what clients saw from then on.
 fn trouble(site: &Site, load: Load, fail: impl FnOnce(&Site)) -> Seen {
-    trouble_of(site, load, (fail, request))
+    trouble_of(site, load, fail, request)
 }
 
 /// The same, with requests of another kind.
-fn trouble_of(site: &Site, load: Load, (fail, make): (impl FnOnce(&Site), fn(u64) -> Request)) -> Seen {
+fn trouble_of(site: &Site, load: Load, fail: impl FnOnce(&Site), make: fn(u64) -> Request) -> Seen {
     let _alone = ALONE.lock();
     let seen = Arc::new(Mutex::new(Seen::default()));
     // As many as there are in the longest wait for a rollback.
@@ -278,7 +278,7 @@ fn a_grpc_status_in_the_trailers_counts() {
     site.push(&rollout("fraud-v2", json!({})));
     let fail = |site: &Site| site.versions[1].set(Behaviour::grpc_trailers(14));
     let call = |number| request(number).header("content-type", "application/grpc");
-    let seen = trouble_of(&site, site.load().http2(), (fail, call));
+    let seen = trouble_of(&site, site.load().http2(), fail, call);
     assert_swift("UNAVAILABLE in trailers", &site, &seen);
     let arrived = usize::try_from(site.versions[1].count()).expect("few requests");
     assert!(seen.is_few(arrived), "{arrived}");
@@ -467,7 +467,7 @@ fn told(site: &Site, words: &str) -> usize {
 #[test]
 fn a_warning_and_a_dry_run_only_tell() {
     for (rest, words) in [
-        (json!({"action": "warn"}), "only warned of"),
+        (json!({"action": "warn"}), "warning only"),
         (json!({"dry_run": true}), "would be rolled back (dry run)"),
     ] {
         let site = Site::start();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rollout_core::compile::compile;
+use rollout_core::compile;
 use serde_json::Value;
 use testbed::module::{self, workspace};
 

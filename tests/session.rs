@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use rollout_core::bucket::Salt;
+use rollout_core::Salt;
 use serde_json::{Value, json};
 use testbed::envoy::Outcome;
 use testbed::{Behaviour, Client, Envoy, Load, Request, Response, Upstream};

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rollout_core::compile::compile;
-use rollout_core::decide::decide;
+use rollout_core::{compile, decide};
 use serde_json::{Value, json};
 use testbed::envoy::Outcome;
 use testbed::upstream::{DeadPort, Received};
@@ -40,9 +39,9 @@ fn expected(document: &Value, user: &str) -> Vec<String> {
         (":path", b"/"),
         ("x-user-id", user.as_bytes()),
     ];
-    let request = rollout_core::request::Request::new(&plan, lines, None);
-    let decision = decide(&plan, &request, rollout_core::time::Time::default())
-        .expect("the rollout matches every request");
+    let request = plan.request(lines, None);
+    let decision =
+        decide(&plan, &request, rollout_core::Time::default()).expect("the rollout matches every request");
     decision.shadow_clusters().map(str::to_owned).collect()
 }
 

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rollout_core::compile::compile;
-use rollout_core::guardrail::record::Record;
-use rollout_core::guardrail::shelf::{FORMAT, Label, Shelf};
+use rollout_core::compile;
+use rollout_core::guardrail::{FORMAT, Label, SharedRecord, Shelf};
 use serde_json::{Value, json};
 use testbed::client::Request;
 use testbed::envoy::{Outcome, connection_manager, wasm_filter};
@@ -52,7 +51,7 @@ fn shared(envoy: &Envoy, plugin: &str, document: &Value) -> Option<[(u64, u64); 
     let byte = |place: usize| u8::from_str_radix(answer.get(place..place + 2)?, 16).ok();
     let bytes: Vec<u8> = (0..answer.len()).step_by(2).filter_map(byte).collect();
     let label = Label { identity: guarded.identity, epoch: guarded.epoch };
-    let record = Record::decode(guardrails, Shelf::decode(&bytes).record(label)?)?;
+    let record = SharedRecord::decode(guardrails, Shelf::decode(&bytes).record(label)?)?;
     Some(record.totals().map(|total| (total.observed, total.bad)))
 }
 

@@ -6,8 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rollout_core::compile::{Compiled, MAX_BYTES, compile};
-use rollout_core::problem::{Problem, Refused};
+use rollout_core::{Compiled, MAX_BYTES, Problem, Refused, compile};
 use serde::Serialize;
 
 use crate::output::{self, BAD, TITLE, paint};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
-use rollout_core::time::Time;
+use rollout_core::Time;
 
 pub(crate) use fleet::{Gate, Status};
 
@@ -114,7 +114,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "ROLLOUT=VERSION")]
     pub(crate) rolled_back: Vec<String>,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
 }
 
 /// Assign made-up units to versions, and compare the shares with the document
@@ -135,7 +135,7 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "NAME")]
     pub(crate) rollout: Option<String>,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
 }
 
 /// Print the timetable of every ramp in the document
@@ -166,7 +166,7 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "NAME")]
     pub(crate) rollout: Option<String>,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
 }
 
 /// Show what share of the units a change moves, from which version to which
@@ -191,7 +191,7 @@ pub(crate) struct Diff {
     #[command(flatten)]
     pub(crate) population: Population,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
     /// Refuse changes that the freeze windows of OLD do not allow
     #[arg(long)]
     pub(crate) enforce: bool,
@@ -307,13 +307,13 @@ impl Population {
 
 /// When the decision is taken.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Moment {
+pub(crate) struct Now {
     /// Decide as if this were the current time, such as `2026-11-23T09:30:00Z`
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) at: Option<Time>,
 }
 
-impl Moment {
+impl Now {
     /// The time to decide at, in whole seconds as decisions take it.
     pub(crate) fn time(&self) -> Time {
         self.at.unwrap_or_else(now)

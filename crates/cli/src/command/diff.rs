@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use rollout_core::decide::decide_unit;
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::{Plan, Rollout, Time, decide_unit};
 use serde::Serialize;
 
 use crate::args::{Diff, Format, Population};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use rollout_core::plan::{Plan, Rollout};
+use rollout_core::{Plan, Rollout};
 
 use crate::output;
 

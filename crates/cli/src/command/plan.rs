@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use rollout_core::plan::Rollout;
-use rollout_core::ramp::{Phase, Ramp};
-use rollout_core::time::Time;
+use rollout_core::{Phase, Ramp, Rollout, Time};
 use serde::Serialize;
 
 use super::named;

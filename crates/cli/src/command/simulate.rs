@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use anyhow::Result;
-use rollout_core::decide::decide_unit;
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::{Plan, Rollout, Time, decide_unit};
 use serde::Serialize;
 
 use super::named;
@@ -62,7 +60,7 @@ fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population, no
         name: version.name(),
         units,
         percent: Percent::of(units, population.units),
-        expected_percent: rollout.expected(plan, version, now).into(),
+        expected_percent: plan.expected(rollout, version, now).into(),
     });
     Division { name: rollout.name(), units: population.units, versions: shares.collect() }
 }

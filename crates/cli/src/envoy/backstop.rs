@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use rollout_core::failover::MAX_TARGETS;
-use rollout_core::plan::Plan;
+use rollout_core::{MAX_TARGETS, Plan};
 
 use crate::yaml;
 use crate::yaml::node::Node;

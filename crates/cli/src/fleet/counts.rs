@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rollout_core::guardrail::tally::{Closed, Tally};
+use rollout_core::guardrail::{Sides, Tally};
 use serde::Serialize;
 
 /// Counters of one version. Signals do not count forced requests.
@@ -21,7 +21,7 @@ pub(crate) struct Counts {
 /// What a signal has observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Signal {
-    pub(crate) seen: Closed,
+    pub(crate) seen: Sides,
     pub(crate) trips: u64,
 }
 
@@ -64,7 +64,7 @@ impl Counts {
         let signals = names.map(|name| {
             let of = |counts: &Self| counts.signals.get(name).copied().unwrap_or_default();
             let (left, right) = (of(self), of(other));
-            let seen = Closed {
+            let seen = Sides {
                 version: tally(left.seen.version, right.seen.version),
                 stable: tally(left.seen.stable, right.seen.stable),
             };

@@ -5,10 +5,8 @@ use std::fmt;
 use std::time::Instant;
 
 use anyhow::Result;
-use rollout_core::bucket::Ppm;
-use rollout_core::decision::Reason;
-use rollout_core::guardrail::tally::Tally;
-use rollout_core::metric;
+use rollout_core::guardrail::Tally;
+use rollout_core::{Ppm, Reason, metric};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 

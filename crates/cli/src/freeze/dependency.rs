@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rollout_core::time::Time;
+use rollout_core::Time;
 use serde_json::Value;
 
 use super::transition::{Change, Transition, moments, rollout_node};

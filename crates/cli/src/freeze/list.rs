@@ -1,6 +1,6 @@
 //! What may be removed from a frozen rollout but not added: versions, sessions, shadows and its slice of a layer.
 
-use rollout_core::plan::Version;
+use rollout_core::Version;
 use serde_json::Value;
 
 use super::traffic;

@@ -12,8 +12,7 @@ mod transition;
 mod value;
 
 use anyhow::{Context, Result};
-use rollout_core::plan::Plan;
-use rollout_core::time::Time;
+use rollout_core::{Plan, Time};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -6,10 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use rollout_core::bucket::Ppm;
-use rollout_core::decision::Reason;
-use rollout_core::plan::{Rollout, Version};
-use rollout_core::time::Time;
+use rollout_core::{Ppm, Reason, Rollout, Time, Version};
 use serde_json::Value;
 
 use super::transition::{Change, Transition};

@@ -2,10 +2,7 @@
 
 use std::rc::Rc;
 
-use rollout_core::decide::decide_unit;
-use rollout_core::decision::Decision;
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::{Decision, Plan, Rollout, Time, decide_unit};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use rollout_core::bucket::Ppm;
+use rollout_core::Ppm;
 
 use crate::output::percent::Percent;
 

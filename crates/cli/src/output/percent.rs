@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rollout_core::bucket::Ppm;
+use rollout_core::Ppm;
 use serde::{Serialize, Serializer};
 
 /// A share in parts per million.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use rollout_core::time::Time;
+use rollout_core::Time;
 use serde::{Serialize, Serializer};
 
 /// A moment to be written. RFC 3339 ends with the year 9999: a later moment is shown as the last second of that year.

@@ -26,7 +26,7 @@ impl Bucket {
 }
 
 /// A share in parts per million, `0..=BUCKETS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ppm(u32);
 
 impl Ppm {

@@ -6,9 +6,9 @@
 
 use std::rc::Rc;
 
+use super::version::Version;
 use crate::hash::bucket::{Bucket, Ppm, scale};
 use crate::hash::murmur3::murmur3;
-use crate::plan::Version;
 
 /// How another product assigns a unit.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use anyhow::{Context, Result, bail};
-use rollout_core::time::Time;
+use rollout_core::Time;
 use serde::Deserialize;
 
 use crate::args::{self, Explain};

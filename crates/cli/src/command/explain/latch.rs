@@ -1,8 +1,7 @@
 //! Rollbacks that a caller names as `<rollout>=<version>`, as if a guardrail had decided them.
 
 use anyhow::{Context, Result, bail};
-use rollout_core::health::{Health, State};
-use rollout_core::plan::Plan;
+use rollout_core::{Health, Plan, State};
 
 use crate::command::named;
 use crate::output;

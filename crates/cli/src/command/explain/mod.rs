@@ -10,14 +10,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rollout_core::bucket::BUCKETS;
-use rollout_core::decide::decide;
-use rollout_core::decision::{Decision, Reason};
-use rollout_core::health::Moment;
-use rollout_core::plan::Plan;
-use rollout_core::request::Request;
-use rollout_core::time::Time;
-use rollout_core::unit::Nonce;
+use rollout_core::{BUCKETS, Decision, Edit, Nonce, Now, Plan, Reason, Request, Time, decide, request_edits};
 use serde::Serialize;
 
 use self::call::Call;
@@ -48,7 +41,7 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
     }
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
     let health = latch::health(&plan, &args.rolled_back).context("`--rolled-back`")?;
-    let now = Moment { time: args.moment.time(), health: &health };
+    let now = Now { time: args.moment.time(), health: &health };
     match &args.requests {
         Some(path) => batch(&plan, path, now)?,
         None => single(&plan, &Call::try_from(args)?, now, format)?,
@@ -56,7 +49,7 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn single(plan: &Plan, call: &Call, now: Moment<'_>, format: Format) -> Result<()> {
+fn single(plan: &Plan, call: &Call, now: Now<'_>, format: Format) -> Result<()> {
     let request = request(plan, call, now.time);
     let decision = decide(plan, &request, now);
     let answer = Explanation::new(plan, &request, decision.as_ref());
@@ -70,10 +63,10 @@ fn single(plan: &Plan, call: &Call, now: Moment<'_>, format: Format) -> Result<(
 fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
     let clock = now.seconds().saturating_mul(1_000_000_000);
     let nonce = Nonce { connection: 0, clock, counter: std::process::id().into() };
-    Request::new(plan, call.lines(), call.source()).with_nonce(nonce)
+    plan.request(call.lines(), call.source()).with_nonce(nonce)
 }
 
-fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
+fn batch(plan: &Plan, path: &Path, now: Now<'_>) -> Result<()> {
     let shown = path.display();
     let lines: Box<dyn BufRead> = if is_stdin(path) {
         Box::new(io::stdin().lock())
@@ -89,7 +82,7 @@ fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
         let call = Call::from_json(&line).with_context(place)?;
         let own = call.rolled_back().map(|named| latch::health(plan, named));
         let own = own.transpose().context("`rolled_back`").with_context(place)?;
-        let now = Moment { time: call.at().unwrap_or(now.time), health: own.as_ref().unwrap_or(now.health) };
+        let now = Now { time: call.at().unwrap_or(now.time), health: own.as_ref().unwrap_or(now.health) };
         let request = request(plan, &call, now.time);
         output::json_line(&Explanation::new(plan, &request, decide(plan, &request, now).as_ref()))?;
     }
@@ -97,10 +90,11 @@ fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
 }
 
 impl<'d> Explanation<'d> {
-    fn new(plan: &Plan, request: &Request<'_>, decision: Option<&'d Decision>) -> Self {
+    fn new(plan: &Plan, request: &'d Request<'_>, decision: Option<&'d Decision>) -> Self {
         let headers = decision.map(|decision| {
-            let headers = decision.request_headers(request);
-            headers.map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned())).collect()
+            let edits: Vec<Edit<'_>> = request_edits(Some(decision), request).collect();
+            let set = edits.iter().filter_map(Edit::header);
+            set.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
         });
         Self {
             rollout: decision.map(|decision| decision.rollout.name()),

@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use rollout_core::bucket::Ppm;
-use rollout_core::guardrail::judge::Judge;
-use rollout_core::guardrail::verdict::{Finding, Verdict};
-use rollout_core::guardrail::{Action, Guardrails};
-use rollout_core::plan::{Rollout, Version};
-use rollout_core::time::Time;
+use rollout_core::guardrail::{Action, Finding, Guardrails, Judge, Verdict};
+use rollout_core::{Ppm, Rollout, Time, Version};
 
 use super::proxies::Proxies;
 use crate::args;
@@ -57,7 +53,7 @@ impl<'p> Candidate<'p> {
         let counted = proxies.counted(&self.name);
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
             let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
-            self.judge.observe(self.guardrails, (position, observed), now);
+            self.judge.observe(self.guardrails, position, observed, now);
             if self.condemned(position).is_none() {
                 self.condemned.extend(self.judge.verdict(self.guardrails, position));
             }

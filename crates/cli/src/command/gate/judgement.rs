@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rollout_core::guardrail::verdict::Finding;
+use rollout_core::guardrail::Finding;
 use serde::Serialize;
 
 use super::candidate::Candidate;
@@ -105,7 +105,7 @@ impl<'p> Signal<'p> {
             _ if counted.trips > 0 => "tripped",
             None => "judged by proxies",
             Some(_) if counted.seen.version.observed == 0 => "nothing seen",
-            Some(finding) if !candidate.guardrails.is_enough(&finding) => "too few",
+            Some(finding) if !finding.is_enough(candidate.guardrails) => "too few",
             Some(_) => "fine",
         };
         let none = Self {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use rollout_core::plan::{Plan, Rollout};
+use rollout_core::{Plan, Rollout};
 
 use self::candidate::Candidate;
 use self::judgement::{Judgement, text};

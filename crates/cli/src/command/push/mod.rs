@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rollout_core::plan::Plan;
+use rollout_core::Plan;
 use serde::Serialize;
 
 use self::replace::Target;

@@ -9,7 +9,6 @@ use testbed::module::SIZE_BUDGET;
 use crate::pair::{Pair, Ratio, aims, median};
 use crate::variant::{Role, Variant};
 
-
 /// Prints the table and the size of the module; a missed aim is shown, nothing more.
 pub(crate) fn print(variants: &[Variant], pairs: &[Pair], module: &Path) {
     let position = |role: Role| variants.iter().position(|variant| variant.role == role);

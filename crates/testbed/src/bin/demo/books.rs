@@ -6,10 +6,7 @@
 
 use std::time::Instant;
 
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::health::{Health, Moment, State};
-use rollout_core::time::Time;
+use rollout_core::{Health, Now, State, Time, compile, decide_unit};
 
 use crate::user::{USERS, Version, Visit, name};
 
@@ -29,7 +26,7 @@ impl Document {
         let rollout = plan.rollouts().first().ok_or("the document has no rollout")?;
         let mut health = Health::default();
         health.set(rollout.versions().get(1).ok_or("the rollout has no v2")?, v2);
-        let moment = Moment { time: TIMELESS, health: &health };
+        let moment = Now { time: TIMELESS, health: &health };
         let decisions = (0..USERS).map(|user| decide_unit(&plan, rollout, name(user).as_bytes(), moment));
         let (given, shadowed) = decisions
             .map(|decision| (decision.version.ordinal(), decision.shadows.iter().any(Option::is_some)))

@@ -3,12 +3,13 @@
 //! Asked when all versions of a rollout could be read, also beside other problems, so that an author sees all of them at once.
 
 use super::condition::Alternative;
-use super::reader::{At, Draft, shown};
-use super::rollout::{RolloutDraft, VersionDraft};
+use super::context::Context;
+use super::place::shown;
+use super::reader::At;
+use super::shadow::Shadow;
+use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::Strategy;
-use super::traffic;
-use crate::guardrail::{Action, Limit, Rule};
-use crate::plan::failover::Retry;
+use crate::plan::guardrails::{Action, Limit, Rule};
 
 /// What of a rollout was read without a gap, or not there at all.
 #[derive(Clone, Copy)]
@@ -19,67 +20,26 @@ pub(super) struct Complete {
     pub(super) shadows: bool,
 }
 
-impl RolloutDraft<'_> {
-    /// Where failed calls of the version at this position go, in order: its own failover, or else the rollout's without what leads
-    /// back to it.
-    pub(super) fn targets_of(&self, position: usize) -> impl Iterator<Item = (usize, &VersionDraft<'_>)> {
-        let targets = self.own_failover(position).into_iter().flat_map(|failover| &failover.to);
-        let others = targets.copied().filter(move |target| *target != position);
-        others.filter_map(|target| Some((target, self.versions.get(target)?)))
-    }
-
-    /// When calls of the version at this position are repeated; none where there is nowhere to go.
-    pub(super) fn failover_of(&self, position: usize) -> Option<&Retry> {
-        self.targets_of(position).next()?;
-        self.own_failover(position).map(|failover| &failover.retry)
-    }
-
-    fn own_failover(&self, position: usize) -> Option<&traffic::Failover> {
-        self.versions.get(position)?.failover.as_ref().or(self.failover.as_ref())
-    }
-
-    /// True where nothing but a shadow names the version at this position.
-    pub(super) fn is_shadow_only(&self, position: usize) -> bool {
-        let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
-        is_shadow && !self.serving.contains(&position)
-    }
-
-    /// True where a request that the document does not name a version for may still go to this one.
-    fn is_fallback(&self, position: usize) -> bool {
-        let moves = self.api.is_some() || self.versions.iter().any(|version| version.features.is_some());
-        moves && !self.is_shadow_only(position)
-    }
-
-    /// True where requests may be sent to the version at this position, by whatever rule.
-    fn may_serve(&self, position: usize) -> bool {
-        let by_header = self.overrides.iter().any(|rule| rule.version().is_none());
-        by_header || self.may_be_copied(position)
-    }
-
-    /// The same, of requests that may be copied: forced ones are not.
-    fn may_be_copied(&self, position: usize) -> bool {
-        self.sessions.is_some() || self.serving.contains(&position) || self.is_fallback(position)
-    }
-
+impl RolloutSpec<'_> {
     /// Refuses what each part of a rollout may say and all of them together may not.
-    pub(super) fn refuse(&self, at: At<'_, '_>, draft: &mut Draft, complete: Complete) {
+    pub(super) fn refuse(&self, at: At<'_, '_>, context: &mut Context, complete: Complete) {
         if !complete.api {
-            self.refuse_accepts(at, draft);
+            self.refuse_accepts(at, context);
         }
-        self.refuse_failover(at, draft);
+        self.refuse_failover(at, context);
         if complete.shadows {
-            self.refuse_shadows(at, draft);
+            self.refuse_shadows(at, context);
         }
     }
 
-    fn refuse_accepts(&self, at: At<'_, '_>, draft: &mut Draft) {
+    fn refuse_accepts(&self, at: At<'_, '_>, context: &mut Context) {
         for (position, _) in self.versions.iter().enumerate().filter(|(_, version)| version.accepts.is_some())
         {
             at.in_list("versions", position, |at| {
                 at.enter("accepts", at.node, |at| {
                     let message =
                         "needs `api` on the rollout, which says where a request names its API version";
-                    at.problem::<()>(draft, message)
+                    at.problem::<()>(context, message)
                 })
             });
         }
@@ -87,7 +47,7 @@ impl RolloutDraft<'_> {
 
     /// A repeated call carries the host, the path and the headers of the first, so it fits only a version that makes the same of a
     /// request.
-    fn refuse_failover(&self, at: At<'_, '_>, draft: &mut Draft) {
+    fn refuse_failover(&self, at: At<'_, '_>, context: &mut Context) {
         for (position, version) in self.versions.iter().enumerate() {
             let mut targets = self.targets_of(position).filter(|_| self.may_serve(position));
             let Some((_, target)) = targets.find(|(_, target)| target.rewrite != version.rewrite) else {
@@ -99,13 +59,13 @@ impl RolloutDraft<'_> {
                 shown(target.name)
             );
             at.in_list("versions", position, |at| {
-                at.enter("request", at.node, |at| at.problem::<()>(draft, &message))
+                at.enter("request", at.node, |at| at.problem::<()>(context, &message))
             });
         }
     }
 
     /// So does a copy.
-    fn refuse_shadows(&self, at: At<'_, '_>, draft: &mut Draft) {
+    fn refuse_shadows(&self, at: At<'_, '_>, context: &mut Context) {
         for (number, shadow) in self.shadows.iter().enumerate() {
             let Some(version) = self.beside(shadow, |version, copied| version.rewrite != copied.rewrite)
             else {
@@ -113,16 +73,16 @@ impl RolloutDraft<'_> {
             };
             let message =
                 format!("a copy carries the `request` of version {}, which differs", shown(version.name));
-            at.in_list("shadow", number, |at| at.problem::<()>(draft, &message));
+            at.in_list("shadow", number, |at| at.problem::<()>(context, &message));
         }
     }
 
     /// The first version whose requests the shadow may copy although they differ.
     fn beside(
         &self,
-        shadow: &traffic::Shadow,
-        differ: impl Fn(&VersionDraft<'_>, &VersionDraft<'_>) -> bool,
-    ) -> Option<&VersionDraft<'_>> {
+        shadow: &Shadow,
+        differ: impl Fn(&VersionSpec<'_>, &VersionSpec<'_>) -> bool,
+    ) -> Option<&VersionSpec<'_>> {
         let copied = self.versions.get(shadow.version)?;
         let others = self.versions.iter().enumerate().filter(|(position, _)| *position != shadow.version);
         let mut copyable = others.filter(|(position, _)| self.may_be_copied(*position));
@@ -130,11 +90,11 @@ impl RolloutDraft<'_> {
     }
 
     /// Names what is allowed and probably not meant.
-    pub(super) fn warn(&self, at: At<'_, '_>, draft: &mut Draft, alternatives: &[Alternative]) {
+    pub(super) fn warn(&self, at: At<'_, '_>, context: &mut Context, alternatives: &[Alternative]) {
         let fails_over = (0..self.versions.len()).any(|position| self.failover_of(position).is_some());
         if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {
             at.warning(
-                draft,
+                context,
                 "failover repeats methods that may write, and the first attempt may have run; \
                  say `\"idempotent\": true` if that is harmless",
             );
@@ -143,18 +103,21 @@ impl RolloutDraft<'_> {
             let name = shown(version.name);
             let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
             if !self.may_serve(position) && !is_shadow {
-                at.warning(draft, &format!("nothing sends traffic to version {name}"));
+                at.warning(context, &format!("nothing sends traffic to version {name}"));
             }
             let mut failed = vec![version.cluster];
             for (_, target) in self.targets_of(position) {
                 if failed.contains(&target.cluster) {
-                    at.warning(draft, &format!("failover of version {name} goes to the cluster that failed"));
+                    at.warning(
+                        context,
+                        &format!("failover of version {name} goes to the cluster that failed"),
+                    );
                 }
                 failed.push(target.cluster);
                 if target.features != version.features && self.may_serve(position) {
                     let target = shown(target.name);
                     at.warning(
-                        draft,
+                        context,
                         &format!(
                             "failover sends the feature set of version {name} to {target}, which has another"
                         ),
@@ -168,24 +131,24 @@ impl RolloutDraft<'_> {
             if let Some((version, copied)) = beside.zip(copied) {
                 let (name, copied) = (shown(version.name), shown(copied.name));
                 at.warning(
-                    draft,
+                    context,
                     &format!("a copy sends the feature set of version {name} to {copied}, which has another"),
                 );
             }
         }
-        self.warn_of_guardrails(at, draft);
+        self.warn_of_guardrails(at, context);
         let accepted = self.versions.iter().any(|version| version.accepts.is_some());
         if self.api.is_some() && !accepted {
-            at.warning(draft, "`api` without a version that says what it `accepts` changes nothing");
+            at.warning(context, "`api` without a version that says what it `accepts` changes nothing");
         }
     }
 
-    fn warn_of_guardrails(&self, at: At<'_, '_>, draft: &mut Draft) {
+    fn warn_of_guardrails(&self, at: At<'_, '_>, context: &mut Context) {
         let Some(guardrails) = &self.guardrails else { return };
         let mut judged = (0..self.versions.len()).filter(|position| *position != self.stable);
         if !judged.any(|position| self.may_serve(position)) {
             at.warning(
-                draft,
+                context,
                 "`guardrails` judge versions other than the stable one, and none gets requests",
             );
         }
@@ -196,26 +159,26 @@ impl RolloutDraft<'_> {
         let only_compares = guardrails.signals.iter().all(|signal| compares(&signal.rule));
         if only_compares && self.sessions.is_none() && self.strategy.leaves_nobody_on(self.stable) {
             at.warning(
-                draft,
+                context,
                 "every signal compares with the stable version, and the strategy leaves it no requests",
             );
         }
         let counts_units =
             guardrails.signals.iter().any(|signal| matches!(signal.rule, Rule::SampleRatio { .. }));
-        let moves = |version: &VersionDraft<'_>| {
+        let moves = |version: &VersionSpec<'_>| {
             !version.requires.is_empty() || version.accepts.is_some() || version.features.is_some()
         };
         if counts_units && self.versions.iter().any(moves) {
             at.warning(
-                draft,
+                context,
                 "`sample_ratio` is not judged where `requires`, `accepts` or `features` move requests",
             );
         }
         if guardrails.action == Action::Freeze && self.bucketing.is_some() {
-            at.warning(draft, "`freeze` holds back no push where another product's `bucketing` decides");
+            at.warning(context, "`freeze` holds back no push where another product's `bucketing` decides");
         }
         if guardrails.action == Action::Warn && matches!(self.strategy, Strategy::Progressive { .. }) {
-            at.warning(draft, "the ramp goes on after a guardrail that only warns");
+            at.warning(context, "the ramp goes on after a guardrail that only warns");
         }
     }
 }
