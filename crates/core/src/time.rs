@@ -1,14 +1,15 @@
-//! Moments in whole seconds: what a ramp, a session and a drain are measured by.
+//! Times in whole seconds, for ramps, sessions, freezes and drains.
 //!
-//! Nothing here reads a clock. Seconds are the grain because proxies must agree: two workers that read the clock within one second
-//! decide alike.
+//! Nothing here reads a clock. Times have whole seconds so that proxies agree: two workers that read the clock within
+//! the same second
+//! decide the same.
 
-/// A moment, in whole seconds since 1970-01-01T00:00:00Z.
+/// A time, in whole seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 
 impl Time {
-    /// The moment so many seconds after 1970-01-01T00:00:00Z.
+    /// The time `seconds` after 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds)
@@ -20,7 +21,7 @@ impl Time {
         self.0
     }
 
-    /// Seconds from an earlier moment to this one; zero where it is not earlier.
+    /// Seconds from an earlier time to this one. Zero if it is not earlier.
     pub(crate) fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -29,7 +30,8 @@ impl Time {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// RFC 3339 in UTC, in whole seconds: `2026-11-25T09:30:00Z`; a fraction of zeros is let pass, because printers add it.
+    /// Parses RFC 3339 in UTC and whole seconds: `2026-11-25T09:30:00Z`. A fraction of zeros is allowed, because some
+    /// tools print it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (date, clock) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
         let clock = match clock.split_once('.') {
@@ -60,7 +62,7 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> 
     parts.next().is_none().then_some(found)
 }
 
-/// Days of the Gregorian calendar: whole years, then whole months, then days.
+/// Days since 1970-01-01 in the Gregorian calendar: whole years, then whole months, then days.
 #[expect(clippy::arithmetic_side_effects, reason = "a year has four digits and is 1970 or later")]
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
