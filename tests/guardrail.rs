@@ -1,5 +1,5 @@
-//! Guardrails in the real Envoy: a model that fails takes itself out within a second, whatever way it fails, and what is no failure of
-//! its own never counts.
+//! Guardrails in the real Envoy: a model that fails is rolled back within a second, however it fails, and what is not its own failure
+//! never counts.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -12,10 +12,10 @@ use testbed::client::{Failure, Request, Response};
 use testbed::envoy::{Outcome, refuse_on_request, routes};
 use testbed::{Behaviour, Cluster, Envoy, Load, Pulse, Upstream};
 
-/// What a route with a timeout waits for an answer; on a busy machine an answer that is not delayed must come within it too.
+/// The timeout of a route that has one. On a busy machine, an answer that is not delayed must come within it too.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Requests a second, of which v2 gets a tenth.
+/// Requests per second, of which v2 gets a tenth.
 const RATE: f64 = 500.0;
 
 fn rollout(cluster: &str, rest: Value) -> Value {
@@ -69,7 +69,7 @@ fn request(number: u64) -> Request {
         .header("x-user-id", format!("user-{}", number % 2_000))
 }
 
-/// What clients saw of v2 since it fails.
+/// What clients saw of v2 since it started to fail.
 #[derive(Default)]
 struct Seen {
     /// How late the machine was meanwhile.
@@ -412,7 +412,7 @@ fn the_gauges_of_a_version_that_is_judged_no_more_fall_to_zero() {
 }
 
 #[test]
-fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
+fn client_aborts_rejections_and_answers_of_other_filters_are_not_failures() {
     let site = Site::with(|builder| builder.tweak(refuse_on_request));
     site.push(&rollout("fraud-v2", json!({
         "strategy": {"canary": {"version": "v2", "percent": 100}},
@@ -465,7 +465,7 @@ fn told(site: &Site, words: &str) -> usize {
 }
 
 #[test]
-fn a_warning_and_a_dry_run_only_tell() {
+fn a_warning_and_a_dry_run_are_only_logged_and_counted() {
     for (rest, words) in [
         (json!({"action": "warn"}), "warning only"),
         (json!({"dry_run": true}), "would be rolled back (dry run)"),
