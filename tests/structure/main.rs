@@ -134,6 +134,18 @@ fn only_compile_knows_the_wire_forms() {
 }
 
 #[test]
+fn the_core_has_no_clock_no_file_and_no_output() {
+    let outside =
+        ["SystemTime", "Instant", "thread", "env", "process", "fs", "io", "TcpStream", "println", "eprintln"];
+    for file in imports("crates/core/src/lib.rs", &read).keys() {
+        let words = words(&read(file).unwrap_or_default());
+        let found: Vec<&str> =
+            outside.into_iter().filter(|name| words.iter().any(|word| word == name)).collect();
+        assert!(found.is_empty(), "{file} names {found:?}");
+    }
+}
+
+#[test]
 fn only_the_host_file_of_the_filter_calls_the_host() {
     for file in imports("src/lib.rs", &read).keys() {
         let calls = words(&read(file).unwrap_or_default()).iter().any(|word| word == "hostcalls");
