@@ -6,7 +6,7 @@ use super::reader::{At, Draft, shown};
 use crate::compile::json::Node;
 use crate::decision::header;
 use crate::hash::bucket::Ppm;
-use crate::time::Time;
+use crate::time::{NotATime, Time};
 
 pub(super) fn boolean(at: At<'_, '_>, draft: &mut Draft) -> Option<bool> {
     match at.node {
@@ -127,15 +127,9 @@ pub(super) fn authority(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<str>> {
 /// A moment in whole seconds.
 pub(super) fn time(at: At<'_, '_>, draft: &mut Draft) -> Option<Time> {
     let text = at.any_text(draft)?;
-    match Time::parse(text) {
-        Some(time) => Some(time),
-        None => at.problem(
-            draft,
-            &format!(
-                "expected a time in UTC and whole seconds like `2026-11-25T09:30:00Z`, found {}",
-                shown(text)
-            ),
-        ),
+    match text.parse() {
+        Ok(time) => Some(time),
+        Err(error @ NotATime) => at.problem(draft, &format!("{error}, found {}", shown(text))),
     }
 }
 
