@@ -46,4 +46,4 @@ pub use plan::rollout::{Expose, Freeze, Rollout};
 pub use plan::shadow::{MAX_SHADOWS, Shadow, Shadows};
 pub use plan::version::Version;
 pub use request::{Nonce, Request};
-pub use time::Time;
+pub use time::{NotATime, Time};

@@ -11,7 +11,7 @@ mod dice;
 mod evidence;
 mod judge;
 mod merge;
-pub mod outcome;
+mod outcome;
 mod pending;
 mod record;
 mod sample_ratio;
@@ -32,7 +32,9 @@ pub use crate::plan::guardrails::{
 pub use evidence::{Evidence, Observation};
 pub use judge::Judge;
 pub use merge::{Merge, merge};
-pub use outcome::Outcome;
+pub use outcome::{
+    Call, Ending, Outcome, Response, classify, is_break_flag, is_failure_status, is_repeated, needs_flags,
+};
 pub use pending::Basis;
 pub use record::{Observed, SharedRecord};
 pub use sequential::SequentialTest;
