@@ -15,14 +15,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder can be read").flatten().map(|entry| entry.path());
     let below = |path: PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match path.is_dir() {
-            true if name.starts_with('.')
-                || ["target", "dist", "corpus", "artifacts"].contains(&name.as_str()) =>
-            {
-                Vec::new()
-            }
-            true => files(&path),
-            false => vec![path],
+        let is_made =
+            name.starts_with('.') || ["target", "dist", "corpus", "artifacts"].contains(&name.as_str());
+        if !path.is_dir() {
+            vec![path]
+        } else if is_made {
+            Vec::new()
+        } else {
+            files(&path)
         }
     };
     entries.flat_map(below).collect()

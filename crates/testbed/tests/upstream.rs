@@ -9,7 +9,7 @@ fn both(upstream: &Upstream) -> [Client; 2] {
 }
 
 #[test]
-fn the_echo_tells_what_was_asked() {
+fn the_echo_shows_what_was_asked() {
     let upstream = Upstream::start("v1");
     upstream.keep_bodies();
     for client in both(&upstream) {

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use testbed::envoy::Outcome;
 use testbed::{Envoy, PATIENCE};
 
-use crate::books::{Books, Counts, Version};
+use crate::books::{Books, Counts};
+use crate::interrupt::{Interrupt, Stop};
 use crate::screen::{self, Wait, number, percent};
 use crate::stage::module;
-use crate::traffic::{Traffic, USERS};
-use crate::{Interrupt, Stop};
+use crate::traffic::Traffic;
+use crate::user::{USERS, Version};
 
 /// The release, and those who watch it.
 pub(crate) struct Release<'e> {

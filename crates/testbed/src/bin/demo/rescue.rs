@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use testbed::Pulse;
 
-use crate::Stop;
 use crate::books::Trouble;
+use crate::interrupt::Stop;
 use crate::release::Release;
 use crate::screen::{self, number};
 use crate::stage::Model;

@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use testbed::module::workspace;
 use testbed::{Client, Cluster, Envoy, PATIENCE};
 
+use crate::interrupt::{Interrupt, Stop};
 use crate::screen::{Wait, note};
-use crate::{Interrupt, Stop};
 
 /// Where a version of the model is asked whether it can answer.
 const READY: &str = "/v2/models/breast-cancer/ready";

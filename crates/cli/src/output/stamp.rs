@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rollout_core::time::Time;
 use serde::{Serialize, Serializer};
 
-/// A moment to be written. One after the year 9999, which RFC 3339 has no form for, shows as that year's last second.
+/// A moment to be written. RFC 3339 ends with the year 9999: a later moment is shown as the last second of that year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp(pub(crate) Time);
 

@@ -1,5 +1,8 @@
 //! `explain`: the decision for one request, or for a batch of them, taken as the filter takes it.
 
+mod call;
+mod latch;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,16 +20,16 @@ use rollout_core::time::Time;
 use rollout_core::unit::Nonce;
 use serde::Serialize;
 
+use self::call::Call;
 use crate::args::{Explain, Format};
-use crate::call::Call;
+
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
-use crate::latch;
 use crate::output::{self, FAINT, GOOD, TITLE, paint};
 
 /// The answer for programs. Absent values are null.
 #[derive(Serialize)]
-struct Answer<'p> {
+struct Explanation<'p> {
     rollout: Option<&'p str>,
     version: Option<&'p str>,
     cluster: Option<&'p str>,
@@ -41,7 +44,7 @@ struct Answer<'p> {
 pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
     let both_stdin = is_stdin(&args.file) && args.requests.as_deref().is_some_and(is_stdin);
     if both_stdin {
-        bail!("document and requests can't both come from standard input");
+        bail!("the document and the requests can't both come from standard input");
     }
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
     let health = latch::health(&plan, &args.rolled_back).context("`--rolled-back`")?;
@@ -56,14 +59,14 @@ pub(super) fn run(args: &Explain, format: Format) -> Result<Exit> {
 fn single(plan: &Plan, call: &Call, now: Moment<'_>, format: Format) -> Result<()> {
     let request = request(plan, call, now.time);
     let decision = decide(plan, &request, now);
-    let answer = Answer::new(plan, &request, decision.as_ref());
+    let answer = Explanation::new(plan, &request, decision.as_ref());
     match format {
         Format::Json => output::json(&answer),
         Format::Text => output::text(&text(&answer, decision.as_ref(), request.unwanted())),
     }
 }
 
-/// The request with what the filter would make a new id of: another id each time, as in Envoy.
+/// The request with the values that a new id is made of. The id differs each time, as in Envoy.
 fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
     let clock = now.seconds().saturating_mul(1_000_000_000);
     let nonce = Nonce { connection: 0, clock, counter: std::process::id().into() };
@@ -72,9 +75,10 @@ fn request<'c>(plan: &Plan, call: &'c Call, now: Time) -> Request<'c> {
 
 fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
     let shown = path.display();
-    let lines: Box<dyn BufRead> = match is_stdin(path) {
-        true => Box::new(io::stdin().lock()),
-        false => Box::new(BufReader::new(File::open(path).with_context(|| format!("can't read `{shown}`"))?)),
+    let lines: Box<dyn BufRead> = if is_stdin(path) {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(path).with_context(|| format!("can't read `{shown}`"))?))
     };
     for (line, number) in lines.lines().zip(1_usize..) {
         let place = || format!("`{shown}`, line {number}");
@@ -87,12 +91,12 @@ fn batch(plan: &Plan, path: &Path, now: Moment<'_>) -> Result<()> {
         let own = own.transpose().context("`rolled_back`").with_context(place)?;
         let now = Moment { time: call.at().unwrap_or(now.time), health: own.as_ref().unwrap_or(now.health) };
         let request = request(plan, &call, now.time);
-        output::json_line(&Answer::new(plan, &request, decide(plan, &request, now).as_ref()))?;
+        output::json_line(&Explanation::new(plan, &request, decide(plan, &request, now).as_ref()))?;
     }
     Ok(())
 }
 
-impl<'d> Answer<'d> {
+impl<'d> Explanation<'d> {
     fn new(plan: &Plan, request: &Request<'_>, decision: Option<&'d Decision>) -> Self {
         let headers = decision.map(|decision| {
             let headers = decision.request_headers(request);
@@ -113,17 +117,15 @@ impl<'d> Answer<'d> {
 }
 
 /// The answer for people.
-fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> String {
+fn text(answer: &Explanation<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> String {
     let mut text = String::new();
     let mut field = |label: &str, value: &str| {
         let _ = writeln!(text, "{}  {value}", paint(FAINT, format_args!("{label:<8}")));
     };
     let nothing = || "-".to_owned();
     let bucket = answer.bucket.map_or_else(nothing, |bucket| {
-        match decision.is_some_and(|decision| decision.rollout.has_native_buckets()) {
-            true => format!("{bucket} of {BUCKETS}"),
-            false => bucket.to_string(),
-        }
+        let is_native = decision.is_some_and(|decision| decision.rollout.has_native_buckets());
+        if is_native { format!("{bucket} of {BUCKETS}") } else { bucket.to_string() }
     });
     let shadows = if answer.shadows.is_empty() { nothing() } else { answer.shadows.join(", ") };
     field("rollout", answer.rollout.unwrap_or("-"));
@@ -143,7 +145,7 @@ fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> 
     }
     let cookies = decision.map(|decision| decision.cookies.as_slice()).unwrap_or_default();
     if !cookies.is_empty() {
-        let _ = writeln!(text, "\n{}", paint(TITLE, "gives the client"));
+        let _ = writeln!(text, "\n{}", paint(TITLE, "sends to the client"));
     }
     for cookie in cookies {
         let _ = writeln!(text, "  {cookie}");
@@ -161,27 +163,27 @@ fn text(answer: &Answer<'_>, decision: Option<&Decision>, unwanted: &[&str]) -> 
 
 /// The reason as a sentence.
 fn in_words(decision: Option<&Decision>) -> &'static str {
-    let Some(decision) = decision else { return "no rollout matches, the route's own cluster serves" };
+    let Some(decision) = decision else { return "no rollout matches, so the route's own cluster serves" };
     match (decision.reason, decision.bucket) {
-        (Reason::NoMatch, _) => "no rollout matches, the route's own cluster serves",
-        (Reason::Forced, _) => "an override names this version",
+        (Reason::NoMatch, _) => "no rollout matches, so the route's own cluster serves",
+        (Reason::Forced, _) => "an override selects this version",
         (Reason::MissingUnit, _) => "no source of the unit has a value, so the stable version serves",
-        (Reason::Holdout, _) => "the unit is held out of every rollout, so the stable version serves",
+        (Reason::Holdout, _) => "the unit is in a holdout, so the stable version serves",
         (Reason::Layer, _) => {
             "the unit is outside this rollout's slice of its layer, so the stable version serves"
         }
         (Reason::Session, _) => "the client's session is on this version",
         (Reason::RolledBack, _) => {
-            "a guardrail took the version it would get out of service, so the stable version serves"
+            "the version that the unit would get is rolled back, so the stable version serves"
         }
         (Reason::Dependency, _) => {
-            "the version it would get requires another decision elsewhere, so the stable version serves"
+            "the version that the unit would get requires a different decision in another rollout, so the stable version serves"
         }
         (Reason::Incompatible, _) if decision.is_unacceptable => {
             "no version accepts the request's API version and feature set, so the stable version serves"
         }
         (Reason::Incompatible, _) => {
-            "the version it would get does not accept the request's API version or feature set"
+            "the version that the unit would get does not accept the request's API version or feature set"
         }
         (Reason::NotExposed, Some(_)) => "the unit's bucket is not exposed, so the stable version serves",
         (Reason::NotExposed, None) => "nobody is exposed, so the stable version serves",

@@ -1,20 +1,20 @@
 //! Envoy's ECDS file: a discovery response whose resource `rollout` is the wasm filter with its document inside.
 //!
-//! Whatever else a file holds stays what it was.
+//! Everything else in the file stays as it was.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::node::Node;
 use crate::yaml;
+use crate::yaml::node::Node;
 
 /// Name of the resource, and of the filter in the connection manager.
 pub(crate) const RESOURCE: &str = "rollout";
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// A whole file; the module's path and the document are yet to be filled in.
+/// A whole file, without the path of the module and the document.
 const TEMPLATE: &str = r#"
 version_info: ""
 resources:
@@ -41,7 +41,7 @@ pub(crate) enum Syntax {
 }
 
 impl Syntax {
-    /// Envoy too goes by the end of the name.
+    /// The syntax by the end of the name, as Envoy does.
     pub(crate) fn of(path: &Path) -> Self {
         if path.extension().is_some_and(|extension| extension == "json") { Self::Json } else { Self::Yaml }
     }
@@ -51,7 +51,7 @@ impl Syntax {
 pub(crate) struct Resources(Node);
 
 impl Resources {
-    /// A file with the wasm resource alone.
+    /// A file with only the wasm resource.
     pub(crate) fn new() -> Result<Self> {
         yaml::parse(TEMPLATE).map(Self)
     }
@@ -81,13 +81,13 @@ impl Resources {
         }
     }
 
-    /// Name that the plugin reports its metrics under; none where `rollout` is not the wasm filter.
+    /// The name under which the plugin reports its metrics. `None` if `rollout` is not the wasm filter.
     pub(crate) fn plugin_name(&mut self) -> Option<String> {
         let name = self.plugin()?.get("name").and_then(Node::as_str);
         Some(name.unwrap_or_default().to_owned())
     }
 
-    /// Puts the wasm resource where `rollout` is something else or nothing; other resources stay.
+    /// Adds the wasm resource, in place of a resource `rollout` of another kind. Other resources stay.
     pub(crate) fn install(&mut self) -> Result<()> {
         if self.plugin().is_some() {
             return Ok(());
@@ -105,7 +105,7 @@ impl Resources {
         Ok(())
     }
 
-    /// Names the module; whatever named it before goes.
+    /// Sets the path of the module, in place of whatever named it before.
     pub(crate) fn set_module(&mut self, path: &Path) -> Result<()> {
         let path = std::path::absolute(path)?;
         let path = path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
@@ -118,7 +118,7 @@ impl Resources {
         Ok(())
     }
 
-    /// Puts the document in; its hash is the version that Envoy shows.
+    /// Inserts the document. Its hash becomes the version that Envoy shows.
     pub(crate) fn set_document(&mut self, text: &str, hash: u32) -> Result<()> {
         let kind = Node::Plain("type.googleapis.com/google.protobuf.StringValue".to_owned());
         let configuration = Node::object([("@type", kind), ("value", Node::text(text))]);

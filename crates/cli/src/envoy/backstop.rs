@@ -1,7 +1,7 @@
-//! Envoy's clusters that make "no hosts" a failure which can be repeated on another version.
+//! The Envoy clusters that turn "no hosts" into a failure that can be repeated on another version.
 //!
-//! The cluster that a document names tries the one with the hosts at each attempt, and where that has none to offer ends in a
-//! cluster that refuses at once. `docs/decisions/0012-a-backstop-for-each-version.md` says why; `envoy/envoy.yaml` has the same.
+//! The cluster that a document names tries the cluster with the hosts at each attempt. If that one has no host, the attempt ends in
+//! a cluster that refuses at once. `docs/decisions/0012-a-backstop-for-each-version.md` explains why; `envoy/envoy.yaml` does the same.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use rollout_core::failover::MAX_TARGETS;
 use rollout_core::plan::Plan;
 
-use crate::node::Node;
 use crate::yaml;
+use crate::yaml::node::Node;
 
-/// The cluster of one version; its name and entries are yet to be filled in.
+/// The cluster of one version, without its name and entries.
 const COMPOSITE: &str = r"
 name: ''
 connect_timeout: 1s
@@ -25,7 +25,7 @@ cluster_type:
 
 const COMPOSITE_TYPE: &str = "type.googleapis.com/envoy.extensions.clusters.composite.v3.ClusterConfig";
 
-/// Nobody can listen on a device, so a connection is refused at once.
+/// The cluster that refuses. Nobody can listen on a device, so a connection fails at once.
 const REFUSING: &str = r"
 name: rollout-no-hosts
 type: STATIC
@@ -37,7 +37,7 @@ load_assignment:
     - endpoint: {address: {pipe: {path: /dev/null}}}
 ";
 
-/// One cluster for each that the plan names, over `<name>-hosts`, and the one that refuses.
+/// A composite over `<name>-hosts` for each cluster that the plan names, and the cluster that refuses.
 pub(crate) fn clusters(plan: &Plan) -> Result<Node> {
     let versions = plan.rollouts().iter().flat_map(|rollout| rollout.versions());
     let names: BTreeSet<&str> = versions.map(|version| version.cluster()).collect();
@@ -48,7 +48,7 @@ pub(crate) fn clusters(plan: &Plan) -> Result<Node> {
 
 fn composite(name: &str) -> Result<Node> {
     let entry = |name: String| Node::object([("name", Node::text(name))]);
-    // An attempt begins at the entry of its own number, counted over the whole request: a target meets its second or fourth here.
+    // An attempt begins at the entry of its own number, counted over the whole request: a target may be the second or the fourth.
     let attempts = std::iter::repeat_n(format!("{name}-hosts"), MAX_TARGETS.saturating_add(1));
     let entries = attempts.chain(["rollout-no-hosts".to_owned()]).map(entry).collect();
     let mut cluster = yaml::parse(COMPOSITE)?;

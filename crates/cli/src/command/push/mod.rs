@@ -1,6 +1,8 @@
-//! `push`: a checked document into the file that Envoy watches, and on request the proof that Envoy serves it.
+//! `push`: writes a checked document into the file that Envoy watches, and on request waits until Envoy serves it.
 //!
-//! Everything that can be refused is refused before the file changes.
+//! Every reason to refuse is checked before the file changes.
+
+mod replace;
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -10,22 +12,22 @@ use anyhow::{Context, Result, bail};
 use rollout_core::plan::Plan;
 use serde::Serialize;
 
+use self::replace::Target;
 use crate::args::{Format, Push};
 use crate::document::{Document, Loaded};
-use crate::ecds::{RESOURCE, Resources, Syntax};
-use crate::envoy::{Admin, Status};
+use crate::envoy::admin::{Admin, Status};
+use crate::envoy::ecds::{RESOURCE, Resources, Syntax};
 use crate::exit::Exit;
 use crate::output::{self, BAD, GOOD, paint};
-use crate::replace::Target;
 
-/// How often Envoy is asked. The filter announces a document on its first tick, 200 ms after it serves.
+/// The interval between questions to Envoy. The filter reports a document on its first tick, 200 ms after it begins to serve.
 const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Serialize)]
-struct Answer {
+struct Receipt {
     ok: bool,
     hash: u32,
-    /// Null where no Envoy was asked.
+    /// Null if no Envoy was asked.
     live: Option<bool>,
     missing_clusters: Vec<String>,
 }
@@ -50,26 +52,25 @@ pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
     }
 }
 
-/// The values of the file with the document in them.
+/// The values of the file, with the document inserted.
 fn fill(args: &Push, document: &Loaded, target: &Target) -> Result<Resources> {
     let shown = args.to.display();
     let text = target.text.as_deref().unwrap_or_default();
     let mut resources = Resources::parse(text, Syntax::of(&args.to))
         .with_context(|| format!("`{shown}` is not an ECDS file"))?;
     if args.wasm.is_none() && resources.plugin_name().is_none() {
-        let state = if target.text.is_some() {
-            "has no wasm resource"
-        } else {
-            "does not exist, so it has no resource"
+        let state = match &target.text {
+            Some(_) => format!("has no wasm resource `{RESOURCE}` yet"),
+            None => "does not exist yet".to_owned(),
         };
-        bail!("`{shown}` {state} `{RESOURCE}` yet: name the filter's module with `--wasm`");
+        bail!("`{shown}` {state}: name the filter's module with `--wasm`");
     }
     if let Some(module) = &args.wasm {
         resources.install()?;
         resources.set_module(module)?;
         if !module.exists() {
             output::warning(format_args!(
-                "`{}` is not there, unless Envoy sees other files",
+                "`{}` does not exist on this machine, which is fine if Envoy runs on another",
                 module.display()
             ));
         }
@@ -78,21 +79,21 @@ fn fill(args: &Push, document: &Loaded, target: &Target) -> Result<Resources> {
     Ok(resources)
 }
 
-/// Whom to ask, about what, and for how long.
+/// Which Envoy and plugin to ask, and for how long.
 struct Watch<'a> {
     admin: &'a Admin,
     plugin: &'a str,
     timeout: Duration,
 }
 
-/// What became of a file that Envoy should have read.
+/// What Envoy did with the file.
 enum Outcome {
     Live,
     Rejected,
     Late(Result<Status>),
 }
 
-/// A push of which nothing but the write is left.
+/// A push that is ready to be written.
 struct Prepared {
     target: Target,
     text: String,
@@ -124,7 +125,9 @@ impl Prepared {
             }
             Outcome::Rejected => (
                 paint(BAD, "rejected"),
-                format!("Envoy at {url} refused the update and goes on as before; its log says why"),
+                format!(
+                    "Envoy at {url} rejected the update and keeps serving the document before it; its log shows the reason"
+                ),
             ),
             Outcome::Late(last) => (paint(BAD, "not live"), self.late(watch, before, last)),
         };
@@ -141,7 +144,7 @@ impl Prepared {
         if let Some(link) = &self.target.link {
             let (link, file) = (link.display(), self.target.path().display());
             output::warning(format_args!(
-                "`{link}` is a link, replaced `{file}`: Envoy notices if it watches that file's directory"
+                "`{link}` is a symbolic link, so `{file}` was replaced: Envoy notices if it watches the directory of that file"
             ));
         }
         Ok(())
@@ -154,7 +157,9 @@ impl Prepared {
     fn answer(&self, format: Format, live: Option<bool>, text: &str) -> Result<()> {
         let ok = live.unwrap_or(true);
         match format {
-            Format::Json => output::json(&Answer { ok, hash: self.hash, live, missing_clusters: Vec::new() }),
+            Format::Json => {
+                output::json(&Receipt { ok, hash: self.hash, live, missing_clusters: Vec::new() })
+            }
             Format::Text => output::text(text),
         }
     }
@@ -162,19 +167,21 @@ impl Prepared {
     fn refuse(&self, missing_clusters: Vec<String>, url: &str, format: Format) -> Result<Exit> {
         let count = output::count(missing_clusters.len(), "cluster");
         let names: String = missing_clusters.iter().map(|name| format!("  {name}\n")).collect();
-        let text =
-            format!("{}: Envoy at {url} lacks {count}, nothing was written\n{names}", paint(BAD, "refused"));
+        let text = format!(
+            "{}: Envoy at {url} does not have {count}; nothing was written\n{names}",
+            paint(BAD, "refused")
+        );
         match format {
             Format::Json => {
-                output::json(&Answer { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
+                output::json(&Receipt { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
             }
             Format::Text => output::text(&text)?,
         }
         Ok(Exit::No)
     }
 
-    /// Asks until Envoy has read the file and serves the document. A document may have been live before, from an earlier push,
-    /// so the hash alone proves nothing where Envoy also counts its reads.
+    /// Asks until Envoy has read the file and serves the document. An earlier push may have made the same document live, so if
+    /// Envoy counts its reads, the hash alone proves nothing.
     fn wait(&self, watch: &Watch<'_>, before: Status) -> Outcome {
         let began = Instant::now();
         loop {
@@ -203,11 +210,11 @@ impl Prepared {
         };
         let serves = match status.hash {
             Some(hash) if hash == u64::from(self.hash) => {
-                format!("Envoy at {url} serves this document from before")
+                format!("Envoy at {url} already served this document")
             }
             Some(hash) => format!("after {timeout} Envoy at {url} serves hash {hash}, not {}", self.hash),
             None => {
-                format!("after {timeout} no filter `{}` has announced itself in Envoy at {url}", watch.plugin)
+                format!("after {timeout} no filter `{}` reports a document in Envoy at {url}", watch.plugin)
             }
         };
         if status.reads.is_some() && status.reads == before.reads {
@@ -218,7 +225,7 @@ impl Prepared {
     }
 }
 
-/// Clusters of any version that Envoy does not have, by name.
+/// The clusters of all versions that Envoy does not have, sorted by name.
 fn missing_clusters(plan: &Plan, known: &BTreeSet<String>) -> Vec<String> {
     let versions = plan.rollouts().iter().flat_map(|rollout| rollout.versions());
     let wanted: BTreeSet<&str> = versions.map(|version| version.cluster()).collect();

@@ -1,37 +1,37 @@
-//! The values of a YAML or JSON file, with just as much memory of their form as Envoy needs: what was quoted stays text, and what
-//! was not stays whatever Envoy takes it for.
+//! The values of a YAML or JSON file. They keep as much of their form as Envoy needs: a quoted value stays a text, and an unquoted
+//! one stays whatever Envoy takes it for.
 //!
-//! Envoy reads a plain `on` as true and `017` as 15, other readers do not. A tree of resolved values could not write either back.
+//! Envoy reads an unquoted `on` as true and `017` as 15; other readers do not. A tree of resolved values could write back neither.
 
 use anyhow::Result;
 use serde_json::Value;
 
-/// Any value.
+/// A value of any kind.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node {
     /// A scalar without quotes, as it is written: a number, `true`, a word.
     Plain(String),
-    /// A text.
+    /// A text in quotes or in a block.
     Text(String),
     List(Vec<Self>),
     Object(Vec<(String, Self)>),
 }
 
 impl Node {
-    /// Nothing written.
+    /// The value of a key with nothing behind it.
     pub(crate) const NULL: Self = Self::Plain(String::new());
 
-    /// A text.
+    /// A text, to be written in quotes.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
 
-    /// An object.
+    /// An object of these fields, in this order.
     pub(crate) fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
         Self::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// The words of a scalar.
+    /// The text of a scalar. `None` if this is a list or an object.
     pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Self::Plain(text) | Self::Text(text) => Some(text),
@@ -39,7 +39,7 @@ impl Node {
         }
     }
 
-    /// The elements of a list.
+    /// The elements of a list. `None` if this is not a list.
     pub(crate) fn as_list_mut(&mut self) -> Option<&mut Vec<Self>> {
         match self {
             Self::List(elements) => Some(elements),
@@ -52,12 +52,12 @@ impl Node {
         matches!(self, Self::Object(_))
     }
 
-    /// True where nothing is written, or `null`.
+    /// True if nothing is written, or `null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Plain(text) if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// A field of an object.
+    /// A field of an object. `None` if it is not there, or if this is not an object.
     pub(crate) fn get(&self, name: &str) -> Option<&Self> {
         let Self::Object(fields) = self else { return None };
         fields.iter().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -69,7 +69,7 @@ impl Node {
         fields.iter_mut().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// Sets a field of an object, in its old place if it has one. Does nothing to a node that is no object.
+    /// Sets a field of an object, in its old place if it has one. Does nothing to a node that is not an object.
     pub(crate) fn set(&mut self, name: &str, value: Self) {
         let Self::Object(fields) = self else { return };
         match fields.iter_mut().find(|(key, _)| key == name) {

@@ -1,4 +1,8 @@
-//! Where answers and messages go: answers to standard output, messages to standard error, colour only where a terminal reads.
+//! Writes answers to standard output and messages to standard error, in colour only on a terminal.
+
+pub(crate) mod chart;
+pub(crate) mod percent;
+pub(crate) mod stamp;
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -13,14 +17,14 @@ use serde::Serialize;
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 /// Bad news.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// News to think about.
+/// Something to think about.
 pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// A name or title among other text.
 pub(crate) const TITLE: Style = Style::new().bold();
 /// What matters less than the text around it.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
-/// The text in a style; whether the style is shown is decided where it is written.
+/// The text in a style. Whether the style is shown is decided when the text is written.
 pub(crate) fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
@@ -32,7 +36,7 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Writes an answer over the one before it where a terminal reads, else below it.
+/// Writes an answer over the previous one on a terminal, otherwise below it.
 pub(crate) fn refresh(answer: &str) -> anyhow::Result<()> {
     let mut out = io::stdout();
     if !out.is_terminal() {
@@ -43,8 +47,8 @@ pub(crate) fn refresh(answer: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// An answer line by line over the old one, which does not flicker; what is left of the old one is cleared, also where no colour is
-/// wanted.
+/// An answer that replaces the previous one line by line, which does not flicker, and clears what is left of it, with or without
+/// colour.
 fn over(answer: &str, is_coloured: bool) -> String {
     let answer = if is_coloured { answer.to_owned() } else { strip_str(answer).to_string() };
     let lines: String = answer.lines().map(|line| format!("{line}\x1b[K\n")).collect();
@@ -56,7 +60,7 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     write(serde_json::to_string_pretty(value)?.as_bytes())
 }
 
-/// Writes one of many answers for programs, on a line of its own.
+/// Writes one of many answers for programs, on its own line.
 pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
     write(serde_json::to_string(value)?.as_bytes())
 }
@@ -68,22 +72,22 @@ fn write(line: &[u8]) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// A message; nobody is left to tell where this fails.
+/// Writes a message. A failure is ignored: there is nowhere to report it.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// A message about something that is allowed and probably not meant.
+/// A message about something that is allowed but probably not intended.
 pub(crate) fn warning(text: impl Display) {
     note(format_args!("{} {text}", paint(WARNING, "warning:")));
 }
 
-/// Why it could not be done.
+/// Why the command could not be carried out.
 pub(crate) fn error(text: impl Display) {
     note(format_args!("{} {text}", paint(BAD, "error:")));
 }
 
-/// True where the reader of the answer went away, as `head` does.
+/// True if the reader of the answer has gone away, as `head` does.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
     kind == Some(io::ErrorKind::BrokenPipe)
@@ -105,7 +109,7 @@ pub(crate) fn times(number: u64) -> String {
     if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
 
-/// A table whose first `names` columns are text and the others numbers, indented under its title.
+/// A table, indented under its title. The first `names` columns are text, the others are numbers.
 pub(crate) fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

@@ -1,4 +1,4 @@
-//! One version under judgement: what all proxies observed of it so far, and what speaks against it.
+//! One version under judgement: what all proxies have observed of it so far, and the objections.
 
 use std::time::Duration;
 
@@ -11,36 +11,38 @@ use rollout_core::time::Time;
 
 use super::proxies::Proxies;
 use crate::args;
-use crate::fleet::{self, Counts};
+use crate::fleet::{self, Counts, VersionName};
 use crate::output;
 
-/// Seconds that a proxy may be late in exposing more.
+/// Seconds by which a proxy may be late in raising an exposure.
 const SLACK: u64 = 5;
 
 /// A version, its judge, and the sums.
-pub(super) struct Case<'p> {
+pub(super) struct Candidate<'p> {
     pub(super) rollout: &'p Rollout,
     pub(super) guardrails: &'p Guardrails,
     pub(super) version: &'p Version,
+    name: VersionName,
     judge: Judge,
-    /// Since the start.
+    /// Counted since the start.
     pub(super) counts: Counts,
-    /// The first verdict of each signal that has condemned the version at some time; a window may forget what it saw.
+    /// The first verdict of each signal that has condemned the version; its window may have moved on since.
     condemned: Vec<Verdict>,
     /// Proxies that have rolled the version back.
     rolled_back_on: Vec<String>,
-    /// Proxies that expose less of it than the document does, this time and the time before: one that has just taken the document may
-    /// show it before its exposure.
+    /// Proxies that expose less of it than the document, in this round and the one before. A proxy that has just taken the document
+    /// may report the document before the exposure.
     frozen_on: Vec<String>,
     low_on: Vec<String>,
 }
 
-impl<'p> Case<'p> {
+impl<'p> Candidate<'p> {
     pub(super) fn new(rollout: &'p Rollout, guardrails: &'p Guardrails, version: &'p Version) -> Self {
         Self {
             rollout,
             guardrails,
             version,
+            name: VersionName::new(rollout.name(), version.name()),
             judge: Judge::new(guardrails),
             counts: Counts::default(),
             condemned: Vec::new(),
@@ -50,10 +52,9 @@ impl<'p> Case<'p> {
         }
     }
 
-    /// Takes in what the proxies have counted since they were asked before. `now` only has to grow.
+    /// Adds what the proxies have counted since the previous round. `now` only has to grow.
     pub(super) fn take(&mut self, proxies: &Proxies<'_>, now: Duration) {
-        let (rollout, version) = (self.rollout.name(), self.version.name());
-        let counted = proxies.counted(rollout, version);
+        let counted = proxies.counted(&self.name);
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
             let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
             self.judge.observe(self.guardrails, (position, observed), now);
@@ -68,7 +69,7 @@ impl<'p> Case<'p> {
     fn take_latches(&mut self, proxies: &Proxies<'_>) {
         let least = self.exposure();
         let (mut rolled_back, mut low) = (Vec::new(), Vec::new());
-        for (name, known) in proxies.now(self.rollout.name(), self.version.name()) {
+        for (name, known) in proxies.now(&self.name) {
             if known.is_rolled_back == Some(true) {
                 rolled_back.push(name.to_owned());
             } else if known.exposure.is_some_and(|exposure| exposure < least) {
@@ -80,7 +81,7 @@ impl<'p> Case<'p> {
         self.low_on = low;
     }
 
-    /// What every proxy exposes at least, be it a few seconds late or its clock slow.
+    /// The least that a proxy exposes, even if it is a few seconds late or its clock is slow.
     fn exposure(&self) -> Ppm {
         let now = args::now();
         let earlier = Time::from_seconds(now.seconds().saturating_sub(SLACK));
@@ -91,27 +92,27 @@ impl<'p> Case<'p> {
             .unwrap_or(Ppm::ZERO)
     }
 
-    /// The proxies that have taken traffic from the version, by rollback or by freeze.
+    /// The proxies that have rolled the version back or keep it below the document's exposure.
     pub(super) fn latched_on(&self) -> Vec<String> {
         [self.rolled_back_on.as_slice(), self.frozen_on.as_slice()].concat()
     }
 
-    /// The requests that count: an override tells nothing of a version's traffic.
+    /// The requests that count: forced ones are not the version's own traffic.
     pub(super) fn requests(&self) -> u64 {
         self.counts.requests.saturating_sub(self.counts.forced)
     }
 
-    /// What a signal was given to judge since the start.
+    /// What a signal has observed since the start.
     pub(super) fn signal(&self, name: &str) -> fleet::Signal {
         self.counts.signals.get(name).copied().unwrap_or_default()
     }
 
-    /// What a signal found when it condemned the version.
+    /// What a signal found when it condemned the version. `None` if it has not.
     pub(super) fn condemned(&self, position: usize) -> Option<Finding> {
         self.condemned.iter().find(|verdict| verdict.position == position).map(|verdict| verdict.finding)
     }
 
-    /// What a signal found when it condemned the version, else what it finds now; none where the proxies alone judge.
+    /// What a signal found when it condemned the version, otherwise what it finds now. `None` if only the proxies judge it.
     pub(super) fn finding(&self, position: usize) -> Option<Finding> {
         self.condemned(position).or_else(|| self.judge.finding(self.guardrails, position))
     }
@@ -120,18 +121,20 @@ impl<'p> Case<'p> {
         self.rollout.exposure(self.version, now) > Ppm::ZERO
     }
 
-    /// What makes the answer a no.
+    /// The findings that make the answer a no.
     pub(super) fn objections(&self) -> Vec<String> {
         let mut objections = self.findings(true);
-        for (state, on) in [("rolled back", &self.rolled_back_on), ("frozen", &self.frozen_on)] {
+        for (state, on) in
+            [("rolled back", &self.rolled_back_on), ("kept below the document's exposure", &self.frozen_on)]
+        {
             if !on.is_empty() {
-                objections.push(format!("{} is {state} on {}", self.name(), on.join(", ")));
+                objections.push(format!("{} is {state} on {}", self.name, on.join(", ")));
             }
         }
         objections
     }
 
-    /// What only warns.
+    /// The findings that only warn.
     pub(super) fn warnings(&self) -> Vec<String> {
         self.findings(false)
     }
@@ -139,10 +142,10 @@ impl<'p> Case<'p> {
     pub(super) fn too_few(&self, wanted: u64) -> Option<String> {
         let requests = self.requests();
         (requests < wanted)
-            .then(|| format!("not enough: {} got {requests} of {wanted} requests", self.name()))
+            .then(|| format!("too few requests: {} got {requests}, but needs {wanted}", self.name))
     }
 
-    /// The signals that condemn the version here or have tripped in a proxy, those that act or those that only warn.
+    /// The signals that condemn the version here or have tripped in a proxy: either those that act or those that only warn.
     fn findings(&self, that_act: bool) -> Vec<String> {
         let mut findings = Vec::new();
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
@@ -151,7 +154,7 @@ impl<'p> Case<'p> {
                 continue;
             }
             if let Some(finding) = self.condemned(position) {
-                findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name()));
+                findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name));
             }
             let trips = self.signal(signal.name()).trips;
             if trips > 0 {
@@ -159,15 +162,10 @@ impl<'p> Case<'p> {
                 findings.push(format!(
                     "signal {} of {} tripped {times} in the proxies",
                     signal.name(),
-                    self.name()
+                    self.name
                 ));
             }
         }
         findings
-    }
-
-    /// The version with its rollout.
-    fn name(&self) -> String {
-        format!("{} {}", self.rollout.name(), self.version.name())
     }
 }

@@ -6,19 +6,19 @@ use std::time::Duration;
 use rollout_core::guardrail::verdict::Finding;
 use serde::Serialize;
 
-use super::Verdict;
-use super::case::Case;
+use super::candidate::Candidate;
 use super::proxies::Proxies;
+use super::verdict::Verdict;
 use crate::exit::Exit;
 use crate::fleet::Seen;
 use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
 
 #[derive(Serialize)]
-pub(super) struct Answer<'p> {
+pub(super) struct Judgement<'p> {
     ok: bool,
     reason: String,
     seconds: f64,
-    /// What does not make it a no, and is worth knowing.
+    /// What is worth knowing and does not make the answer a no.
     warnings: Vec<String>,
     rollouts: Vec<Rollout<'p>>,
 }
@@ -42,67 +42,70 @@ struct Version<'p> {
 struct Signal<'p> {
     name: &'p str,
     state: &'static str,
-    /// Since the start, as is `stable`, which is null where the signal does not compare.
+    /// Counted since the start, as is `stable`, which is null if the signal does not compare.
     version: Seen,
     stable: Option<Seen>,
     trips: u64,
-    /// What a share is judged by: the last part of the time, or what it was when it condemned the version, and the limit. Null for others.
+    /// What a share is judged by: the recent window, or the window that condemned the version, and the limit. Null for other signals.
     window: Option<Seen>,
     limit_percent: Option<f64>,
-    /// What a comparison is judged by: evidence, and how much of it condemns. Null for others.
+    /// What a comparison is judged by: the evidence, and the bound that condemns. Null for other signals.
     e_value: Option<f64>,
     bound: Option<f64>,
     #[serde(skip)]
     words: String,
 }
 
-impl<'p> Answer<'p> {
+impl<'p> Judgement<'p> {
     pub(super) fn new(
         verdict: Verdict,
-        (cases, proxies): (&[Case<'p>], &Proxies<'_>),
+        candidates: &[Candidate<'p>],
+        proxies: &Proxies<'_>,
         took: Duration,
     ) -> Self {
         let (ok, reason) = match verdict {
-            Verdict::GoOn => (true, "nothing speaks against it".to_owned()),
+            Verdict::GoOn => (true, "no objections".to_owned()),
             Verdict::No(reason) | Verdict::CouldNot(reason) => (false, reason),
         };
         let mut rollouts: Vec<Rollout<'p>> = Vec::new();
-        for case in cases {
-            let (name, version) = (case.rollout.name(), Version::new(case));
+        for candidate in candidates {
+            let (name, version) = (candidate.rollout.name(), Version::new(candidate));
             match rollouts.last_mut().filter(|last| last.name == name) {
                 Some(last) => last.versions.push(version),
                 None => rollouts.push(Rollout { name, versions: vec![version] }),
             }
         }
-        let warnings = cases.iter().flat_map(Case::warnings).chain(proxies.gaps()).collect();
+        let warnings = candidates.iter().flat_map(Candidate::warnings).chain(proxies.gaps()).collect();
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
         Self { ok, reason, seconds, warnings, rollouts }
     }
 }
 
 impl<'p> Version<'p> {
-    fn new(case: &Case<'p>) -> Self {
-        let signals = case.guardrails.signals().iter().enumerate();
+    fn new(candidate: &Candidate<'p>) -> Self {
+        let signals = candidate.guardrails.signals().iter().enumerate();
         Self {
-            name: case.version.name(),
-            requests: case.requests(),
-            failures: case.counts.failures,
-            signals: signals.map(|(position, signal)| Signal::new(case, (position, signal.name()))).collect(),
-            latched_on: case.latched_on(),
+            name: candidate.version.name(),
+            requests: candidate.requests(),
+            failures: candidate.counts.failures,
+            signals: signals
+                .map(|(position, signal)| Signal::new(candidate, position, signal.name()))
+                .collect(),
+            latched_on: candidate.latched_on(),
         }
     }
 }
 
 impl<'p> Signal<'p> {
-    fn new(case: &Case<'_>, (position, name): (usize, &'p str)) -> Self {
-        let finding = case.finding(position);
-        let counted = case.signal(name);
+    fn new(candidate: &Candidate<'_>, position: usize, name: &'p str) -> Self {
+        let finding = candidate.finding(position);
+        let counted = candidate.signal(name);
         let state = match finding {
-            _ if case.condemned(position).is_some() => "condemns",
+            _ if candidate.condemned(position).is_some() => "condemns",
             _ if counted.trips > 0 => "tripped",
             None => "judged by proxies",
             Some(_) if counted.seen.version.observed == 0 => "nothing seen",
-            Some(finding) if !case.guardrails.is_enough(&finding) => "too few",
+            Some(finding) if !candidate.guardrails.is_enough(&finding) => "too few",
             Some(_) => "fine",
         };
         let none = Self {
@@ -130,16 +133,16 @@ impl<'p> Signal<'p> {
     }
 }
 
-/// As precise as percentages are told.
+/// Rounded to four decimals, as percentages are.
 fn rounded(number: f64) -> f64 {
     (number * 10_000.0).round() / 10_000.0
 }
 
 /// The answer for people.
-pub(super) fn text(answer: &Answer<'_>, exit: Exit) -> String {
+pub(super) fn text(answer: &Judgement<'_>, exit: Exit) -> String {
     let title = match exit {
-        Exit::Fine => paint(GOOD, "go on"),
-        Exit::No => paint(BAD, "do not go on"),
+        Exit::Fine => paint(GOOD, "continue"),
+        Exit::No => paint(BAD, "do not continue"),
         Exit::CouldNot | Exit::Problems => paint(BAD, "can't tell"),
     };
     let mut text = format!("{title}: {}, after {:.0} s\n", answer.reason, answer.seconds);

@@ -1,4 +1,4 @@
-//! What the tool asks a running Envoy, over its admin interface: which clusters it has, and which document it serves.
+//! Asks a running Envoy over its admin interface which clusters it has and which document it serves.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Uri;
 
-use crate::ecds::RESOURCE;
+use crate::envoy::ecds::RESOURCE;
 
-/// Protects the tool's memory; an Envoy with thousands of hosts answers some tens of MiB.
+/// The longest answer in bytes. Protects memory; an Envoy with thousands of hosts answers some tens of MiB.
 const MAX_ANSWER: u64 = 256 << 20;
 
 /// An Envoy's admin interface.
@@ -21,14 +21,14 @@ pub(crate) struct Admin {
     agent: Agent,
 }
 
-/// What an Envoy says about the filter at one moment.
+/// What an Envoy reports of the filter at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Status {
-    /// Hash of the document that serves; none where none does.
+    /// Hash of the current document. `None` if no document serves.
     pub(crate) hash: Option<u64>,
-    /// How often Envoy read the file; none where it does not count that.
+    /// Number of times that Envoy has read the file. `None` if it does not count that.
     pub(crate) reads: Option<u64>,
-    /// How often it refused what it read.
+    /// Number of times that Envoy has rejected what it read.
     pub(crate) rejections: u64,
 }
 
@@ -49,12 +49,12 @@ struct Stats {
 }
 
 impl Admin {
-    /// `http://` may be left out.
+    /// An admin interface at this URL, in which `http://` may be left out.
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self> {
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         if !full.starts_with("http://") {
             bail!(
-                "expected a URL that begins with `http://`, found `{url}`: Envoy's admin interface has no TLS"
+                "expected a URL that begins with `http://`, found `{url}`: Envoy's admin interface does not support TLS"
             );
         }
         if !full.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
@@ -96,7 +96,7 @@ impl Admin {
         })
     }
 
-    /// The answer to a path, which is JSON.
+    /// The JSON answer to a path.
     pub(crate) fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
         self.fetch(path).map_err(in_words).with_context(|| format!("can't ask Envoy at {}", self.url))
     }
@@ -108,11 +108,11 @@ impl Admin {
         }
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
         serde_json::from_slice(&body)
-            .with_context(|| format!("its answer to {path} is not what Envoy answers"))
+            .with_context(|| format!("its answer to {path} is not the JSON that Envoy sends"))
     }
 }
 
-/// The library names a time that ran out after a setting of its own.
+/// Replaces the library's message for a timeout, which names one of the library's settings.
 fn in_words(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(ureq::Error::Timeout(_)) => anyhow!("it does not answer in time"),

@@ -1,6 +1,6 @@
-//! Replaces a file so that nobody ever sees half of it: written beside, synced, renamed over.
+//! Replaces a file so that nobody ever sees half of it: the new file is written next to it, synced, and renamed over it.
 //!
-//! Envoy acts on the rename alone. A symbolic link stays one, its target is replaced: that keeps what the operator set up.
+//! Envoy reacts only to the rename. A symbolic link stays and its target is replaced, which keeps what the operator has set up.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -13,9 +13,9 @@ use tempfile::Builder;
 /// A file to replace, whether or not it is there yet.
 pub(crate) struct Target {
     path: PathBuf,
-    /// Where the path led through a symbolic link.
+    /// The symbolic link that the path names. `None` if it is not a link.
     pub(crate) link: Option<PathBuf>,
-    /// Its text; none where there is no file.
+    /// Its text. `None` if there is no file yet.
     pub(crate) text: Option<String>,
 }
 
@@ -24,11 +24,11 @@ impl Target {
         let shown = path.display();
         let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         let link = is_link.then(|| path.to_owned());
-        let path = match is_link {
-            true => {
-                fs::canonicalize(path).with_context(|| format!("`{shown}` is a symbolic link to nothing"))?
-            }
-            false => path.to_owned(),
+        let path = if is_link {
+            fs::canonicalize(path)
+                .with_context(|| format!("`{shown}` is a symbolic link to a file that does not exist"))?
+        } else {
+            path.to_owned()
         };
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
             bail!("`{shown}` is not a file");
@@ -46,7 +46,7 @@ impl Target {
         &self.path
     }
 
-    /// Puts `text` in its place, whole or not at all.
+    /// Replaces the content by `text`, atomically.
     pub(crate) fn replace(&self, text: &str) -> Result<()> {
         self.rename_over(text).with_context(|| format!("can't replace `{}`", self.path.display()))
     }
@@ -57,7 +57,7 @@ impl Target {
             _ => Path::new("."),
         };
         let earlier = fs::metadata(&self.path).ok();
-        // A new file is as open as any other that this user makes; Envoy may well run as somebody else.
+        // A new file gets the usual permissions of this user: Envoy may run as another one.
         let mode = earlier.as_ref().map_or(0o666, |earlier| earlier.mode() & 0o777);
         let mut file = Builder::new()
             .prefix(".rolloutctl-")

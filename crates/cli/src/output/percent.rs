@@ -1,4 +1,4 @@
-//! Shares as people and programs read them: percent with four decimals, computed in whole parts per million.
+//! Shares as people and programs read them: percent with four decimals, computed from whole parts per million.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 pub(crate) struct Percent(u32);
 
 impl Percent {
-    /// The share of `part` in `whole`, rounded to the nearest.
+    /// The share of `part` in `whole`, rounded to the nearest part per million; zero if `whole` is zero.
     pub(crate) fn of(part: u64, whole: u64) -> Self {
         let scaled = part.saturating_mul(1_000_000).saturating_add(whole >> 1);
         let parts = scaled.checked_div(whole).unwrap_or(0);

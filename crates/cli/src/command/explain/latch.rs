@@ -1,12 +1,13 @@
-//! Rollbacks as a caller names them, `<rollout>=<version>`: what a guardrail would have decided, without one.
+//! Rollbacks that a caller names as `<rollout>=<version>`, as if a guardrail had decided them.
 
 use anyhow::{Context, Result, bail};
 use rollout_core::health::{Health, State};
 use rollout_core::plan::Plan;
 
+use crate::command::named;
 use crate::output;
 
-/// The health of a plan's versions where these are rolled back.
+/// The health of a plan's versions if these are rolled back.
 pub(crate) fn health(plan: &Plan, rolled_back: &[String]) -> Result<Health> {
     let mut health = Health::default();
     for text in rolled_back {
@@ -18,16 +19,13 @@ pub(crate) fn health(plan: &Plan, rolled_back: &[String]) -> Result<Health> {
 fn roll_back(plan: &Plan, text: &str, health: &mut Health) -> Result<()> {
     let (rollout, version) =
         text.split_once('=').with_context(|| format!("expected `ROLLOUT=VERSION`, found `{text}`"))?;
-    let Some(rollout) = plan.rollouts().iter().find(|known| known.name() == rollout) else {
-        let known = plan.rollouts().iter().map(|known| known.name());
-        bail!("no rollout `{rollout}`; the document has {}", output::names(known));
-    };
+    let rollout = named::rollout(plan, rollout)?;
     let Some(version) = rollout.versions().iter().find(|known| known.name() == version) else {
         let known = rollout.versions().iter().map(|known| known.name());
         bail!("no version `{version}`; rollout `{}` has {}", rollout.name(), output::names(known));
     };
     if version.name() == rollout.stable().name() {
-        bail!("`{text}` is the stable version, which no guardrail rolls back");
+        bail!("`{text}` names the stable version, which is never rolled back");
     }
     health.set(version, State::RolledBack);
     Ok(())

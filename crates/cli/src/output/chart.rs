@@ -1,25 +1,25 @@
-//! A small chart for a terminal: shares over time as filled columns of block characters, without colour, so that it survives a
-//! pipe and a log. It knows nothing about ramps.
+//! A small chart for a terminal: shares over time as columns of block characters. It has no colour, so it survives a pipe and a
+//! log. It does not know what a ramp is.
 
 use std::fmt::Write as _;
 
 use rollout_core::bucket::Ppm;
 
-use crate::percent::Percent;
+use crate::output::percent::Percent;
 
-/// How many moments a chart shows.
+/// Number of moments that a chart shows.
 pub(crate) const COLUMNS: u32 = 60;
 const LINES: u32 = 5;
-/// How high the column of one character can be.
+/// The eighths that one character can show.
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// What to draw.
 pub(crate) struct Chart<'t> {
-    /// One for each column; the largest reaches the top.
+    /// One share for each column; the largest reaches the top.
     pub(crate) shares: Vec<Ppm>,
     /// The column to point at.
     pub(crate) mark: Option<usize>,
-    /// What stands below the first and the last column.
+    /// The labels below the first and the last column.
     pub(crate) ends: [&'t str; 2],
 }
 
@@ -43,12 +43,12 @@ impl Chart<'_> {
     }
 }
 
-/// `12.5 %`, without the zeros of a table.
+/// Such as `12.5 %`, without the zeros of a table.
 fn label(share: Ppm) -> String {
     format!("{} %", f64::from(Percent::from(share)))
 }
 
-/// The part of a column that is in this line, counted from below. Whatever is not nothing can be seen.
+/// The part of a column that is in this line, counted from below. A share above zero is always visible.
 fn block(share: Ppm, top: Ppm, line: u32) -> char {
     let full = u64::from(LINES).saturating_mul(8);
     let height = u64::from(share).saturating_mul(full).div_ceil(u64::from(top).max(1));

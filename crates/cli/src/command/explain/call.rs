@@ -1,4 +1,4 @@
-//! A request in words: from options or from a JSON line to the header lines that the filter would be handed.
+//! A described request: from options or a JSON line to the header lines that the filter would see.
 
 use std::ffi::OsStr;
 
@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use crate::args::{self, Explain};
 
-/// Headers that Envoy keeps as one line: lines that repeat them arrive in the filter joined with a comma. Measured on Envoy 1.40;
-/// it matters to a unit alone, which is the first line of a header.
+/// Headers that Envoy keeps as one line: repeated lines reach the filter joined with a comma (measured on Envoy 1.40). This matters
+/// only for a unit, which is the first line of a header.
 const JOINED: [&str; 32] = [
     "accept",
     "accept-encoding",
@@ -54,12 +54,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// When it comes, where it says so.
+    /// When the request arrives. `None` if the description does not say.
     pub(crate) fn at(&self) -> Option<Time> {
         self.at
     }
 
-    /// The versions that are rolled back then, where it says so.
+    /// The versions that are rolled back then. `None` if the description does not say.
     pub(crate) fn rolled_back(&self) -> Option<&[String]> {
         self.rolled_back.as_deref()
     }
@@ -89,7 +89,7 @@ impl Call {
     }
 }
 
-/// Adds a header line as Envoy does, which joins nothing with an empty value.
+/// Adds a header line as Envoy does: an empty value is not joined.
 fn add(lines: &mut Vec<(String, Vec<u8>)>, name: String, value: &[u8]) {
     let is_joined = JOINED.contains(&name.as_str());
     let Some((_, earlier)) = lines.iter_mut().find(|(known, _)| is_joined && *known == name) else {
@@ -101,7 +101,7 @@ fn add(lines: &mut Vec<(String, Vec<u8>)>, name: String, value: &[u8]) {
     earlier.extend_from_slice(value);
 }
 
-/// Everything but the headers.
+/// Everything except the headers.
 struct Target {
     host: Vec<u8>,
     path: Vec<u8>,
@@ -141,7 +141,7 @@ fn legal_name(name: &str) -> Result<String> {
     }
     let name = name.to_ascii_lowercase();
     if name == "host" {
-        bail!("the host is not a header here, it has an option or field of its own");
+        bail!("the host is not given as a header: use the option `--host` or the field `host`");
     }
     Ok(name)
 }
@@ -149,7 +149,7 @@ fn legal_name(name: &str) -> Result<String> {
 /// A value without the white space around it, as it arrives in Envoy.
 fn legal_value(name: &str, value: &[u8]) -> Result<Vec<u8>> {
     if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        bail!("the value of `{name}` has a line break or a NUL, which no request can carry");
+        bail!("the value of `{name}` contains a line break or a NUL, which no request can carry");
     }
     let space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !space(byte)).unwrap_or(value.len());
@@ -177,9 +177,9 @@ impl Default for Line {
     }
 }
 
-/// A text that may be no UTF-8.
+/// A text that may not be UTF-8.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text or {\"hex\": \"...\"}")]
+#[serde(untagged, expecting = "expected a string or {\"hex\": \"...\"}")]
 enum Text {
     Plain(String),
     Raw(Raw),
