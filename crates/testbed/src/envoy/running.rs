@@ -149,7 +149,7 @@ impl Envoy {
         self.stats(r"^wasm\..*vm_reload").values().sum()
     }
 
-    /// Waits until `met` returns something; panics after 20 seconds, naming `what` and showing the log's end.
+    /// Waits until `met` returns something; panics after [`PATIENCE`], naming `what` and showing the log's end.
     pub fn wait_for<T>(&self, what: &str, mut met: impl FnMut(&Self) -> Option<T>) -> T {
         time::wait_for(|| met(self), || format!("{what}; Envoy's log:\n{}", self.log_tail()))
     }
