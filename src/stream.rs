@@ -13,7 +13,7 @@ use rollout_core::guardrail::Guardrails;
 use rollout_core::guardrail::outcome::{
     Outcome, is_break_flag, is_failure_flag, is_failure_status, is_overdue,
 };
-use rollout_core::guardrail::recorder::Ticket;
+use rollout_core::guardrail::worker::Ticket;
 use rollout_core::health::Moment;
 use rollout_core::request::Request;
 use rollout_core::time::Time;

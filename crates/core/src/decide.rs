@@ -4,18 +4,18 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::bucket::Ppm;
-use crate::compatibility::Demand;
 use crate::decision::{Decision, Reason};
-use crate::failover::Chain;
+use crate::hash::bucket::Ppm;
 use crate::health::{Health, Moment, State};
+use crate::plan::compatibility::Demand;
+use crate::plan::failover::Chain;
+use crate::plan::session::{Holder, Sessions};
+use crate::plan::shadow::{self, Shadows};
+use crate::plan::split::{Placement, Split};
+use crate::plan::unit::{Issuer, Source};
 use crate::plan::{Override, Plan, Rollout, Version};
 use crate::request::Request;
-use crate::session::{Holder, Sessions};
-use crate::shadow::{self, Shadows};
-use crate::split::{Placement, Split};
 use crate::time::Time;
-use crate::unit::{Issuer, Source};
 
 /// The version that serves `request` at the moment `now`, or none where no rollout matches: then the filter decides nothing and the
 /// route's own cluster serves.

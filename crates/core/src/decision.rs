@@ -5,11 +5,11 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::bucket::Bucket;
-use crate::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
+use crate::hash::bucket::Bucket;
+use crate::plan::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
+use crate::plan::shadow::{MAX_SHADOWS, Shadows};
 use crate::plan::{Plan, Rollout, Version};
 use crate::request::Request;
-use crate::shadow::{MAX_SHADOWS, Shadows};
 
 /// Names of the headers that the filter owns.
 pub mod header {

@@ -2,7 +2,7 @@
 //!
 //! It may only withdraw traffic from a version, never add.
 
-use crate::bucket::Ppm;
+use crate::hash::bucket::Ppm;
 use crate::plan::Version;
 use crate::time::Time;
 

@@ -21,29 +21,17 @@
 //! What is deliberately absent: no clock, no randomness, no file, no socket, no log line and no host trait. Values go in and
 //! values come out, so the proxy and the tool can't disagree.
 
-pub mod bucket;
-mod cohort;
-mod compatibility;
 pub mod compile;
-mod cookie;
 pub mod decide;
 pub mod decision;
-pub mod failover;
 pub mod guardrail;
+pub mod hash;
 pub mod health;
-mod index;
-mod json;
-mod keyed;
-mod matching;
 pub mod metric;
 pub mod plan;
-pub mod problem;
-mod protobuf;
-pub mod ramp;
 pub mod request;
-mod secret;
-mod session;
-pub mod shadow;
-mod split;
 pub mod time;
-pub mod unit;
+
+pub use compile::problem;
+pub use hash::bucket;
+pub use plan::{failover, ramp, shadow, unit};

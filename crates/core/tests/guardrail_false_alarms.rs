@@ -18,9 +18,9 @@ use rollout_core::decide::decide_unit;
 use rollout_core::guardrail::evidence::Side;
 use rollout_core::guardrail::outcome::Outcome;
 use rollout_core::guardrail::record::{Record, Setting};
-use rollout_core::guardrail::recorder::Recorder;
 use rollout_core::guardrail::sequential::Null;
 use rollout_core::guardrail::tally::Tally;
+use rollout_core::guardrail::worker::Recorder;
 use rollout_core::time::Time;
 use serde_json::json;
 

@@ -2,19 +2,19 @@
 
 use std::rc::Rc;
 
-use super::bucketing::Bucketing;
 use super::reader::Draft;
 use super::rollout::{RolloutDraft, VersionDraft};
+use super::scheme::Bucketing;
 use super::strategy::Strategy;
 use super::traffic;
-use crate::bucket::scheme::Scheme;
-use crate::bucket::{Ppm, Salt};
 use crate::decision::header;
-use crate::failover::{Failover, Target};
 use crate::guardrail::{Guarded, Guardrails, Limit, Rule, fingerprint};
+use crate::hash::bucket::{Ppm, Salt};
+use crate::plan::failover::{Failover, Target};
+use crate::plan::scheme::Scheme;
+use crate::plan::shadow::Shadow;
+use crate::plan::split::Split;
 use crate::plan::{Freeze, Override, Rollout, Version};
-use crate::shadow::Shadow;
-use crate::split::Split;
 
 /// The rollout of a draft without problems; none only if a position were out of range.
 pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollout> {

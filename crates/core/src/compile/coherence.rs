@@ -2,13 +2,13 @@
 //!
 //! Asked when all versions of a rollout could be read, also beside other problems, so that an author sees all of them at once.
 
-use super::matching::Alternative;
+use super::condition::Alternative;
 use super::reader::{At, Draft, shown};
 use super::rollout::{RolloutDraft, VersionDraft};
 use super::strategy::Strategy;
 use super::traffic;
-use crate::failover::Retry;
 use crate::guardrail::{Action, Limit, Rule};
+use crate::plan::failover::Retry;
 
 /// What of a rollout was read without a gap, or not there at all.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use super::reader::{At, Draft, Fields, shown};
 use super::rollout::Names;
 use super::scalar;
-use crate::compatibility::{Api, Requirement};
+use crate::plan::compatibility::{Api, Requirement};
 
 pub(super) fn api(at: At<'_, '_>, draft: &mut Draft) -> Option<Api> {
     let (kind, node) = at.one_of(draft, &["header", "path_segment"])?;

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::reader::{At, Draft, Fields, shown};
 use super::scalar;
-use crate::cookie::{Cookie, SameSite};
-use crate::json::Node;
-use crate::keyed::Key;
-use crate::session::Sessions;
-use crate::unit::{Issuer, Source};
+use crate::compile::json::Node;
+use crate::hash::mac::Key;
+use crate::plan::session::Sessions;
+use crate::plan::unit::{Issuer, Source};
+use crate::request::cookie::{Cookie, SameSite};
 
 /// Longest that a browser keeps a cookie is 400 days; ten years leave room for other clients.
 const LONGEST: u64 = 3_650 * 86_400_000;

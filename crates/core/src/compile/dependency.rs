@@ -1,7 +1,7 @@
 //! Which rollouts ask which others: no way leads back, and none of them asks too many.
 
 use super::reader::Place;
-use crate::problem::Problem;
+use crate::compile::problem::Problem;
 
 /// Protects the request path: a request may have to be decided in each rollout that its own depends on.
 const MOST: usize = 32;

@@ -3,32 +3,35 @@
 //! The only door to a [`Plan`]. It is a pure function of its bytes: Envoy runs it once per thread and once more on a canary, and all
 //! of them must come to the same verdict.
 
-mod bucketing;
 mod build;
 mod coherence;
-mod cohort;
 mod compatibility;
+mod condition;
 mod cookie;
 mod dependency;
-mod guardrail;
-mod matching;
+mod eligibility;
+mod guardrails;
+mod json;
+pub mod problem;
+mod protobuf;
 mod ramp;
 mod reader;
 mod rewrite;
 mod rollout;
 mod scalar;
+mod scheme;
 mod strategy;
 mod traffic;
 
 use std::rc::Rc;
 
-use crate::cohort::Holdout;
-use crate::index::{Index, Posting};
-use crate::json::{MAX_INTEGER, Node};
+use crate::compile::json::{MAX_INTEGER, Node};
+use crate::compile::problem::{Problem, Refused};
+use crate::compile::protobuf::parse_struct;
+use crate::plan::eligibility::Holdout;
+use crate::plan::index::{Index, Posting};
 use crate::plan::{Plan, Rollout};
-use crate::problem::{Problem, Refused};
-use crate::protobuf::parse_struct;
-use matching::Alternative;
+use condition::Alternative;
 use reader::{At, Draft, Fields, Place, shown};
 use rollout::Names;
 
@@ -90,7 +93,7 @@ fn document(at: At<'_, '_>, draft: &mut Draft) -> Option<Parts> {
     let revision =
         fields.required("revision", draft, |at, draft| scalar::integer(at, draft, 0..=MAX_INTEGER));
     draft.inputs.trust_hop = fields.optional("trust_hop", draft, scalar::boolean).unwrap_or(false);
-    let holdouts = fields.optional("holdouts", draft, cohort::holdouts).unwrap_or_default();
+    let holdouts = fields.optional("holdouts", draft, eligibility::holdouts).unwrap_or_default();
     let all = fields.peek("rollouts").map(rollout::peek).unwrap_or_default();
     let rollouts = fields.required("rollouts", draft, |at, draft| {
         let mut covered_by: Option<Box<str>> = None;

@@ -2,9 +2,9 @@
 
 use super::reader::{At, Draft, Fields};
 use super::scalar;
-use crate::bucket::Ppm;
+use crate::hash::bucket::Ppm;
 use crate::plan::Freeze;
-use crate::ramp::{Phase, Ramp, Shape, Step, Stop};
+use crate::plan::ramp::{Phase, Ramp, Shape, Step, Stop};
 use crate::time::Time;
 
 /// Longest hold or rise: far beyond any rollout, and it keeps the arithmetic of a line within 64 bits.

@@ -7,12 +7,12 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use super::cohort::Taken;
 use super::dependency::Dependencies;
-use crate::json::Node;
-use crate::problem::Problem;
+use super::eligibility::Taken;
+use crate::compile::json::Node;
+use crate::compile::problem::Problem;
+use crate::plan::unit::Issuer;
 use crate::request::Inputs;
-use crate::unit::Issuer;
 
 /// Protects Envoy's memory: a megabyte of nonsense has a hundred thousand problems.
 const MAX_PROBLEMS: usize = 1_000;

@@ -3,8 +3,8 @@
 use super::reader::{At, Draft, Fields, shown};
 use super::scalar;
 use crate::decision::header;
-use crate::failover::is_retry_header;
 use crate::plan::PathPrefix;
+use crate::plan::failover::is_retry_header;
 
 /// What a version makes of a request, for servers that hold many versions behind one address.
 #[derive(Default, PartialEq, Eq)]

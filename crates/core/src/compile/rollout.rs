@@ -2,22 +2,22 @@
 
 use std::rc::Rc;
 
-use super::bucketing::{self, Bucketing};
 use super::build::build;
 use super::coherence::Complete;
-use super::cohort::{self, Taker};
-use super::matching::{self, Alternative};
+use super::condition::{self, Alternative};
+use super::eligibility::{self, Taker};
 use super::reader::{At, Draft, Fields, name_of, shown};
 use super::rewrite::{self, Rewrite};
+use super::scheme::{self, Bucketing};
 use super::strategy::{self, Strategy};
-use super::{compatibility, cookie, guardrail, ramp, scalar, traffic};
-use crate::cohort::Layer;
-use crate::compatibility::{Api, Requirement};
+use super::{compatibility, cookie, guardrails, ramp, scalar, traffic};
+use crate::compile::json::Node;
 use crate::decision::Expose;
-use crate::json::Node;
+use crate::plan::compatibility::{Api, Requirement};
+use crate::plan::eligibility::Layer;
+use crate::plan::session::Sessions;
+use crate::plan::unit::Source;
 use crate::plan::{Freeze, Rollout};
-use crate::session::Sessions;
-use crate::unit::Source;
 
 /// A rollout's name and those of its versions, known before anything that refers to them is read.
 #[derive(Default)]
@@ -105,7 +105,7 @@ pub(super) struct RolloutDraft<'n> {
     pub(super) sessions: Option<Sessions>,
     pub(super) freeze: Option<Freeze>,
     pub(super) api: Option<Api>,
-    pub(super) guardrails: Option<guardrail::Guardrails>,
+    pub(super) guardrails: Option<guardrails::Guardrails>,
 }
 
 /// A rollout, and the ways in which a request comes to it.
@@ -118,8 +118,8 @@ pub(super) fn rollout(
     let mut fields = Fields::of(at, draft)?;
     let name = fields.required("name", draft, scalar::dns_label);
     let alternatives =
-        fields.optional("match", draft, matching::alternatives).filter(|list| !list.is_empty());
-    let unit = fields.required("unit", draft, matching::sources);
+        fields.optional("match", draft, condition::alternatives).filter(|list| !list.is_empty());
+    let unit = fields.required("unit", draft, condition::sources);
     let salt = fields.optional("salt", draft, |at, draft| scalar::text(at, draft, 1..=128));
     let stable = fields.required("stable", draft, |at, draft| known.resolve(at, draft));
     let versions = fields.required("versions", draft, |at, draft| {
@@ -147,20 +147,20 @@ pub(super) fn rollout(
         false => Some(Strategy::None),
     };
     let bucketing = fields
-        .optional("bucketing", draft, |at, draft| bucketing::bucketing(at, draft, known, strategy.as_ref()));
+        .optional("bucketing", draft, |at, draft| scheme::bucketing(at, draft, known, strategy.as_ref()));
     serving.extend(strategy.iter().flat_map(Strategy::treatments));
     serving.extend(bucketing.iter().flat_map(Bucketing::treatments));
     let expose = fields.optional("expose", draft, expose).unwrap_or_default();
     let expose_failover = fields.optional("expose_failover", draft, scalar::boolean).unwrap_or(true);
     let taker = Taker { name, unit: unit.as_deref() };
-    let layer = fields.optional("layer", draft, |at, draft| cohort::layer(at, draft, taker));
+    let layer = fields.optional("layer", draft, |at, draft| eligibility::layer(at, draft, taker));
     let sources = unit.as_deref().unwrap_or_default();
     let sessions = fields.optional("sessions", draft, |at, draft| cookie::sessions(at, draft, sources));
     let freeze = fields.optional("freeze", draft, ramp::freeze);
     let api = fields.optional("api", draft, compatibility::api);
     let names_api = fields.has("api");
     let lists_all = shadows.len() == fields.peek("shadow").map_or(0, Node::length);
-    let guardrails = fields.optional("guardrails", draft, guardrail::guardrails);
+    let guardrails = fields.optional("guardrails", draft, guardrails::guardrails);
     fields.finish(draft);
 
     // Positions only mean something where every version could be read. What else is missing is a problem, so nobody serves it.

@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 
 use super::reader::{At, Draft, shown};
-use crate::bucket::Ppm;
+use crate::compile::json::Node;
 use crate::decision::header;
-use crate::json::Node;
+use crate::hash::bucket::Ppm;
 use crate::time::Time;
 
 pub(super) fn boolean(at: At<'_, '_>, draft: &mut Draft) -> Option<bool> {

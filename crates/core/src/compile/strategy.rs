@@ -3,8 +3,8 @@
 use super::reader::{At, Draft, Fields};
 use super::rollout::Known;
 use super::{ramp, scalar};
-use crate::bucket::Ppm;
-use crate::ramp::Ramp;
+use crate::hash::bucket::Ppm;
+use crate::plan::ramp::Ramp;
 
 /// A strategy with its versions as positions in the rollout.
 #[derive(Default)]

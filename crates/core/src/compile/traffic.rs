@@ -1,16 +1,16 @@
 //! Reads what stands beside the strategy: overrides, failover and shadows.
 
-use super::matching::{header_conditions, methods};
+use super::condition::{header_conditions, methods};
 use super::reader::{At, Draft, Fields, shown};
 use super::rollout::Known;
 use super::scalar;
-use crate::bucket::Ppm;
-use crate::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, MAX_TARGETS, RETRIABLE_STATUS_CODES, Retry};
-use crate::json::Node;
-use crate::matching::HeaderCondition;
+use crate::compile::json::Node;
+use crate::hash::bucket::Ppm;
+use crate::hash::secret::Secret;
+use crate::plan::condition::HeaderCondition;
+use crate::plan::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, MAX_TARGETS, RETRIABLE_STATUS_CODES, Retry};
+use crate::plan::shadow::{MAX_SHADOWS, SAFE_METHODS};
 use crate::request::Slot;
-use crate::secret::Secret;
-use crate::shadow::{MAX_SHADOWS, SAFE_METHODS};
 
 pub(super) enum Override {
     Units { units: Box<[Box<[u8]>]>, version: usize },

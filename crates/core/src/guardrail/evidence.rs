@@ -16,8 +16,8 @@
 //! clients that are alike; see `sequential` for what that means.
 
 use super::MAX_SIGNALS;
-use super::buckets::{Bits, HASH_BUCKETS, Last, Spacing};
 use super::codec::{Reader, Writer};
+use super::spacing::{Bits, HASH_BUCKETS, Last, Spacing};
 use super::tally::{Closed, Tally};
 
 /// A slot is this long once both sides have something in it.

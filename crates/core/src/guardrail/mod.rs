@@ -4,23 +4,23 @@
 //! evidence (`evidence`), which signals judge (`judge`): rates over a sliding window, or an always-valid test against the stable
 //! version (`sequential`). A verdict is latched in the record. Time is an argument everywhere, and nothing here does I/O.
 
-mod buckets;
 mod codec;
 #[cfg(test)]
 mod dice;
 pub mod evidence;
 pub mod judge;
 pub mod outcome;
-pub mod ratio;
 pub mod record;
-pub mod recorder;
+pub mod sample_ratio;
 pub mod sequential;
 pub mod shelf;
 pub mod sketch;
+mod spacing;
 mod streak;
 pub mod tally;
 pub mod verdict;
 mod window;
+pub mod worker;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,10 +28,10 @@ use std::time::Duration;
 use self::sequential::Null;
 use self::tally::Tally;
 use self::verdict::Finding;
-use crate::bucket::Salt;
-use crate::matching::Test;
+use crate::hash::bucket::Salt;
+use crate::hash::secret::digest;
 use crate::plan::Version;
-use crate::secret::digest;
+use crate::plan::condition::Test;
 
 /// At most this many signals on a rollout: a request's answers to all of them fit into one word.
 pub const MAX_SIGNALS: usize = 16;

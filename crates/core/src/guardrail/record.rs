@@ -8,15 +8,15 @@ use std::time::Duration;
 use super::codec::{Reader, Writer};
 use super::evidence::{Basis, Evidence};
 use super::judge::Judge;
-use super::ratio::Ratio;
-use super::recorder::{Counts, Pending};
+use super::sample_ratio::Ratio;
 use super::sketch::Sketch;
 use super::streak::Report;
 use super::tally::{Closed, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{Ring, slot};
+use super::worker::{Counts, Pending};
 use super::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
-use crate::bucket::Ppm;
+use crate::hash::bucket::Ppm;
 
 /// What a merge depends on beside the counts.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 
 use super::Action;
 use super::codec::{Reader, Writer};
-use crate::bucket::Ppm;
+use crate::hash::bucket::Ppm;
 use crate::health::State;
 
 /// Number of shelves: bounds the host's memory.

@@ -6,7 +6,8 @@
 
 use std::rc::Rc;
 
-use super::{Bucket, Murmur3, Ppm, scale};
+use crate::hash::bucket::{Bucket, Ppm, scale};
+use crate::hash::murmur3::Murmur3;
 use crate::plan::Version;
 
 /// How another product assigns a unit.
@@ -153,7 +154,7 @@ impl Scheme {
         let bucket = self.hash.bucket(unit);
         let shown = gate.filter(|_| self.shows_gate).map_or(bucket, |(bucket, _)| bucket);
         let range = self.ranges.iter().find(|range| bucket < range.end).filter(|_| is_in);
-        (Bucket(shown.saturating_add(self.first)), range.and_then(|range| range.version.as_ref()))
+        (Bucket::numbered(shown.saturating_add(self.first)), range.and_then(|range| range.version.as_ref()))
     }
 
     /// Each treatment once, with its share of all units, rounded down.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::bucket::Murmur3;
+use crate::hash::murmur3::Murmur3;
 
 /// The largest integer that a double carries exactly together with its neighbours: 2^53 - 1.
 pub(crate) const MAX_INTEGER: i64 = 9_007_199_254_740_991;

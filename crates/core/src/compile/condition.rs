@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::reader::{At, Draft, Fields, shown};
 use super::{cookie, scalar};
-use crate::index::{HostPattern, PathPattern};
-use crate::json::Node;
-use crate::matching::{Conditions, HeaderCondition, QueryCondition, Test};
-use crate::shadow::SAFE_METHODS;
-use crate::unit::Source;
+use crate::compile::json::Node;
+use crate::plan::condition::{Conditions, HeaderCondition, QueryCondition, Test};
+use crate::plan::index::{HostPattern, PathPattern};
+use crate::plan::shadow::SAFE_METHODS;
+use crate::plan::unit::Source;
 
 /// Protects the request path: the conditions of one list are asked one after the other.
 const MAX_CONDITIONS: usize = 64;

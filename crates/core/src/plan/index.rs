@@ -6,8 +6,8 @@
 
 use std::rc::Rc;
 
-use crate::matching::Conditions;
 use crate::plan::Rollout;
+use crate::plan::condition::Conditions;
 use crate::request::Request;
 
 /// One alternative of a rollout.

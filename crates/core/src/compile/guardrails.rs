@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::matching::header_test;
+use super::condition::header_test;
 use super::reader::{At, Draft, Fields};
 use super::scalar;
+use crate::compile::json::MAX_INTEGER;
 use crate::guardrail::sequential::Null;
 use crate::guardrail::{Action, HeaderRule, Limit, MAX_SIGNALS, Measure, Rule, Signal};
-use crate::json::MAX_INTEGER;
 
 /// Guardrails before it is known whom they guard.
 pub(super) struct Guardrails {

@@ -4,8 +4,8 @@
 
 use std::rc::Rc;
 
-use crate::bucket::{Ppm, Salt};
-use crate::matching::{HeaderCondition, contains_method};
+use crate::hash::bucket::{Ppm, Salt};
+use crate::plan::condition::{HeaderCondition, contains_method};
 use crate::plan::{Rollout, Version};
 use crate::request::Request;
 

@@ -7,10 +7,10 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::bucket::scheme::Scheme;
-use crate::bucket::{BUCKETS, Bucket, Ppm, Salt};
+use crate::hash::bucket::{BUCKETS, Bucket, Ppm, Salt};
 use crate::plan::Version;
-use crate::ramp::Ramp;
+use crate::plan::ramp::Ramp;
+use crate::plan::scheme::Scheme;
 use crate::time::Time;
 
 /// How a rollout divides its units.

@@ -3,10 +3,7 @@
 //! Integers only in this file; other products' hashes are in `scheme`. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
 //! contract, never an edit. `tests/vectors` holds it in place.
 
-mod murmur;
-pub(crate) mod scheme;
-
-pub(crate) use murmur::Murmur3;
+use super::murmur3::Murmur3;
 
 /// Number of buckets; also one whole in parts per million, so a bucket and a share compare directly.
 pub const BUCKETS: u32 = 1_000_000;
@@ -16,6 +13,11 @@ pub const BUCKETS: u32 = 1_000_000;
 pub struct Bucket(u32);
 
 impl Bucket {
+    /// The bucket that another product's scheme gives this number.
+    pub(crate) fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The bucket as a number.
     #[must_use]
     pub fn get(self) -> u32 {
@@ -82,7 +84,7 @@ impl Salt {
 }
 
 /// Multiply and shift: spreads a hash over `0..size` without the bias of a remainder.
-fn scale(hash: u32, size: u32) -> u32 {
+pub(crate) fn scale(hash: u32, size: u32) -> u32 {
     let scaled = u64::from(hash).wrapping_mul(u64::from(size)) >> 32; // the product of two 32-bit numbers fits
     scaled as u32
 }

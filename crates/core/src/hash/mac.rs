@@ -8,7 +8,7 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::secret::digest;
+use crate::hash::secret::digest;
 
 /// A key made of a secret; never printed.
 #[derive(Clone, PartialEq, Eq)]

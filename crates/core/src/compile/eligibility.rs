@@ -2,9 +2,9 @@
 
 use super::reader::{At, Draft, Fields, shown};
 use super::scalar;
-use crate::bucket::Ppm;
-use crate::cohort::{Holdout, Layer};
-use crate::unit::Source;
+use crate::hash::bucket::Ppm;
+use crate::plan::eligibility::{Holdout, Layer};
+use crate::plan::unit::Source;
 
 /// A slice that a rollout has taken.
 pub(super) struct Taken {

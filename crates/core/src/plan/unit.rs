@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::cookie::Cookie;
-use crate::keyed::Key;
+use crate::hash::mac::Key;
+use crate::request::cookie::Cookie;
 use crate::request::{Request, Slot};
 
 /// Where a unit may come from.

@@ -3,26 +3,38 @@
 //! A plan that exists can be served: names are resolved to the values they name, lanes cover what they should, header values
 //! are legal. Only `compile` makes one.
 
+pub(crate) mod compatibility;
+pub(crate) mod condition;
+pub(crate) mod eligibility;
+pub mod failover;
+pub(crate) mod index;
+pub mod ramp;
+pub(crate) mod scheme;
+pub(crate) mod session;
+pub mod shadow;
+pub(crate) mod split;
+pub mod unit;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::bucket::{BUCKETS, Ppm, Salt};
-use crate::cohort::{Holdout, Layer};
-use crate::compatibility::{Api, Requirement};
 use crate::decision::Expose;
-use crate::failover::Failover;
 use crate::guardrail::Guardrails;
+use crate::hash::bucket::{BUCKETS, Ppm, Salt};
+use crate::hash::secret::Secret;
 use crate::health::{Health, State};
-use crate::index::Index;
-use crate::ramp::{Phase, Ramp, Stop};
+use crate::plan::compatibility::{Api, Requirement};
+use crate::plan::eligibility::{Holdout, Layer};
+use crate::plan::failover::Failover;
+use crate::plan::index::Index;
+use crate::plan::ramp::{Phase, Ramp, Stop};
+use crate::plan::session::Sessions;
+use crate::plan::shadow::Shadow;
+use crate::plan::split::Split;
+use crate::plan::unit::{Issuer, Source};
 use crate::request::{Inputs, Slot};
-use crate::secret::Secret;
-use crate::session::Sessions;
-use crate::shadow::Shadow;
-use crate::split::Split;
 use crate::time::Time;
-use crate::unit::{Issuer, Source};
 
 /// A document, ready to decide.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use super::buckets::{Bits, HASH_BUCKETS};
 use super::evidence::{Observation, Side};
 use super::outcome::Outcome;
-use super::ratio::Ratio;
 use super::record::{Merged, Record, Setting};
+use super::sample_ratio::Ratio;
 use super::sketch::Sketch;
+use super::spacing::{Bits, HASH_BUCKETS};
 use super::streak::{Report, Streak};
 use super::{Guardrails, MAX_SIGNALS, Measure, Rule};
 use crate::decision::{Decision, Reason};

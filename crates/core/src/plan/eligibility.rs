@@ -2,7 +2,7 @@
 //!
 //! Both hash with salts of their own, so neither is related to any split.
 
-use crate::bucket::{Ppm, Salt};
+use crate::hash::bucket::{Ppm, Salt};
 
 /// A rollout's slice of a layer: rollouts with disjoint slices of one layer never share a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -3,13 +3,14 @@
 //! The same pass finds what must not travel on: whatever a client sends in `x-rollout-*` is never believed, and the secret of
 //! an override is never shown to a model.
 
+pub(crate) mod cookie;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::cookie;
 use crate::decision::header;
 use crate::plan::Plan;
-use crate::unit::{Issuer, Nonce};
+use crate::plan::unit::{Issuer, Nonce};
 
 /// Place of a value among those that a plan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 //! Nothing is remembered, so nothing has to be agreed on: a proxy that restarts, or gets the document late, exposes the same
 //! units. Clock skew shows as that many seconds of ramp, and a clock set back lowers the exposure.
 
-use crate::bucket::Ppm;
+use crate::hash::bucket::Ppm;
 use crate::time::Time;
 
 /// An exposure as a function of time.

@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use crate::cookie::Cookie;
-use crate::keyed::{Key, Tag};
+use crate::hash::mac::{Key, Tag};
 use crate::plan::{Rollout, Version};
+use crate::request::cookie::Cookie;
 use crate::request::{Request, Slot};
 use crate::time::Time;
 

@@ -4,7 +4,7 @@ use super::reader::{At, Draft, Fields};
 use super::rollout::Known;
 use super::scalar;
 use super::strategy::Strategy;
-use crate::bucket::Ppm;
+use crate::hash::bucket::Ppm;
 
 /// A scheme with its parameters; the numbers of the strategy come later.
 pub(super) enum Bucketing<'n> {
