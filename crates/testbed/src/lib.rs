@@ -8,6 +8,7 @@
 pub mod client;
 pub mod envoy;
 pub mod grpc;
+pub mod guest;
 pub mod load;
 pub mod module;
 mod runtime;
