@@ -176,9 +176,9 @@ impl Envoy {
         self.started.process.rss_kib()
     }
 
-    /// CPU time of the worker threads so far, by the kernel's clock of each.
-    pub fn worker_cpu_nanos(&self) -> u64 {
-        self.started.process.worker_cpu_nanos()
+    /// CPU time of all threads so far.
+    pub fn cpu_nanos(&self) -> u64 {
+        self.started.process.cpu_nanos()
     }
 
     /// Whether the process still runs.
