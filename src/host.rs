@@ -8,35 +8,29 @@ use std::time::{Duration, SystemTime};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType};
-use rollout_core::unit::Nonce;
+use rollout_core::{Edit, Nonce};
 
 /// The request's headers in their order, pseudo headers included. Only in the request phase.
 pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
 }
 
-/// Adds a line to a request header: for a header that is not there, cheaper than replacing it.
-pub(crate) fn add_request_header(name: &str, value: &[u8]) {
-    let _ = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value);
+/// Carries out an edit of the request's headers.
+pub(crate) fn edit_request(edit: &Edit<'_>) {
+    self::edit(MapType::HttpRequestHeaders, edit);
 }
 
-/// Replaces all lines of a request header.
-pub(crate) fn set_request_header(name: &str, value: &[u8]) {
-    let _ = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value));
+/// Carries out an edit of the response's headers.
+pub(crate) fn edit_response(edit: &Edit<'_>) {
+    self::edit(MapType::HttpResponseHeaders, edit);
 }
 
-pub(crate) fn remove_request_header(name: &str) {
-    let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
-}
-
-/// Replaces all lines of a response header, or removes them.
-pub(crate) fn set_response_header(name: &str, value: Option<&str>) {
-    let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, name, value);
-}
-
-/// Adds a line to a response header, beside those of the upstream.
-pub(crate) fn add_response_header(name: &str, value: &str) {
-    let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
+fn edit(headers: MapType, edit: &Edit<'_>) {
+    let _ = match edit {
+        Edit::Remove(name) => hostcalls::remove_map_value(headers, name),
+        Edit::Add(name, value) => hostcalls::add_map_value_bytes(headers, name, value),
+        Edit::Set(name, value) => hostcalls::set_map_value_bytes(headers, name, Some(value)),
+    };
 }
 
 /// The status of the response. Only in the response phase.
@@ -75,9 +69,9 @@ pub(crate) fn upstream_cluster() -> Option<Bytes> {
     property(&["xds", "cluster_name"])
 }
 
-/// True where the request was sent to an upstream more than once.
-pub(crate) fn was_repeated() -> bool {
-    property(&["upstream", "request_attempt_count"]).and_then(number).is_some_and(|attempts| attempts > 1)
+/// How often the request was sent to an upstream.
+pub(crate) fn attempts() -> u64 {
+    property(&["upstream", "request_attempt_count"]).and_then(number).unwrap_or(0)
 }
 
 /// The name that the configuration gives to this plugin.
@@ -155,6 +149,6 @@ pub(crate) fn increment(metric: u32, by: u32) {
 }
 
 /// Sets a gauge, or adds a value to a histogram.
-pub(crate) fn record(metric: u32, value: u64) {
+pub(crate) fn set_metric(metric: u32, value: u64) {
     let _ = hostcalls::record_metric(metric, value);
 }

@@ -9,11 +9,13 @@
 
 #![cfg(target_arch = "wasm32")]
 
+mod active;
 mod gauge;
 mod guard;
 mod host;
 mod metric;
 mod root;
+mod serving;
 mod stream;
 
 mod entry {

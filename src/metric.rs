@@ -2,12 +2,11 @@
 //! built at its first use only.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use rollout_core::decision::{Decision, Reason};
-use rollout_core::failover::{MAX_TARGETS, Target};
-use rollout_core::guardrail::tally::Tally;
+use rollout_core::guardrail::Tally;
 use rollout_core::metric::{self, Family};
-use rollout_core::plan::{Plan, Version};
+use rollout_core::{Decision, MAX_TARGETS, Plan, Reason, Target, Version};
 
 use crate::host;
 
@@ -84,6 +83,7 @@ struct Counter {
 
 /// The counters of one plan.
 pub(crate) struct Metrics {
+    plan: Rc<Plan>,
     /// By version and event; after the last version, requests that matched nothing.
     counters: Vec<[Counter; Event::COUNT]>,
     durations: Vec<Cell<Option<u32>>>,
@@ -92,8 +92,9 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Rc<Plan>) -> Self {
         Self {
+            plan: Rc::clone(plan),
             counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
             durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
             dirty: RefCell::default(),
@@ -118,18 +119,18 @@ impl Metrics {
             cell.set(series(metric::DURATION, &labels, host::define_histogram));
         }
         if let Some(id) = cell.get() {
-            host::record(id, milliseconds);
+            host::set_metric(id, milliseconds);
         }
     }
 
     /// Hands the counts to the host.
-    pub(crate) fn flush(&self, plan: &Plan) {
+    pub(crate) fn flush(&self) {
         for (row, event) in self.dirty.take() {
             let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else {
                 continue;
             };
             if counter.id.get().is_none() {
-                counter.id.set(define(plan, row, event));
+                counter.id.set(define(&self.plan, row, event));
             }
             let pending = counter.pending.take();
             if let Some(id) = counter.id.get() {
@@ -168,7 +169,7 @@ pub(crate) fn announce(plan: &Plan) {
     let gauges = [(metric::REVISION, plan.revision()), (metric::HASH, u64::from(plan.hash()))];
     for (family, value) in gauges {
         if let Some(id) = series(family, &[&plugin], host::define_gauge) {
-            host::record(id, value);
+            host::set_metric(id, value);
         }
     }
 }

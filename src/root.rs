@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
-use rollout_core::compile::compile;
-use rollout_core::health::Moment;
-use rollout_core::plan::Plan;
-use rollout_core::time::Time;
+use rollout_core::compile;
 
+use crate::active::Active;
 use crate::gauge::{self, Exposures};
-use crate::guard::Guard;
 use crate::host;
-use crate::metric::{self, Metrics};
 use crate::stream::Stream;
 
 /// How late a counter may be: counts of all workers meet in the host at least this often.
@@ -31,19 +27,6 @@ pub(crate) fn start() {
     proxy_wasm::set_root_context(|_| Box::new(Root::default()));
 }
 
-/// A plan in service, its counters and its guardrails.
-pub(crate) struct Active {
-    pub(crate) plan: Plan,
-    pub(crate) metrics: Metrics,
-    pub(crate) guard: Guard,
-}
-
-impl Active {
-    fn new(plan: Plan) -> Self {
-        Self { metrics: Metrics::new(&plan), guard: Guard::new(&plan), plan }
-    }
-}
-
 #[derive(Default)]
 struct Root {
     active: Option<Rc<Active>>,
@@ -54,13 +37,12 @@ struct Root {
 impl Context for Root {}
 
 /// The host does not end the timer of a root context that goes. `on_done` would be the place for it, but the host calls that for
-/// each stream too, once it is exported; `on_delete`, which drops a context, comes anyway.
+/// each stream too, once it is exported. `on_delete`, which drops a context, is called in any case.
 impl Drop for Root {
     fn drop(&mut self) {
         host::set_tick_period(Duration::ZERO);
         if let Some(active) = &self.active {
-            active.metrics.flush(&active.plan);
-            active.guard.flush(&active.plan);
+            active.flush();
         }
     }
 }
@@ -90,14 +72,10 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(active) = &self.active else { return };
         if !self.announced {
-            metric::announce(&active.plan);
+            active.announce();
             self.announced = true;
         }
-        active.guard.tick(&active.plan);
-        let time = Time::from_seconds(host::now().as_secs());
-        let now = Moment { time, health: &active.guard.health.borrow() };
-        self.exposures.show(&active.plan, &active.guard.gauges, now);
-        active.metrics.flush(&active.plan);
+        active.tick(&mut self.exposures);
         gauge::clear_left();
     }
 

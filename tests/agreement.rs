@@ -16,9 +16,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use dice::Dice;
-use rollout_core::decide::decide_unit;
-use rollout_core::decision::Reason;
-use rollout_core::time::Time;
+use rollout_core::{Reason, Time, decide_unit};
 use serde_json::{Value, json};
 use testbed::client::{Client, Request, Response};
 use testbed::envoy::{Envoy, Outcome};
@@ -352,7 +350,7 @@ fn ten_thousand_random_units_get_the_same_bucket_from_core_envoy_and_an_independ
         })
         .collect();
     let independent = independent_buckets(SALT, &units);
-    let salt = rollout_core::bucket::Salt::new(SALT);
+    let salt = rollout_core::Salt::new(SALT);
 
     let document = json!({"revision": 1, "rollouts": [{
         "name": "hash", "unit": [{"header": "x-unit"}, {"cookie": "unit"}, {"query": "unit"}], "salt": SALT, "stable": "v1",

@@ -5,9 +5,7 @@
 mod dice;
 
 use dice::Dice;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::time::Time;
+use rollout_core::{Time, compile, decide_unit};
 use serde_json::json;
 use testbed::envoy::Outcome;
 use testbed::{Behaviour, Client, Envoy, Request, Upstream};
@@ -25,9 +23,9 @@ fn no_model_gets_a_request_that_it_does_not_accept_and_the_exception_is_counted(
     let upstreams = ["fraud-v1", "fraud-v2", "fraud-v3", "fraud-v4"].map(Upstream::start);
     for ((name, ..), upstream) in ACCEPTED.iter().zip(&upstreams) {
         // Any version may fail a call, so that failover is asked often.
-        upstream.set_with(|request| match request.header("x-fails-on").as_deref() == Some(name) {
-            true => Behaviour::status(503),
-            false => Behaviour::ok(),
+        upstream.set_with(|request| {
+            let fails = request.header("x-fails-on").as_deref() == Some(name);
+            if fails { Behaviour::status(503) } else { Behaviour::ok() }
         });
     }
     let versions: Vec<_> = ACCEPTED

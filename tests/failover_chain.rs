@@ -59,9 +59,9 @@ impl Site {
 
     /// With versions of these numbers that have no hosts.
     fn without_hosts(empty: &'static [usize]) -> Self {
-        Self::with(move |number, upstream| match empty.contains(&number) {
-            true => Cluster::new(upstream.name(), &[]).backstop(),
-            false => Cluster::from(upstream).backstop(),
+        Self::with(move |number, upstream| {
+            let is_empty = empty.contains(&number);
+            if is_empty { Cluster::new(upstream.name(), &[]) } else { Cluster::from(upstream) }.backstop()
         })
     }
 

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testbed::client::{Failure, Request, Response};
 use testbed::envoy::{Outcome, refuse_on_request, routes};
-use testbed::{Behaviour, Cluster, Envoy, Load, Upstream};
+use testbed::{Behaviour, Cluster, Envoy, Load, Pulse, Upstream};
+
+/// What a route with a timeout waits for an answer; on a busy machine an answer that is not delayed must come within it too.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests a second, of which v2 gets a tenth.
 const RATE: f64 = 500.0;
@@ -53,7 +56,7 @@ impl Site {
     }
 
     fn load(&self) -> Load {
-        Load::new(self.envoy.address()).connections(64).rate(RATE)
+        Load::new(self.envoy.address()).connections(128).rate(RATE)
     }
 
     fn is_rolled_back(&self) -> bool {
@@ -69,10 +72,14 @@ fn request(number: u64) -> Request {
 /// What clients saw of v2 since it fails.
 #[derive(Default)]
 struct Seen {
+    /// How late the machine was meanwhile.
+    pulse: Option<Pulse>,
     /// When v2 began to fail.
     failing: Option<Instant>,
-    /// When the requests of v2 were begun and answered, also those that failover saved.
-    requests: Vec<(Instant, Instant)>,
+    /// When the requests of v2 were begun, also those that failover saved.
+    requests: Vec<Instant>,
+    /// When the first failure was seen, also one that failover saved.
+    first: Option<Instant>,
     /// Failures that reached a client: when those requests were begun.
     failed: Vec<Instant>,
 }
@@ -81,29 +88,41 @@ impl Seen {
     fn note(&mut self, begun: Instant, outcome: &Result<Response, Failure>) {
         let assignment = outcome.as_ref().ok().and_then(|response| response.header("x-rollout-assignment"));
         let failed = outcome.as_ref().map_or(true, |response| response.status >= 500);
+        let saved = outcome.as_ref().is_ok_and(|response| response.header("x-rollout-failover").is_some());
         if failed {
             self.failed.push(begun);
         }
         if failed || assignment.as_deref() == Some("fraud=v2") {
-            self.requests.push((begun, Instant::now()));
+            self.requests.push(begun);
+        }
+        if failed || saved {
+            self.first.get_or_insert_with(Instant::now);
         }
     }
 
     /// From the first failure that was seen to the start of the last request that v2 got.
     fn reaction(&self) -> Duration {
-        let first = self.first();
-        let last = self.requests.iter().map(|(begun, _)| *begun).max().expect("v2 was in trouble");
-        last.saturating_duration_since(first)
+        self.last().saturating_duration_since(self.first())
     }
 
     fn first(&self) -> Instant {
-        self.requests.iter().map(|(_, answered)| *answered).min().expect("v2 was in trouble")
+        // A status in the trailers is not seen here.
+        self.first.or(self.failing).expect("v2 was in trouble")
+    }
+
+    fn last(&self) -> Instant {
+        self.requests.iter().max().copied().expect("v2 was in trouble")
     }
 
     /// The same, from the moment that v2 began to fail: some failures are seen late.
     fn duration(&self) -> Duration {
-        let last = self.requests.iter().map(|(begun, _)| *begun).max().expect("v2 was in trouble");
-        last.saturating_duration_since(self.failing.expect("v2 failed"))
+        self.last().saturating_duration_since(self.failing.expect("v2 failed"))
+    }
+
+    /// Whether so many failures are what an idle machine sees at most of sixty, at this machine's lateness.
+    fn is_few(&self, failures: usize) -> bool {
+        let pulse = self.pulse.as_ref().expect("it was measured");
+        (1..=pulse.stretch_count(MOST_FAILED, REACTION)).contains(&(failures as u64))
     }
 
     /// Failures among the requests that were begun after the first failure was seen.
@@ -113,22 +132,29 @@ impl Seen {
     }
 }
 
+/// The aim is one second. On an idle machine most reactions take a third of that.
+const REACTION: Duration = Duration::from_secs(2);
+
+/// Most failures that reach clients within that time.
+const MOST_FAILED: u64 = 60;
+
 /// Reactions are measured one at a time: two of them would measure each other.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Lets v2 fail in the middle of traffic, and returns what clients saw from then on.
 fn trouble(site: &Site, load: Load, fail: impl FnOnce(&Site)) -> Seen {
-    trouble_of(site, load, (fail, request))
+    trouble_of(site, load, fail, request)
 }
 
 /// The same, with requests of another kind.
-fn trouble_of(site: &Site, load: Load, (fail, make): (impl FnOnce(&Site), fn(u64) -> Request)) -> Seen {
+fn trouble_of(site: &Site, load: Load, fail: impl FnOnce(&Site), make: fn(u64) -> Request) -> Seen {
     let _alone = ALONE.lock();
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let begun = Arc::new(Mutex::new(vec![Instant::now(); 10_000]));
+    // As many as there are in the longest wait for a rollback.
+    let begun = Arc::new(Mutex::new(vec![Instant::now(); 100_000]));
     let (noted, starts) = (Arc::clone(&seen), Arc::clone(&begun));
     let place = |number: u64| usize::try_from(number).expect("few requests");
-    let load = load.duration(Duration::from_secs(8)).observe(move |number, outcome| {
+    let load = load.observe(move |number, outcome| {
         let begun = starts.lock().expect("no test thread panics").get(place(number)).copied();
         noted.lock().expect("no test thread panics").note(begun.expect("it was begun"), outcome);
     });
@@ -141,7 +167,7 @@ fn trouble_of(site: &Site, load: Load, (fail, make): (impl FnOnce(&Site), fn(u64
     {
         let mut seen = seen.lock().expect("no test thread panics");
         assert!(seen.failed.is_empty(), "all is well before");
-        *seen = Seen::default();
+        *seen = Seen { pulse: Some(Pulse::start()), ..Seen::default() };
     }
     site.versions[1].clear();
     seen.lock().expect("no test thread panics").failing = Some(Instant::now());
@@ -152,19 +178,21 @@ fn trouble_of(site: &Site, load: Load, (fail, make): (impl FnOnce(&Site), fn(u64
     std::mem::take(&mut *seen.lock().expect("no test thread panics"))
 }
 
-/// Within a second, and the workers live.
+/// Within a second, and the workers live. Limits grow with the lateness of the machine.
 fn assert_swift(what: &str, site: &Site, seen: &Seen) {
     let (reaction, duration, failed, arrived) =
         (seen.reaction(), seen.duration(), seen.failed.len(), site.versions[1].count());
+    let pulse = seen.pulse.as_ref().expect("it was measured");
     println!(
         "{what}: rolled back within {reaction:?} of the first failure seen, {duration:?} after v2 began to fail; \
-         {failed} failures reached clients, {arrived} requests v2"
+         {failed} failures reached clients, {arrived} requests v2; the machine was late by {:?}",
+        pulse.worst()
     );
-    // The aim is one second; the machine may be busy with something else.
-    assert!(reaction <= Duration::from_secs(2), "{what}: {reaction:?}");
+    assert!(reaction <= pulse.stretch(REACTION), "{what}: {reaction:?}");
+    let with_timeout = REACTION + TIMEOUT;
     assert!(
-        duration <= Duration::from_secs(3),
-        "{what}: {duration:?}, of which a timeout is no more than 600 ms"
+        duration <= pulse.stretch(with_timeout),
+        "{what}: {duration:?}, of which a timeout is {TIMEOUT:?}"
     );
     assert_eq!(site.envoy.vm_reloads(), 0);
 }
@@ -210,7 +238,7 @@ fn without_failover_at_most_sixty_failures_of_a_version_reach_clients() {
         site.push(&rollout("fraud-v2", json!({})));
         let seen = trouble(&site, site.load(), fail);
         assert_swift(what, &site, &seen);
-        assert!((1..=60).contains(&seen.failed.len()), "{what}: {}", seen.failed.len());
+        assert!(seen.is_few(seen.failed.len()), "{what}: {}", seen.failed.len());
     }
 }
 
@@ -224,7 +252,7 @@ fn what_failover_cannot_hide_ends_as_fast_with_it() {
         site.push(&rollout("fraud-v2", failover()));
         let seen = trouble(&site, site.load(), fail);
         assert_swift(what, &site, &seen);
-        assert!((1..=60).contains(&seen.failed.len()), "{what}: {}", seen.failed.len());
+        assert!(seen.is_few(seen.failed.len()), "{what}: {}", seen.failed.len());
     }
 }
 
@@ -237,7 +265,7 @@ fn an_answer_that_breaks_off_is_no_success_between_failures_in_a_row() {
     let fail = |site: &Site| site.versions[1].set(Behaviour::reset_in_body());
     let seen = trouble(&site, site.load(), fail);
     assert_swift("resets in the body, failures in a row alone", &site, &seen);
-    assert!((1..=60).contains(&seen.failed.len()), "{}", seen.failed.len());
+    assert!(seen.is_few(seen.failed.len()), "{}", seen.failed.len());
 }
 
 #[test]
@@ -250,30 +278,32 @@ fn a_grpc_status_in_the_trailers_counts() {
     site.push(&rollout("fraud-v2", json!({})));
     let fail = |site: &Site| site.versions[1].set(Behaviour::grpc_trailers(14));
     let call = |number| request(number).header("content-type", "application/grpc");
-    let seen = trouble_of(&site, site.load().http2(), (fail, call));
+    let seen = trouble_of(&site, site.load().http2(), fail, call);
     assert_swift("UNAVAILABLE in trailers", &site, &seen);
-    assert!((1..=60).contains(&site.versions[1].count()), "{}", site.versions[1].count());
+    let arrived = usize::try_from(site.versions[1].count()).expect("few requests");
+    assert!(seen.is_few(arrived), "{arrived}");
 }
 
 #[test]
 fn a_version_that_hangs_is_rolled_back_after_its_first_timeouts() {
     for (what, rest) in [
         ("timeouts", json!({})),
-        ("timeouts with failover", json!({"failover": {"to": ["v1"], "per_try_timeout": "300ms"}})),
+        ("timeouts with failover", json!({"failover": {"to": ["v1"], "per_try_timeout": "500ms"}})),
     ] {
         let site = Site::with(|builder| {
             builder.tweak(|bootstrap| {
                 for route in routes(bootstrap).as_array_mut().expect("routes") {
-                    route["route"]["timeout"] = json!("0.600s");
+                    route["route"]["timeout"] = json!(format!("{}s", TIMEOUT.as_secs()));
                 }
             })
         });
         site.push(&rollout("fraud-v2", rest));
         let seen = trouble(&site, site.load(), |site| {
-            site.versions[1].set(Behaviour::delayed(Duration::from_secs(5)))
+            site.versions[1].set(Behaviour::delayed(Duration::from_secs(60)))
         });
         assert_swift(what, &site, &seen);
-        assert!(seen.failed_later() <= 60, "{what}: {}", seen.failed_later());
+        let failed = seen.failed_later();
+        assert!(failed == 0 || seen.is_few(failed), "{what}: {failed}");
     }
 }
 
@@ -292,7 +322,10 @@ fn roll_back(site: &Site) {
         site.is_rolled_back().then_some(())
     });
     site.versions[1].set(Behaviour::ok());
-    std::thread::sleep(Duration::from_millis(300));
+    // The other worker sees the latch on its next tick.
+    site.envoy.wait_for("both workers", |_| {
+        (!reasons(site, 100).iter().any(|reason| reason == "assigned")).then_some(())
+    });
     site.versions[1].clear();
 }
 
@@ -401,17 +434,19 @@ fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
         let forced = Request::get("/").header("x-user-id", "tester");
         assert_eq!(client.send(forced).expect("an answer").status, 503);
     }
-    site.versions[1].set(Behaviour::delayed(Duration::from_millis(200)));
+    site.versions[1].set(Behaviour::delayed(Duration::from_secs(60)));
     let hasty = site.envoy.client().timeout(Duration::from_millis(20));
     let aborted = (0..40).filter(|number| hasty.send(request(*number)).is_err());
     assert_eq!(aborted.count(), 40);
+    site.versions[1].set(Behaviour::delayed(Duration::from_millis(200)));
     let slow =
         (0..20).filter(|number| client.send(request(*number)).is_ok_and(|answer| answer.status == 200));
     assert_eq!(slow.count(), 20, "v2 still serves");
-    std::thread::sleep(Duration::from_millis(500));
     let observed = |result: &str| {
         site.envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.=v2;.;signal=.=error_rate;.;side=.=version;.;result=.={result};.;rollout_guardrail_observations_total"))
     };
+    site.envoy.wait_for("the answers of v2", |_| (observed("all") >= 60).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
     assert_eq!((observed("all"), observed("bad")), (60, 0), "answers of v2 count, and nothing else does");
     assert_eq!((site.is_rolled_back(), trips(&site, "")), (false, 0));
 }
@@ -432,7 +467,7 @@ fn told(site: &Site, words: &str) -> usize {
 #[test]
 fn a_warning_and_a_dry_run_only_tell() {
     for (rest, words) in [
-        (json!({"action": "warn"}), "only warned of"),
+        (json!({"action": "warn"}), "warning only"),
         (json!({"dry_run": true}), "would be rolled back (dry run)"),
     ] {
         let site = Site::start();
@@ -467,8 +502,11 @@ fn a_frozen_version_is_exposed_no_further() {
         (trips(&site, "consecutive_failures") == 1).then_some(())
     });
     site.versions[1].set(Behaviour::ok());
-    std::thread::sleep(Duration::from_millis(1_500));
-    let frozen = exposure();
+    let frozen = site.envoy.wait_for("the same exposure on all workers", |_| {
+        let before = exposure();
+        std::thread::sleep(Duration::from_millis(1_500));
+        Some(exposure()).filter(|exposure| *exposure == before)
+    });
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(exposure(), frozen, "three seconds of ramp would be half a point");
     assert!((100_000..500_000).contains(&frozen), "{frozen}");

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testbed::Pulse;
 use testbed::client::{Client, Request};
 use testbed::envoy::{Envoy, Outcome};
 use testbed::load::Load;
@@ -23,9 +24,9 @@ fn document(revision: u64) -> String {
 /// CPU of an idle Envoy over two seconds, in nanoseconds: the least of three, because a leak stays and an echo of the load passes.
 fn idle_cpu(envoy: &Envoy) -> u64 {
     let window = |_| {
-        let before = envoy.cpu_nanos();
+        let before = envoy.worker_cpu_nanos();
         std::thread::sleep(Duration::from_secs(2));
-        envoy.cpu_nanos() - before
+        envoy.worker_cpu_nanos() - before
     };
     (0..3).map(window).min().unwrap_or_default()
 }
@@ -62,14 +63,16 @@ fn three_hundred_pushes_under_load_fail_no_request_and_leave_nothing_behind() {
     let load = Load::new(envoy.address())
         .connections(16)
         .rate(500.0)
-        .duration(Duration::from_secs(120))
         .start(|i| Request::get("/").header("x-user-id", format!("user-{i}")));
+    let pulse = Pulse::start();
     let started = Instant::now();
     let mut slowest = Duration::ZERO;
+    let mut verdicts = Vec::new();
     for push in 1..=PUSHES {
         let revision = 20 + push;
         let pushed = Instant::now();
         assert_eq!(envoy.push(&document(revision)), Outcome::Accepted);
+        verdicts.push(pushed.elapsed());
         if push % 10 == 0 {
             // Not overtaken by the next push: all 32 connections must show this revision.
             loop {
@@ -77,10 +80,8 @@ fn three_hundred_pushes_under_load_fail_no_request_and_leave_nothing_behind() {
                 if seen.iter().all(|seen| *seen == revision) {
                     break;
                 }
-                assert!(
-                    pushed.elapsed() < Duration::from_secs(1),
-                    "after a second the workers are at {seen:?}, not {revision}"
-                );
+                let (after, limit) = (pushed.elapsed(), pulse.stretch(Duration::from_secs(1)));
+                assert!(after < limit, "after {after:?} the workers are at {seen:?}, not {revision}");
             }
             slowest = slowest.max(pushed.elapsed());
         }
@@ -90,16 +91,24 @@ fn three_hundred_pushes_under_load_fail_no_request_and_leave_nothing_behind() {
     let took = started.elapsed();
     let report = load.stop();
     assert_eq!(report.failed(), 0, "{:?}", report.examples);
-    assert!(report.sent > 5_000, "only {} requests", report.sent);
-    assert!(took < Duration::from_secs(45), "{PUSHES} pushes took {took:?}");
+    assert!(report.sent > 10 * PUSHES, "only {} requests", report.sent);
+    // What each push left behind would make the later ones slower.
+    let median = |of: &[Duration]| {
+        let mut sorted = of.to_vec();
+        sorted.sort_unstable();
+        sorted[sorted.len() / 2]
+    };
+    let (first, last) = (median(&verdicts[..100]), median(&verdicts[200..]));
+    assert!(last < first * 3, "a push took {first:?} at first and {last:?} in the end");
     assert_eq!(envoy.stat("extension_config_discovery.http_filter.rollout.update_rejected"), 0);
 
     let idle_after = idle_cpu(&envoy);
     let grown = envoy.rss_kib().saturating_sub(memory_before);
     println!(
-        "{PUSHES} pushes in {took:.1?}, {} requests, 0 failed, slowest worker {slowest:.0?} after a push, memory +{grown} KiB, \
-         idle CPU {:.1} ms/s before and {:.1} ms/s after",
+        "{PUSHES} pushes in {took:.1?}, each {first:.0?} at first and {last:.0?} in the end, {} requests, 0 failed, \
+         slowest worker {slowest:.0?} after a push, the machine late by {:.0?}, memory +{grown} KiB, idle CPU {:.1} ms/s before and {:.1} ms/s after",
         report.sent,
+        pulse.worst(),
         idle_before as f64 / 2e6,
         idle_after as f64 / 2e6,
     );

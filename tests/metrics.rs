@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test may stop with the reason")]
 
-use rollout_core::time::Time;
+use rollout_core::Time;
 use serde_json::{Value, json};
 use testbed::client::Request;
 use testbed::envoy::{Cluster, Envoy, Outcome};
@@ -44,11 +44,11 @@ fn counts_are_exact_over_two_workers_and_carry_their_labels() {
     assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
     envoy.wait_revision(7);
 
-    let plan = rollout_core::compile::compile(document.to_string().as_bytes()).expect("valid").plan;
+    let plan = rollout_core::compile(document.to_string().as_bytes()).expect("valid").plan;
     let split = plan.rollouts().first().expect("a rollout");
     let assigned = (0..1_000).filter(|i| {
         let decision =
-            rollout_core::decide::decide_unit(&plan, split, format!("user-{i}").as_bytes(), Time::default());
+            rollout_core::decide_unit(&plan, split, format!("user-{i}").as_bytes(), Time::default());
         decision.version.name() == "v2"
     });
     let canary = u64::try_from(assigned.count()).expect("a count");

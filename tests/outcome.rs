@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testbed::client::Request;
 use testbed::envoy::{Builder, Outcome, connection_manager, refuse_on_request, routes};
-use testbed::{Behaviour, Cluster, Envoy, Upstream};
+use testbed::{Behaviour, Cluster, Envoy, PATIENCE, Upstream};
 
 /// Requests of each kind.
 const COUNT: u64 = 10;
@@ -52,16 +52,21 @@ fn says(grpc_status: &str) -> Behaviour {
 /// Sends what a client of HTTP/1.1 would, and returns what comes back until the connection ends.
 fn exchange(envoy: &Envoy, head: &str) -> String {
     let mut stream = TcpStream::connect(envoy.address()).expect("Envoy listens");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit can be set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit can be set");
     stream.write_all(head.as_bytes()).expect("Envoy reads");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Requests and failures of v2, and its answers.
-fn counted(envoy: &Envoy) -> (u64, u64, u64) {
+/// Waits until the requests of v2, its failures and its answers are counted, and for some ticks more: no others come.
+fn assert_counted(envoy: &Envoy, expected: (u64, u64, u64), what: &str) {
+    envoy.wait_for(&format!("{expected:?}, {what}"), |envoy| (counted(envoy) == expected).then_some(()));
     std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(counted(envoy), expected, "{what}");
+}
+
+fn counted(envoy: &Envoy) -> (u64, u64, u64) {
     let seen = |signal: &str, result: &str| {
         envoy.stat(&format!("wasmcustom.rollout=.=fraud;.;version=.=v2;.;signal=.={signal};.;side=.=version;.;result=.={result};.;rollout_guardrail_observations_total"))
     };
@@ -80,7 +85,7 @@ fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
             let refused = client.send(grpc_call().header("x-refuse", status)).expect("an answer");
             assert!(refused.header("grpc-status").is_some_and(|code| code != "0"), "{status}");
         }
-        assert_eq!(counted(&envoy), (0, 0, 0), "{status}");
+        assert_counted(&envoy, (0, 0, 0), status);
     }
     versions[1].set(says("8"));
     for _ in 0..COUNT {
@@ -90,15 +95,15 @@ fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
     for _ in 0..COUNT {
         client.send(grpc_call()).expect("an answer");
     }
-    assert_eq!(counted(&envoy), (2 * COUNT, COUNT, 2 * COUNT), "what the version itself says counts");
+    assert_counted(&envoy, (2 * COUNT, COUNT, 2 * COUNT), "what the version itself says counts");
     versions[1].stop();
     for _ in 0..COUNT {
         client.send(grpc_call()).expect("an answer");
     }
-    assert_eq!(
-        counted(&envoy),
+    assert_counted(
+        &envoy,
         (3 * COUNT, 2 * COUNT, 2 * COUNT),
-        "a refused connection is a failure and no answer"
+        "a refused connection is a failure and no answer",
     );
 }
 
@@ -132,7 +137,7 @@ fn a_server_that_closes_its_websocket_has_not_failed() {
         );
         assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("hello"), "{answer}");
     }
-    assert_eq!(counted(&envoy), (COUNT, 0, 0));
+    assert_counted(&envoy, (COUNT, 0, 0), "an upgrade is a request");
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn an_answer_below_500_that_was_repeated_in_vain_has_not_failed() {
         assert_eq!(envoy.client().send(call()).expect("an answer").status, 429);
     }
     assert_eq!(versions[1].count(), 2 * COUNT);
-    assert_eq!(counted(&envoy), (COUNT, 0, COUNT));
+    assert_counted(&envoy, (COUNT, 0, COUNT), "429");
 }
 
 #[test]
@@ -158,21 +163,21 @@ fn a_version_that_lets_envoy_wait_in_vain_fails_whatever_limit_ends_that() {
         json!({"max_stream_duration": {"max_stream_duration": "0.3s"}}),
     ] {
         let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
-        versions[1].set(Behaviour::delayed(Duration::from_secs(5)));
+        versions[1].set(Behaviour::delayed(Duration::from_secs(60)));
         let has_timeout = limit.get("timeout").is_some();
         let what = limit.to_string();
         let envoy = serve(
             Envoy::builder().clusters(&versions).tweak(move |bootstrap| change_routes(bootstrap, &limit)),
         );
         assert_eq!(envoy.client().send(call()).expect("an answer").status, 504);
-        assert_eq!(counted(&envoy), (1, 1, 0), "{what}");
+        assert_counted(&envoy, (1, 1, 0), &what);
         let answer = envoy.client().send(grpc_call()).expect("an answer");
         assert!(answer.header("grpc-status").is_some_and(|code| code == "4" || code == "14"), "{what}");
-        assert_eq!(counted(&envoy), (2, 2, 0), "gRPC, {what}");
+        assert_counted(&envoy, (2, 2, 0), &format!("gRPC, {what}"));
         // The route's timeout begins with the end of the request.
         if !has_timeout {
             assert!(exchange(&envoy, unfinished).starts_with("HTTP/1.1 408"), "{what}");
-            assert_eq!(counted(&envoy), (2, 2, 0), "a client that does not go on, {what}");
+            assert_counted(&envoy, (2, 2, 0), &format!("a client that does not go on, {what}"));
         }
     }
 }
@@ -182,16 +187,16 @@ fn a_client_that_goes_away_before_or_after_the_headers_has_seen_no_failure() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = serve(Envoy::builder().clusters(&versions));
     for (client, answers) in [(envoy.client(), COUNT), (envoy.client().http2(), 2 * COUNT)] {
-        versions[1].set(Behaviour::delayed(Duration::from_secs(1)));
+        versions[1].set(Behaviour::delayed(Duration::from_secs(60)));
         for _ in 0..COUNT {
             // A client of its own each time: giving up closes its connection.
             let hasty = client.clone().connections(1).timeout(Duration::from_millis(50));
             assert!(hasty.send(call()).is_err());
         }
-        versions[1].set(Behaviour::events(Duration::from_millis(50), Duration::from_secs(2)));
+        versions[1].set(Behaviour::events(Duration::from_millis(50), Duration::from_secs(60)));
         for _ in 0..COUNT {
             drop(client.open(call()).expect("response headers"));
         }
-        assert_eq!(counted(&envoy), (answers, 0, answers), "what was answered counts as an answer");
+        assert_counted(&envoy, (answers, 0, answers), "what was answered counts as an answer");
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use testbed::envoy::Outcome;
-use testbed::{Behaviour, Envoy, Load, Request, Upstream};
+use testbed::{Behaviour, Envoy, Load, PATIENCE, Request, Upstream};
 
 const USERS: usize = 400;
 const RATE: u32 = 1_600;
-const SECONDS: u32 = 26;
+const SECONDS: u32 = 30;
 const GAUGE: &str = "wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_exposure_ppm";
 
 /// One request of a user: when it was sent and answered, in microseconds of the test, and by whom.
@@ -30,14 +30,21 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
         upstream.remember(0);
     }
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(4).start();
-    let start = SystemTime::now() + Duration::from_secs(4);
-    let document = json!({"revision": 1, "rollouts": [{
-        "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
-        "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
-        "strategy": {"progressive": {"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(),
-            "linear": {"from": 0, "to": 100, "over": "20s"}}}}]});
-    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
-    envoy.wait_revision(1);
+    let push = |revision: u64, strategy: Value| {
+        let document = json!({"revision": revision, "rollouts": [{
+            "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1", "strategy": strategy,
+            "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}]}]});
+        assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+        envoy.wait_revision(revision);
+    };
+    // The first push builds and loads the module, which takes long on a busy machine; the second one must be live before the ramp.
+    push(1, json!({"blue_green": {"active": "v1"}}));
+    let start = SystemTime::now() + Duration::from_secs(8);
+    push(
+        2,
+        json!({"progressive": {"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(),
+        "linear": {"from": 0, "to": 100, "over": "20s"}}}),
+    );
 
     let began = Instant::now();
     let micros = move || u64::try_from(began.elapsed().as_micros()).expect("a short test");
@@ -59,10 +66,14 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
         Request::get("/").header("x-user-id", format!("user-{}", user(number)))
     });
     let mut gauges = Vec::new();
-    while began.elapsed() < Duration::from_secs(u64::from(SECONDS)) {
-        gauges.push(envoy.stat(GAUGE));
-        std::thread::sleep(Duration::from_millis(250));
-    }
+    testbed::time::wait_for(
+        || {
+            gauges.push(envoy.stat(GAUGE));
+            std::thread::sleep(Duration::from_millis(240));
+            (gauges.last() == Some(&1_000_000)).then_some(())
+        },
+        || "the end of the ramp".into(),
+    );
     let report = load.finish();
     assert_eq!((report.sent, report.failed()), (requests, 0), "{:?}", report.examples);
 
@@ -89,7 +100,7 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
     }
     assert!(gauges.windows(2).all(|pair| pair[0] <= pair[1]), "the gauge falls: {gauges:?}");
     let between = gauges.iter().filter(|exposure| (1..1_000_000).contains(*exposure)).count();
-    assert!(between > 20 && gauges.first() == Some(&0) && gauges.last() == Some(&1_000_000), "{gauges:?}");
+    assert!(between >= 10 && gauges.first() == Some(&0) && gauges.last() == Some(&1_000_000), "{gauges:?}");
     assert_eq!(envoy.vm_reloads(), 0);
     println!(
         "{requests} requests of {USERS} users, 0 failed, each moved once; {overlapping} v1 answers overlapped a first v2 answer"
@@ -113,7 +124,7 @@ fn while_an_answer_of_an_earlier_document_streams_the_gauge_is_the_later_ones() 
         json!({"progressive": {"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(),
             "linear": {"from": 0, "to": 100, "over": "50s"}}}),
     );
-    upstreams[0].set(Behaviour::events(Duration::from_millis(100), Duration::from_secs(10)));
+    upstreams[0].set(Behaviour::events(Duration::from_millis(100), Duration::from_secs(600)));
     let mut stream = envoy.client().open(Request::get("/")).expect("an answer");
     push(2, json!({"canary": {"version": "v2", "percent": 5}}));
     envoy.wait_for("the gauge", |envoy| (envoy.stat(GAUGE) == 50_000).then_some(()));
@@ -121,7 +132,7 @@ fn while_an_answer_of_an_earlier_document_streams_the_gauge_is_the_later_ones() 
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(envoy.stat(GAUGE), 50_000);
     }
-    assert!(stream.next(Duration::from_secs(1)).is_ok_and(|piece| piece.is_some()), "it streams still");
+    assert!(stream.next(PATIENCE).is_ok_and(|piece| piece.is_some()), "it streams still");
     drop(stream);
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(envoy.stat(GAUGE), 50_000, "it ends");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rollout_core::compile::compile;
+use rollout_core::compile;
 use serde_json::Value;
 use testbed::module::{self, workspace};
 
@@ -15,14 +15,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder can be read").flatten().map(|entry| entry.path());
     let below = |path: PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match path.is_dir() {
-            true if name.starts_with('.')
-                || ["target", "dist", "corpus", "artifacts"].contains(&name.as_str()) =>
-            {
-                Vec::new()
-            }
-            true => files(&path),
-            false => vec![path],
+        let is_made =
+            name.starts_with('.') || ["target", "dist", "corpus", "artifacts"].contains(&name.as_str());
+        if !path.is_dir() {
+            vec![path]
+        } else if is_made {
+            Vec::new()
+        } else {
+            files(&path)
         }
     };
     entries.flat_map(below).collect()
@@ -59,6 +59,13 @@ fn envoy_accepts_the_shipped_configuration() {
         .output()
         .expect("Envoy runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_module_fits_its_budget() {
+    let size = fs::metadata(module::build()).expect("the module has a size").len();
+    let budget = module::SIZE_BUDGET;
+    assert!(size <= budget, "the module has {size} bytes; the budget is {budget}");
 }
 
 #[test]

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rollout_core::compile::compile;
-use rollout_core::guardrail::record::Record;
-use rollout_core::guardrail::shelf::{FORMAT, Label, Shelf};
+use rollout_core::compile;
+use rollout_core::guardrail::{FORMAT, Label, SharedRecord, Shelf};
 use serde_json::{Value, json};
 use testbed::client::Request;
 use testbed::envoy::{Outcome, connection_manager, wasm_filter};
@@ -19,7 +18,7 @@ use testbed::{Behaviour, Envoy, Load, Upstream, module};
 const REQUESTS: u64 = 60_000;
 
 /// A million take ten minutes on two cores.
-const PATIENCE: Duration = Duration::from_secs(3_000);
+const LIMIT: Duration = Duration::from_secs(3_000);
 
 fn document(revision: u64, percent: u64) -> Value {
     json!({"revision": revision, "rollouts": [{
@@ -52,7 +51,7 @@ fn shared(envoy: &Envoy, plugin: &str, document: &Value) -> Option<[(u64, u64); 
     let byte = |place: usize| u8::from_str_radix(answer.get(place..place + 2)?, 16).ok();
     let bytes: Vec<u8> = (0..answer.len()).step_by(2).filter_map(byte).collect();
     let label = Label { identity: guarded.identity, epoch: guarded.epoch };
-    let record = Record::decode(guardrails, Shelf::decode(&bytes).record(label)?)?;
+    let record = SharedRecord::decode(guardrails, Shelf::decode(&bytes).record(label)?)?;
     Some(record.totals().map(|total| (total.observed, total.bad)))
 }
 
@@ -79,7 +78,7 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
     envoy.wait_revision(1);
     let seen: Arc<[AtomicU64; 4]> = Arc::default();
     let counts = Arc::clone(&seen);
-    let load = Load::new(envoy.address()).connections(32).requests(requests).duration(PATIENCE);
+    let load = Load::new(envoy.address()).connections(32).requests(requests).duration(LIMIT);
     let running = load
         .observe(move |_, outcome| {
             let answer = outcome.as_ref().expect("every request is answered");
@@ -95,7 +94,7 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
     let mut reloads = 0;
     let began = Instant::now();
     while total() < requests {
-        assert!(began.elapsed() < PATIENCE, "{} of {requests} requests", total());
+        assert!(began.elapsed() < LIMIT, "{} of {requests} requests", total());
         revision += 1;
         let document = document(revision, 30 + revision % 3).to_string();
         let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});

@@ -8,7 +8,6 @@
 )]
 
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::client::Request;
@@ -46,7 +45,7 @@ impl Site {
     fn load(&self, envoy: usize) -> Running {
         let load = Load::new(self.envoys[envoy].address()).connections(4).rate(200.0);
         let request = |number: u64| Request::get("/x").header("x-user-id", format!("user-{}", number % 500));
-        load.duration(Duration::from_secs(60)).start(request)
+        load.start(request)
     }
 
     /// What the tool says of both Envoys, and its exit code.

@@ -5,9 +5,7 @@
 
 use std::process::Command;
 
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::time::Time;
+use rollout_core::{Time, compile, decide_unit};
 use serde_json::{Value, json};
 use testbed::module;
 

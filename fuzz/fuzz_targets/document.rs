@@ -3,12 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rollout_core::compile::compile;
-use rollout_core::decide::{decide, decide_unit};
-use rollout_core::plan::Plan;
-use rollout_core::request::Request;
-use rollout_core::time::Time;
-use rollout_core::unit::Nonce;
+use rollout_core::{Nonce, Plan, Time, compile, decide, decide_unit};
 
 const LINES: [(&str, &[u8]); 8] = [
     (":authority", b"ml.example.com"),
@@ -29,12 +24,12 @@ fuzz_target!(|bytes: &[u8]| match compile(bytes) {
 fn decide_all(plan: &Plan) {
     let nonce = Nonce { connection: 1, clock: 2, counter: 3 };
     for now in [0, 1_795_599_000, u64::MAX].map(Time::from_seconds) {
-        let request = Request::new(plan, LINES, Some(b"127.0.0.1:1")).with_nonce(nonce);
+        let request = plan.request(LINES, Some(b"127.0.0.1:1")).with_nonce(nonce);
         let _ = decide(plan, &request, now);
         for rollout in plan.rollouts() {
             let decision = decide_unit(plan, rollout, b"alice", now);
             assert!(rollout.versions().contains(&decision.version));
-            let expected = rollout.versions().iter().map(|version| rollout.expected(plan, version, now).get());
+            let expected = rollout.versions().iter().map(|version| plan.expected(rollout, version, now).get());
             let sum: u32 = expected.sum();
             assert!(sum.abs_diff(1_000_000) <= 16, "shares add up to {sum} ppm");
         }

@@ -7,15 +7,9 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide;
-use rollout_core::bucket::Ppm;
-use rollout_core::decision::{Decision, Reason};
-use rollout_core::health::{Health, Moment, State};
-use rollout_core::plan::Plan;
-use rollout_core::request::Request;
-use rollout_core::time::Time;
-use rollout_core::unit::Nonce;
+use rollout_core::{
+    Decision, Health, Nonce, Now, Plan, Ppm, Reason, State, Time, compile, decide, request_edits,
+};
 
 const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "holdouts": [{"name": "h", "percent": 5}], "rollouts": [
   {"name": "one", "stable": "v1", "match": [
@@ -76,12 +70,13 @@ fn answer(plan: &Plan, bytes: &[u8], cookies: &[String]) -> Option<Decision> {
     let source = values.next();
     let brought = cookies.iter().filter_map(|line| Some(("cookie", line.split(';').next()?.as_bytes())));
     let lines = brought.chain(NAMES.into_iter().zip(values));
-    let request = Request::new(plan, lines, source).with_nonce(Nonce { connection: 1, clock, counter: 2 });
+    let request = plan.request(lines, source).with_nonce(Nonce { connection: 1, clock, counter: 2 });
     let health = health(plan, clock);
-    let decision = decide(plan, &request, Moment { time: Time::from_seconds(clock), health: &health })?;
+    let decision = decide(plan, &request, Now { time: Time::from_seconds(clock), health: &health })?;
     let is_rolled_back = health.of(&decision.version) == State::RolledBack;
     assert!(!is_rolled_back || decision.reason == Reason::Forced, "{}", decision.reason.name());
-    for (name, value) in decision.request_headers(&request) {
+    for edit in request_edits(Some(&decision), &request) {
+        let Some((name, value)) = edit.header() else { continue };
         let is_client_text = name == "x-rollout-assignment" || name == ":path";
         assert!(is_client_text || value.iter().all(u8::is_ascii_graphic), "{name} carries {value:?}");
     }
@@ -91,7 +86,8 @@ fn answer(plan: &Plan, bytes: &[u8], cookies: &[String]) -> Option<Decision> {
 fuzz_target!(|bytes: &[u8]| PLAN.with(|plan| {
     let plan = plan.get_or_init(|| compile(DOCUMENT).expect("the document is valid").plan);
     let Some(first) = answer(plan, bytes, &[]) else { return };
-    assert_eq!(first.response_headers(plan).count() == 4, first.rollout.name() == "one");
+    let cookies = first.cookies.len();
+    assert_eq!(first.response_edits(plan, None).count() == cookies + 4, first.rollout.name() == "one");
     assert!(first.cookies.iter().all(|line| line.bytes().all(|byte| (b' '..=b'~').contains(&byte))));
     let second = answer(plan, bytes, &first.cookies).expect("cookies change no match");
     assert_eq!(first.version, second.version);

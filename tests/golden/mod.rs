@@ -14,14 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rollout_core::bucket::Ppm;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide;
-use rollout_core::health::{Health, Moment, State};
-use rollout_core::plan::{Plan, Version};
-use rollout_core::request::Request;
-use rollout_core::time::Time;
-use rollout_core::unit::Nonce;
+use rollout_core::{
+    Edit, Health, Nonce, Now, Plan, Ppm, State, Time, Version, compile, decide, request_edits,
+};
 use serde_json::{Map, Value, json};
 
 /// A document and the cases that it must decide.
@@ -192,17 +187,18 @@ fn moment(request: &Value) -> Time {
 pub(crate) fn explain(plan: &Plan, request: &Value) -> Value {
     let owned = lines(request);
     let borrowed = owned.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-    let picked = Request::new(plan, borrowed, request["source_ip"].as_str().map(str::as_bytes));
+    let picked = plan.request(borrowed, request["source_ip"].as_str().map(str::as_bytes));
     let picked = picked.with_nonce(Nonce { connection: 1, clock: 1, counter: 1 });
     let health = health(plan, request);
-    let now = Moment { time: moment(request), health: &health };
+    let now = Now { time: moment(request), health: &health };
     let Some(decision) = decide(plan, &picked, now) else {
         return json!({"rollout": null, "version": null, "cluster": null, "fallback": null, "reason": "no_match",
                       "bucket": null, "shadows": [], "revision": plan.revision(), "set_headers": {}});
     };
-    let set = decision.request_headers(&picked);
+    let edits: Vec<Edit<'_>> = request_edits(Some(&decision), &picked).collect();
+    let set = edits.iter().filter_map(Edit::header);
     let set_headers: Map<String, Value> =
-        set.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(&value).into())).collect();
+        set.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into())).collect();
     json!({
         "rollout": decision.rollout.name(),
         "version": decision.version.name(),

@@ -1,4 +1,4 @@
-//! A document from a file or standard input, and the one way to say that it has problems.
+//! A document from a file or standard input, and the one way to report that it has problems.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -6,13 +6,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rollout_core::compile::{Compiled, MAX_BYTES, compile};
-use rollout_core::problem::{Problem, Refused};
+use rollout_core::{Compiled, MAX_BYTES, Problem, Refused, compile};
 use serde::Serialize;
 
 use crate::output::{self, BAD, TITLE, paint};
 
-/// A document as it was read.
+/// The bytes of a document, not yet checked.
 pub(crate) struct Document {
     name: String,
     bytes: Vec<u8>,
@@ -25,14 +24,15 @@ pub(crate) struct Loaded {
 }
 
 impl Document {
-    /// Reads a file, or standard input for `-`. No further than the core accepts, so an endless file ends as a problem.
+    /// Reads a file, or standard input for `-`. Stops after what the core accepts, so an endless file becomes a problem.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let limit = u64::try_from(MAX_BYTES)?.saturating_add(1);
         let name = display_name(path);
         let mut bytes = Vec::new();
-        let read = match is_stdin(path) {
-            true => io::stdin().lock().take(limit).read_to_end(&mut bytes),
-            false => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
+        let read = if is_stdin(path) {
+            io::stdin().lock().take(limit).read_to_end(&mut bytes)
+        } else {
+            File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
         };
         read.with_context(|| format!("can't read {name}"))?;
         Ok(Self { name, bytes })
@@ -46,7 +46,7 @@ impl Document {
         compile(&self.bytes)
     }
 
-    /// Compiles a document that must be good.
+    /// Compiles a document that must have no problems.
     pub(crate) fn load(self) -> Result<Loaded> {
         match self.compile() {
             Ok(compiled) => Ok(Loaded { text: String::from_utf8(self.bytes)?, compiled }),
@@ -54,7 +54,7 @@ impl Document {
         }
     }
 
-    /// Compiles two documents that must both be good, and tells the problems of both.
+    /// Compiles two documents that must have no problems, and reports the problems of both.
     pub(crate) fn load_both(old: Self, new: Self) -> Result<(Loaded, Loaded)> {
         match (old.load(), new.load()) {
             (Ok(old), Ok(new)) => Ok((old, new)),
@@ -82,19 +82,18 @@ impl Rejected {
         first
     }
 
-    /// All problems, a line each, and a line that sums them up.
+    /// All problems, one per line, and a line that sums them up.
     pub(crate) fn text(&self) -> String {
         let sections = self.0.iter().map(|(name, refused)| problems_text(name, &refused.problems));
         sections.collect::<Vec<_>>().join("\n")
     }
 
-    /// The answer of `check`, which says the same of a bad document as every other verb.
+    /// The answer of `check`: every other subcommand reports an invalid document in the same way.
     pub(crate) fn verdict(&self) -> Verdict<'_> {
         let several = self.0.len() > 1;
         let problems = self.0.iter().flat_map(|(name, refused)| {
-            let place = move |problem: &Problem| match several {
-                true => format!("{name}: {}", problem.path),
-                false => problem.path.clone(),
+            let place = move |problem: &Problem| {
+                if several { format!("{name}: {}", problem.path) } else { problem.path.clone() }
             };
             refused
                 .problems

@@ -1,4 +1,4 @@
-//! What a caller learns from the exit code alone. The numbers are public API.
+//! The exit codes. The numbers are public API.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Done, or the answer is yes.
     Fine = 0,
-    /// It could not be done: a file, a connection, the usage.
+    /// The command could not be carried out: a file, a connection, wrong usage.
     CouldNot = 1,
-    /// It was done and the answer is no.
+    /// The command was carried out, and the answer is no.
     No = 2,
     /// The document has problems.
     Problems = 3,

@@ -1,25 +1,16 @@
 //! `rolloutctl`: checks, explains, simulates, plans, compares, pushes and judges the documents of Rollout Filter.
 //!
-//! It decides nothing itself: every answer comes from `rollout_core`, the same code that runs inside Envoy. Only this package
-//! knows files and sockets.
+//! It decides nothing itself: every answer comes from `rollout_core`, the same code that runs inside Envoy. This
+//! package reads the files and opens the sockets; the core does neither.
 
 mod args;
-mod backstop;
-mod call;
-mod chart;
 mod command;
 mod document;
-mod ecds;
 mod envoy;
 mod exit;
 mod fleet;
 mod freeze;
-mod latch;
-mod node;
 mod output;
-mod percent;
-mod replace;
-mod stamp;
 mod yaml;
 
 use std::process::ExitCode;
@@ -53,7 +44,7 @@ fn answer(args: Args) -> Exit {
     })
 }
 
-/// A document with problems has the same answer whatever the verb was.
+/// Every subcommand reports a document with problems in the same way.
 fn report(rejected: &Rejected, format: Format) -> Exit {
     let printed = match format {
         Format::Json => output::json(&rejected.verdict()),

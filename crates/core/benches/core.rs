@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rollout_core::{compile::compile, decide::decide, plan::Plan, request::Request, time::Time};
+use rollout_core::{Edit, Plan, Time, compile, decide, request_edits};
 
 const NOW: Time = Time::from_seconds(1_795_599_000);
 
@@ -76,20 +76,20 @@ fn plan(document: &[u8]) -> Plan {
 fn core(criterion: &mut Criterion) {
     for (size, document) in [("1 rollout", document([500])), ("1,000 rollouts", document(0..1_000))] {
         let plan = plan(&document);
-        let request = Request::new(&plan, LINES, None);
+        let request = plan.request(LINES, None);
         assert!(decide(&plan, &request, NOW).is_some_and(|decision| decision.bucket.is_some()));
 
         criterion.bench_function(&format!("decide/{size}"), |bencher| {
             bencher.iter(|| decide(black_box(&plan), black_box(&request), NOW));
         });
         criterion.bench_function(&format!("pick/{size}"), |bencher| {
-            bencher.iter(|| Request::new(black_box(&plan), black_box(LINES), None));
+            bencher.iter(|| black_box(&plan).request(black_box(LINES), None));
         });
         criterion.bench_function(&format!("pick, decide and edit/{size}"), |bencher| {
             bencher.iter(|| {
-                let request = Request::new(black_box(&plan), black_box(LINES), None);
+                let request = black_box(&plan).request(black_box(LINES), None);
                 let decision = decide(black_box(&plan), &request, NOW)?;
-                let length: usize = decision.request_headers(&request).map(|(_, value)| value.len()).sum();
+                let length: usize = request_edits(Some(&decision), &request).map(|edit| length(&edit)).sum();
                 Some((decision, length))
             });
         });
@@ -99,11 +99,15 @@ fn core(criterion: &mut Criterion) {
     }
 }
 
+/// Bytes of a header that is set.
+fn length(edit: &Edit<'_>) -> usize {
+    edit.header().map_or(0, |(_, value)| value.len())
+}
+
 /// The same request from a client with an id and a session, as in all but its first, by way of a trusted hop.
 fn everything(criterion: &mut Criterion) {
     let plan = plan(EVERYTHING);
-    let first = Request::new(
-        &plan,
+    let first = plan.request(
         LINES.into_iter().chain([("cookie", b"rid=0123456789abcdef0123456789abcdef".as_slice())]),
         None,
     );
@@ -115,7 +119,7 @@ fn everything(criterion: &mut Criterion) {
             .into_iter()
             .chain([("cookie", cookie.as_bytes()), ("x-rollout-feature-set", b"fs-7".as_slice())])
     };
-    let request = Request::new(&plan, lines(), None);
+    let request = plan.request(lines(), None);
     let decision = decide(&plan, &request, NOW).expect("the rollout matches");
     assert_eq!(
         (decision.reason.name(), decision.version.name(), decision.fails_over()),
@@ -127,9 +131,9 @@ fn everything(criterion: &mut Criterion) {
     });
     criterion.bench_function("pick, decide and edit/everything", |bencher| {
         bencher.iter(|| {
-            let request = Request::new(black_box(&plan), lines(), None);
+            let request = black_box(&plan).request(lines(), None);
             let decision = decide(black_box(&plan), &request, NOW)?;
-            let length: usize = decision.request_headers(&request).map(|(_, value)| value.len()).sum();
+            let length: usize = request_edits(Some(&decision), &request).map(|edit| length(&edit)).sum();
             Some((decision, length))
         });
     });

@@ -11,9 +11,9 @@
 
 use std::f64::consts::TAU;
 
-use rollout_core::guardrail::evidence::{Basis, Evidence, Observation, Side};
-use rollout_core::guardrail::sequential::{Comparison, Null};
-use rollout_core::guardrail::tally::{Closed, Tally};
+use rollout_core::guardrail::{
+    Basis, Evidence, NullHypothesis, Observation, SequentialTest, Side, Sides, Tally,
+};
 
 #[path = "../tests/guardrail/mod.rs"]
 mod guardrail;
@@ -83,8 +83,9 @@ fn short() {
                 }
                 let (slot, mut dice) = (Slot::new(SIZES, [version, rate]), Dice::new(1));
                 let slots = || std::iter::repeat_n(&slot, 200);
-                let all: Vec<_> =
-                    (0..10_000).map(|_| highest(Null::increase(margin), slots(), &mut dice)).collect();
+                let all: Vec<_> = (0..10_000)
+                    .map(|_| highest(NullHypothesis::increase(margin), slots(), &mut dice))
+                    .collect();
                 row(&format!("errors, margin {margin}, stable at {rate}, {place}"), &all);
             }
         }
@@ -97,7 +98,11 @@ fn short() {
                     .map(|_| {
                         let limit = RATIO * seen_quantile(shape, quantile, &mut dice);
                         let slot = latency_slot(SIZES, shape.above(limit), quantile, at_border);
-                        highest(Null::quantile(quantile), std::iter::repeat_n(&slot, 200), &mut dice)
+                        highest(
+                            NullHypothesis::quantile(quantile),
+                            std::iter::repeat_n(&slot, 200),
+                            &mut dice,
+                        )
                     })
                     .collect();
                 let place = if at_border { "at the border" } else { "equal" };
@@ -114,7 +119,7 @@ fn seen_quantile(shape: Shape, quantile: f64, dice: &mut Dice) -> f64 {
 }
 
 fn latency_slot(sizes: [u64; 2], stable: f64, quantile: f64, at_border: bool) -> Slot {
-    let version = if at_border { Null::quantile(quantile).allowed(stable) } else { stable };
+    let version = if at_border { NullHypothesis::quantile(quantile).allowed(stable) } else { stable };
     Slot::new(sizes, [version, stable])
 }
 
@@ -129,7 +134,7 @@ fn day() {
         (0.2, "equal"),
         (0.01, "at the border"),
     ] {
-        let all = days(Null::increase(MARGIN), |hour, incident| {
+        let all = days(NullHypothesis::increase(MARGIN), |hour, incident| {
             let rate = if incident { 0.5 } else { rate * (1.0 + 0.8 * (hour * TAU / 24.0).sin()) };
             let version = if place == "equal" { rate } else { rate + MARGIN };
             Slot::new(sizes(hour), [version, rate])
@@ -143,7 +148,7 @@ fn day_of_latencies() {
     for shape in Shape::ALL {
         for at_border in [false, true] {
             let mut dice = Dice::new(4);
-            let all = days(Null::quantile(0.99), |hour, incident| {
+            let all = days(NullHypothesis::quantile(0.99), |hour, incident| {
                 let scale = |hour: f64| 1.0 + 0.5 * (hour * TAU / 24.0).sin();
                 let slower = if incident { 3.0 } else { 1.0 };
                 let limit = RATIO * seen_quantile(shape, 0.99, &mut dice) * scale(hour - 1.0 / 60.0);
@@ -161,7 +166,7 @@ fn sizes(hour: f64) -> [u64; 2] {
 }
 
 /// The curve and the trouble are made anew for every tenth day only: making them takes longer than a day's slots.
-fn days(null: Null, mut minute: impl FnMut(f64, bool) -> Slot) -> Vec<f64> {
+fn days(null: NullHypothesis, mut minute: impl FnMut(f64, bool) -> Slot) -> Vec<f64> {
     let mut dice = Dice::new(3);
     (0..100)
         .flat_map(|_| {
@@ -235,8 +240,8 @@ fn one_bad_client(dice: &mut Dice) -> [f64; 2] {
 }
 
 /// Until it trips at 0.99, in slots, after so many healthy ones; at most an hour.
-fn detection(null: Null, healthy: (&Slot, u32), ill: &Slot, dice: &mut Dice) -> Option<u64> {
-    let mut comparison = Comparison::default();
+fn detection(null: NullHypothesis, healthy: (&Slot, u32), ill: &Slot, dice: &mut Dice) -> Option<u64> {
+    let mut comparison = SequentialTest::default();
     for _ in 0..healthy.1 {
         comparison.observe(null, healthy.0.draw(dice));
     }
@@ -262,7 +267,9 @@ fn power() {
         ("after 1 h, of stable such a sample", sampled, 60),
     ] {
         let (healthy, ill) = (Slot::new(sizes, [0.005; 2]), Slot::new(sizes, [0.05, 0.005]));
-        times(title, |dice| detection(Null::increase(MARGIN), (&healthy, minutes * 60), &ill, dice));
+        times(title, |dice| {
+            detection(NullHypothesis::increase(MARGIN), (&healthy, minutes * 60), &ill, dice)
+        });
     }
     times("errors 0.5 % -> 5 %, from the start, through Evidence", |dice| detection_of_requests(0, dice));
     times("errors 0.5 % -> 5 %, after 1 h, through Evidence", |dice| detection_of_requests(3_600, dice));
@@ -272,7 +279,9 @@ fn power() {
             let healthy = latency_slot(SIZES, shape.above(limit), 0.99, false);
             let ill = Slot::new(SIZES, [shape.above(limit / 2.0), shape.above(limit)]);
             let title = format!("latency p99 x 2, limit x {RATIO}, {shape:?}, after {healthy_slots} s");
-            times(&title, |dice| detection(Null::quantile(0.99), (&healthy, healthy_slots), &ill, dice));
+            times(&title, |dice| {
+                detection(NullHypothesis::quantile(0.99), (&healthy, healthy_slots), &ill, dice)
+            });
         }
     }
 }
@@ -288,8 +297,8 @@ fn times(title: &str, mut run: impl FnMut(&mut Dice) -> Option<u64>) {
 
 /// The same request by request, of as many users as there are buckets to fill.
 fn detection_of_requests(healthy: u64, dice: &mut Dice) -> Option<u64> {
-    let null = Null::increase(MARGIN);
-    let (mut evidence, mut comparison) = (Evidence::new(&[Basis::Requests], 0), Comparison::default());
+    let null = NullHypothesis::increase(MARGIN);
+    let (mut evidence, mut comparison) = (Evidence::new(&[Basis::Requests], 0), SequentialTest::default());
     (1..=healthy + 3_600).find_map(|second| {
         let rate = if second > healthy { 0.05 } else { 0.005 };
         for (side, size, rate) in [(Side::Version, SIZES[0], rate), (Side::Stable, SIZES[1], 0.005)] {
@@ -338,10 +347,10 @@ fn curve() {
     }
 }
 
-fn ours(slots: &[Closed]) -> Option<u64> {
-    let mut comparison = Comparison::default();
+fn ours(slots: &[Sides]) -> Option<u64> {
+    let mut comparison = SequentialTest::default();
     let tripped = slots.iter().position(|slot| {
-        comparison.observe(Null::increase(MARGIN), *slot);
+        comparison.observe(NullHypothesis::increase(MARGIN), *slot);
         comparison.trips(0.99)
     })?;
     Some(tripped as u64 + 1)
@@ -354,7 +363,7 @@ fn rate(tallies: impl Iterator<Item = Tally>) -> f64 {
 }
 
 /// Success rate below 99 % in an interval of a minute, checked at its end; the fifth failed check rolls back.
-fn flagger(slots: &[Closed]) -> Option<u64> {
+fn flagger(slots: &[Sides]) -> Option<u64> {
     let failed = slots
         .chunks(60)
         .enumerate()
@@ -363,7 +372,7 @@ fn flagger(slots: &[Closed]) -> Option<u64> {
 }
 
 /// The rate of the last 30 s above stable's and the margin, looked at each second once there are 50 requests.
-fn naive(slots: &[Closed]) -> Option<u64> {
+fn naive(slots: &[Sides]) -> Option<u64> {
     let is_worse = |end: &usize| {
         let window = &slots[end.saturating_sub(30)..*end];
         rate(window.iter().map(|slot| slot.version)) > rate(window.iter().map(|slot| slot.stable)) + MARGIN
@@ -378,7 +387,7 @@ fn shared() {
         [("errors 0.5 % -> 50 % on both, margin 0.02", MARGIN), ("the same, margin 0", 0.0)]
     {
         let (before, after) = (Slot::new(SIZES, [0.005; 2]), Slot::new(SIZES, [0.5; 2]));
-        row(title, &incidents(Null::increase(margin), &before, &after));
+        row(title, &incidents(NullHypothesis::increase(margin), &before, &after));
     }
     for shape in Shape::ALL {
         let limit = RATIO * shape.exceeded(0.01);
@@ -386,12 +395,12 @@ fn shared() {
         let after = latency_slot(SIZES, shape.above(limit / 3.0), 0.99, false);
         row(
             &format!("both three times slower, {shape:?}"),
-            &incidents(Null::quantile(0.99), &before, &after),
+            &incidents(NullHypothesis::quantile(0.99), &before, &after),
         );
     }
 }
 
-fn incidents(null: Null, before: &Slot, after: &Slot) -> Vec<f64> {
+fn incidents(null: NullHypothesis, before: &Slot, after: &Slot) -> Vec<f64> {
     let mut dice = Dice::new(9);
     let slots = || std::iter::repeat_n(before, 600).chain(std::iter::repeat_n(after, 600));
     (0..1_000).map(|_| highest(null, slots(), &mut dice)).collect()

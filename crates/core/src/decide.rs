@@ -6,38 +6,35 @@ use std::rc::Rc;
 
 use crate::decision::{Decision, Reason};
 use crate::hash::bucket::Ppm;
-use crate::health::{Health, Moment, State};
+use crate::health::{Health, Now, State};
+use crate::plan::Plan;
 use crate::plan::compatibility::Demand;
 use crate::plan::failover::Chain;
+use crate::plan::rollout::{Override, Rollout};
 use crate::plan::session::{Holder, Sessions};
 use crate::plan::shadow::{self, Shadows};
 use crate::plan::split::{Placement, Split};
 use crate::plan::unit::{Issuer, Source};
-use crate::plan::{Override, Plan, Rollout, Version};
+use crate::plan::version::Version;
 use crate::request::Request;
 use crate::time::Time;
 
-/// The version that serves `request` at the moment `now`, or none where no rollout matches: then the filter decides nothing and the
+/// The version that serves `request` at the moment `now`. `None` if no rollout matches: then the filter decides nothing, and the
 /// route's own cluster serves.
 #[must_use]
-pub fn decide<'m>(plan: &Plan, request: &Request<'_>, now: impl Into<Moment<'m>>) -> Option<Decision> {
+pub fn decide<'m>(plan: &Plan, request: &Request<'_>, now: impl Into<Now<'m>>) -> Option<Decision> {
     if request.method == b"CONNECT" {
         return None; // a tunnel, not a call of a model
     }
-    let rollout = plan.index.find(request)?;
+    let rollout = plan.matching(request)?;
     Some(Evaluation::new(plan, request, now.into()).decide(rollout))
 }
 
 /// The decision of one rollout for one unit, as if a request without any header had matched it. Whatever other rollouts the
 /// decision asks get the same unit.
 #[must_use]
-pub fn decide_unit<'m>(
-    plan: &Plan,
-    rollout: &Rc<Rollout>,
-    unit: &[u8],
-    now: impl Into<Moment<'m>>,
-) -> Decision {
-    let request = Request::new(plan, [], None);
+pub fn decide_unit<'m>(plan: &Plan, rollout: &Rc<Rollout>, unit: &[u8], now: impl Into<Now<'m>>) -> Decision {
+    let request = plan.request([], None);
     let evaluation = Evaluation { given: Some(unit), ..Evaluation::new(plan, &request, now.into()) };
     evaluation.decide(rollout)
 }
@@ -50,7 +47,7 @@ struct Choice<'e> {
 }
 
 /// A rollout, and the request as that rollout sees it.
-struct Case<'e> {
+struct Subject<'e> {
     rollout: &'e Rc<Rollout>,
     unit: Option<Cow<'e, [u8]>>,
     placement: Option<Placement<'e>>,
@@ -72,8 +69,8 @@ struct Evaluation<'e> {
 }
 
 impl<'e> Evaluation<'e> {
-    fn new(plan: &'e Plan, request: &'e Request<'e>, now: Moment<'e>) -> Self {
-        let Moment { time: now, health } = now;
+    fn new(plan: &'e Plan, request: &'e Request<'e>, now: Now<'e>) -> Self {
+        let Now { time: now, health } = now;
         Self { plan, request, now, health, given: None, elsewhere: Vec::new(), issued: Vec::new() }
     }
 
@@ -90,7 +87,7 @@ impl<'e> Evaluation<'e> {
             Some(unit) if forced.is_none() => {
                 let fits =
                     |shadow: &Version| shadow.differs_from(served.version) && case.demand.accepts(shadow);
-                shadow::sample(rollout, unit, self.request, fits)
+                shadow::sample(&rollout.shadows, unit, self.request, fits)
             }
             _ => Shadows::default(),
         };
@@ -111,11 +108,12 @@ impl<'e> Evaluation<'e> {
         }
     }
 
-    fn case(&mut self, rollout: &'e Rc<Rollout>) -> Case<'e> {
+    fn case(&mut self, rollout: &'e Rc<Rollout>) -> Subject<'e> {
         let unit = self.unit(rollout);
         let place = |unit: &[u8]| rollout.split.place(&rollout.salt, unit, self.now);
         let placement = unit.as_deref().and_then(place);
-        Case { rollout, unit, placement, demand: Demand::of(rollout, self.request) }
+        let demand = Demand::of(rollout.api.as_ref(), rollout.names_features, self.request);
+        Subject { rollout, unit, placement, demand }
     }
 
     /// The first source that yields a value; a source that issues ids always does, if the caller knows what to make one of.
@@ -145,7 +143,7 @@ impl<'e> Evaluation<'e> {
     }
 
     /// The version of the first override that applies.
-    fn forced(&self, case: &Case<'e>) -> Option<Choice<'e>> {
+    fn forced(&self, case: &Subject<'e>) -> Option<Choice<'e>> {
         let version = case.rollout.overrides.iter().find_map(|rule| match rule {
             Override::Units { units, version } => {
                 let unit = case.unit.as_deref()?;
@@ -161,15 +159,16 @@ impl<'e> Evaluation<'e> {
     }
 
     /// What the client's session or the hash says, or the rule that keeps them from being asked.
-    fn assigned(&self, case: &Case<'e>, sessions: Option<&Sessions>) -> Choice<'e> {
+    fn assigned(&self, case: &Subject<'e>, sessions: Option<&Sessions>) -> Choice<'e> {
         let rollout = case.rollout;
         let stable = |reason| Choice { version: &rollout.stable, reason };
         if let Some(unit) = case.unit.as_deref() {
             if let Some(reason) = self.excluded(rollout, unit) {
                 return stable(reason);
             }
-            let holder = Holder { rollout, unit };
-            let resumed = sessions.and_then(|sessions| sessions.resumed(holder, self.request, self.now));
+            let holder = Holder { rollout: &rollout.name, unit };
+            let resumed = sessions
+                .and_then(|sessions| sessions.resumed(&rollout.versions, holder, self.request, self.now));
             if let Some(version) = resumed {
                 return Choice { version, reason: Reason::Session };
             }
@@ -207,7 +206,7 @@ impl<'e> Evaluation<'e> {
     }
 
     /// Moves the request where the chosen version must not or can't serve it; an override passes over rollback and dependencies.
-    fn checked(&mut self, case: &Case<'e>, mut choice: Choice<'e>) -> Choice<'e> {
+    fn checked(&mut self, case: &Subject<'e>, mut choice: Choice<'e>) -> Choice<'e> {
         let stable = &case.rollout.stable;
         let is_forced = choice.reason == Reason::Forced;
         if !is_forced && self.health.is_rolled_back(choice.version) {
@@ -226,7 +225,7 @@ impl<'e> Evaluation<'e> {
     }
 
     /// The targets that a failed call of the version goes to: as many as it may be repeated, without those that may not take it.
-    fn chain(&mut self, case: &Case<'e>, version: &Version) -> Chain {
+    fn chain(&mut self, case: &Subject<'e>, version: &Version) -> Chain {
         let mut chain = Chain::default();
         let Some(failover) = version.failover() else { return chain };
         let mut retries = failover.retries;
@@ -239,7 +238,7 @@ impl<'e> Evaluation<'e> {
     }
 
     /// True for a version that may serve the request although it was not assigned to it.
-    fn may_take(&mut self, case: &Case<'e>, version: &Version) -> bool {
+    fn may_take(&mut self, case: &Subject<'e>, version: &Version) -> bool {
         !self.health.is_rolled_back(version) && case.demand.accepts(version) && self.meets(version)
     }
 
@@ -265,10 +264,10 @@ impl<'e> Evaluation<'e> {
 
     /// The cookie of a session that begins now, on what the hash said: on stable where that is rolled back, so that the client stays
     /// where it began when the latch is released.
-    fn begun(&self, case: &Case<'e>, assigned: Choice<'e>) -> Option<String> {
+    fn begun(&self, case: &Subject<'e>, assigned: Choice<'e>) -> Option<String> {
         let by_hash = matches!(assigned.reason, Reason::NotExposed | Reason::Assigned);
         let sessions = case.rollout.sessions.as_ref().filter(|_| by_hash)?;
-        let holder = Holder { rollout: case.rollout, unit: case.unit.as_deref()? };
+        let holder = Holder { rollout: &case.rollout.name, unit: case.unit.as_deref()? };
         let is_rolled_back = self.health.is_rolled_back(assigned.version);
         let version = if is_rolled_back { &case.rollout.stable } else { assigned.version };
         sessions.begun(holder, version, self.now)

@@ -6,41 +6,13 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::hash::bucket::Bucket;
+use crate::header;
+use crate::plan::Plan;
 use crate::plan::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
+use crate::plan::rollout::{Expose, Rollout};
 use crate::plan::shadow::{MAX_SHADOWS, Shadows};
-use crate::plan::{Plan, Rollout, Version};
+use crate::plan::version::Version;
 use crate::request::Request;
-
-/// Names of the headers that the filter owns.
-pub mod header {
-    /// What all of them begin with.
-    pub const PREFIX: &str = "x-rollout-";
-    /// Cluster of the assigned version.
-    pub const CLUSTER: &str = "x-rollout-cluster";
-    /// Clusters of the failover targets, the last one repeated; the first is the same as [`CLUSTER`] where there is none, the
-    /// others are there only where more than one retry is possible.
-    pub const FALLBACKS: [&str; 3] = ["x-rollout-fallback", "x-rollout-fallback-2", "x-rollout-fallback-3"];
-    /// Where the chain of clusters starts: always `0`.
-    pub const PICK: &str = "x-rollout-pick";
-    /// Clusters of the sampled shadows.
-    pub const SHADOWS: [&str; 3] = ["x-rollout-shadow-1", "x-rollout-shadow-2", "x-rollout-shadow-3"];
-    /// Marks a copy; set by the route.
-    pub const SHADOW: &str = "x-rollout-shadow";
-    /// `<rollout>=<version>`, on requests, and on responses where the rollout exposes it.
-    pub const ASSIGNMENT: &str = "x-rollout-assignment";
-    /// Host rewrite of the assigned version, applied by the route.
-    pub const HOST: &str = "x-rollout-host";
-    /// The feature set that travels with a request.
-    pub const FEATURE_SET: &str = "x-rollout-feature-set";
-    /// `<from>><to>` on a failed-over response.
-    pub const FAILOVER: &str = "x-rollout-failover";
-    /// Why, on responses of a rollout that exposes debug.
-    pub const REASON: &str = "x-rollout-reason";
-    /// The bucket, on responses of a rollout that exposes debug.
-    pub const BUCKET: &str = "x-rollout-bucket";
-    /// The revision of the document, on responses of a rollout that exposes debug.
-    pub const REVISION: &str = "x-rollout-revision";
-}
 
 /// Why a request got its version: the last rule that changed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,18 +84,6 @@ impl Reason {
     }
 }
 
-/// How much of a decision a rollout shows to its clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Expose {
-    /// Nothing.
-    #[default]
-    None,
-    /// The assignment.
-    Assignment,
-    /// The assignment, its reason, the bucket and the revision.
-    Debug,
-}
-
 /// The version that serves a request, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -146,9 +106,46 @@ pub struct Decision {
     pub unit_hash: Option<u32>,
 }
 
+/// One change to the headers of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit<'e> {
+    /// Removes all lines of a header.
+    Remove(&'e str),
+    /// Adds a line. Used for a header that the message does not have, because that costs less than replacing it, and for cookies.
+    Add(&'e str, Cow<'e, [u8]>),
+    /// Replaces all lines of a header.
+    Set(&'e str, Cow<'e, [u8]>),
+}
+
+impl<'e> Edit<'e> {
+    /// Name and value of the header that the message has afterwards. `None` if it is removed.
+    #[must_use]
+    pub fn header(&self) -> Option<(&'e str, &[u8])> {
+        match self {
+            Self::Remove(_) => None,
+            Self::Add(name, value) | Self::Set(name, value) => Some((name, value)),
+        }
+    }
+}
+
+/// Every edit of a request, in order: what must not travel on is removed, also if nothing was decided, and then the decision's headers
+/// are set.
+pub fn request_edits<'e>(
+    decision: Option<&'e Decision>,
+    request: &'e Request<'_>,
+) -> impl Iterator<Item = Edit<'e>> {
+    let removed = request.unwanted().iter().map(|name| Edit::Remove(name));
+    let headers = decision.into_iter().flat_map(|decision| decision.request_headers(request));
+    let set = headers.map(|(name, value)| match request.lacks(name) {
+        true => Edit::Add(name, value),
+        false => Edit::Set(name, value),
+    });
+    removed.chain(set)
+}
+
 impl Decision {
     /// Every request header to set, with its value.
-    pub fn request_headers<'d>(
+    fn request_headers<'d>(
         &'d self,
         request: &Request<'_>,
     ) -> impl Iterator<Item = (&'d str, Cow<'d, [u8]>)> {
@@ -215,25 +212,33 @@ impl Decision {
         conditions.map(|(name, value)| (*name, value.as_ref())).chain(times)
     }
 
-    /// The response headers to set, or to remove where there is no value.
-    pub fn response_headers(
-        &self,
+    /// Every edit of the response, in order. `answered` is the failover target that answered, if one did.
+    pub fn response_edits<'d>(
+        &'d self,
         plan: &Plan,
-    ) -> impl Iterator<Item = (&'static str, Option<Cow<'_, str>>)> {
-        let assignment = [(header::ASSIGNMENT, Some(Cow::Borrowed(self.version.assignment.as_ref())))];
-        let debug = || {
-            [
-                (header::REASON, Some(Cow::Borrowed(self.reason.name()))),
-                (header::BUCKET, self.bucket.map(|bucket| Cow::Owned(bucket.get().to_string()))),
-                (header::REVISION, Some(Cow::Owned(plan.revision().to_string()))),
-            ]
-        };
+        answered: Option<&'d Target>,
+    ) -> impl Iterator<Item = Edit<'d>> {
+        let text = |value: &'d str| Cow::Borrowed(value.as_bytes());
+        let mark = answered.filter(|_| self.rollout.expose_failover);
+        let mark = mark.map(|target| Edit::Set(header::FAILOVER, text(target.mark())));
         let expose = self.rollout.expose;
-        let shown = (expose != Expose::None).then_some(assignment).into_iter().flatten();
-        shown.chain((expose == Expose::Debug).then(debug).into_iter().flatten())
+        let assignment = (expose != Expose::None)
+            .then(|| Edit::Set(header::ASSIGNMENT, text(self.version.assignment.as_ref())));
+        let number = |value: String| Cow::Owned(value.into_bytes());
+        let bucket = self.bucket.map(|bucket| number(bucket.get().to_string()));
+        let bucket = bucket.map_or(Edit::Remove(header::BUCKET), |bucket| Edit::Set(header::BUCKET, bucket));
+        let debug = (expose == Expose::Debug).then(|| {
+            [
+                Edit::Set(header::REASON, text(self.reason.name())),
+                bucket,
+                Edit::Set(header::REVISION, number(plan.revision().to_string())),
+            ]
+        });
+        let cookies = self.cookies.iter().map(move |cookie| Edit::Add("set-cookie", text(cookie)));
+        mark.into_iter().chain(assignment).chain(debug.into_iter().flatten()).chain(cookies)
     }
 
-    /// The target that a response from `cluster` is of, with its place among the version's targets; none where the assigned version
+    /// The target that a response from `cluster` is of, with its place among the version's targets. `None` if the assigned version
     /// answered itself.
     #[must_use]
     pub fn failed_over(&self, cluster: &[u8]) -> Option<(usize, &Target)> {
@@ -241,12 +246,6 @@ impl Decision {
             return None;
         }
         self.targets().find(|(_, target)| target.cluster.as_bytes() == cluster)
-    }
-
-    /// True where a failed-over response carries its mark.
-    #[must_use]
-    pub fn exposes_failover(&self) -> bool {
-        self.rollout.expose_failover
     }
 
     fn assignment_after(&self, earlier: &[&[u8]]) -> Cow<'_, [u8]> {

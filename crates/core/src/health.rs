@@ -3,7 +3,7 @@
 //! It may only withdraw traffic from a version, never add.
 
 use crate::hash::bucket::Ppm;
-use crate::plan::Version;
+use crate::plan::version::Version;
 use crate::time::Time;
 
 /// What a guardrail has made of a version.
@@ -19,13 +19,13 @@ pub enum State {
 }
 
 impl State {
-    /// What is left of an exposure.
+    /// What is left of an exposure. Another product's buckets cannot be given in part, so a freeze leaves them as they are.
     #[must_use]
-    pub fn limits(self, exposure: Ppm) -> Ppm {
+    pub fn leaves(self, exposure: Ppm, has_native_buckets: bool) -> Ppm {
         match self {
-            Self::Healthy => exposure,
             Self::RolledBack => Ppm::ZERO,
-            Self::Frozen(limit) => exposure.min(limit),
+            Self::Frozen(limit) if has_native_buckets => exposure.min(limit),
+            Self::Healthy | Self::Frozen(_) => exposure,
         }
     }
 }
@@ -60,7 +60,7 @@ impl Health {
 
 /// When a decision is taken, and what is known of the versions then.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment<'h> {
+pub struct Now<'h> {
     /// The time.
     pub time: Time,
     /// What guardrails have decided.
@@ -68,7 +68,7 @@ pub struct Moment<'h> {
 }
 
 /// A moment at which every version is healthy.
-impl From<Time> for Moment<'_> {
+impl From<Time> for Now<'_> {
     fn from(time: Time) -> Self {
         Self { time, health: Health::HEALTHY }
     }

@@ -1,10 +1,10 @@
 //! The decision core of Rollout Filter: which version of a model serves a request, and why.
 //!
-//! Two functions carry the crate. [`compile`](compile::compile) turns the bytes of a document into a [`plan::Plan`], or into
-//! every problem that it has; [`decide`](decide::decide) turns a plan, a request and a moment into a [`decision::Decision`]:
+//! Two functions carry the crate. [`compile()`] turns the bytes of a document into a [`Plan`], or into every problem that it
+//! has. [`decide()`] turns a plan, a request and a moment into a [`Decision`]:
 //!
 //! ```
-//! use rollout_core::{compile::compile, decide::decide, request::Request, time::Time};
+//! use rollout_core::{Time, compile, decide};
 //!
 //! let document = br#"{"revision": 1, "rollouts": [{
 //!     "name": "fraud-score", "unit": [{"header": "x-user-id"}], "salt": "fraud-2026-11", "stable": "v1",
@@ -13,7 +13,7 @@
 //! let plan = compile(document).expect("the document has no problems").plan;
 //!
 //! let lines: [(&str, &[u8]); 2] = [(":path", b"/v2/models/fraud/infer"), ("x-user-id", b"alice")];
-//! let decision = decide(&plan, &Request::new(&plan, lines, None), Time::from_seconds(0)).expect("the rollout matches every request");
+//! let decision = decide(&plan, &plan.request(lines, None), Time::from_seconds(0)).expect("the rollout matches every request");
 //! assert_eq!(decision.bucket.map(|bucket| bucket.get()), Some(330_920));
 //! assert_eq!(decision.version.cluster(), "fraud-v2");
 //! ```
@@ -21,17 +21,29 @@
 //! What is deliberately absent: no clock, no randomness, no file, no socket, no log line and no host trait. Values go in and
 //! values come out, so the proxy and the tool can't disagree.
 
-pub mod compile;
-pub mod decide;
-pub mod decision;
+mod compile;
+mod decide;
+mod decision;
 pub mod guardrail;
-pub mod hash;
-pub mod health;
+mod hash;
+pub mod header;
+mod health;
 pub mod metric;
-pub mod plan;
-pub mod request;
-pub mod time;
+mod plan;
+mod request;
+mod time;
 
-pub use compile::problem;
-pub use hash::bucket;
-pub use plan::{failover, ramp, shadow, unit};
+pub use compile::problem::{Problem, Refused};
+pub use compile::{Compiled, MAX_BYTES, compile};
+pub use decide::{decide, decide_unit};
+pub use decision::{Decision, Edit, Reason, request_edits};
+pub use hash::bucket::{BUCKETS, Bucket, Ppm, Salt};
+pub use health::{Health, Now, State};
+pub use plan::Plan;
+pub use plan::failover::{Failover, MAX_TARGETS, Target};
+pub use plan::ramp::{Phase, Ramp};
+pub use plan::rollout::{Expose, Freeze, Rollout};
+pub use plan::shadow::{MAX_SHADOWS, Shadow, Shadows};
+pub use plan::version::Version;
+pub use request::{Nonce, Request};
+pub use time::Time;

@@ -5,11 +5,7 @@
 use std::rc::Rc;
 
 use proptest::prelude::*;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::decision::Reason;
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::{Plan, Reason, Rollout, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 const NOW: Time = Time::from_seconds(0);
@@ -104,7 +100,7 @@ fn shares_are_within_four_sigma_over_a_million_units() {
             counts[decision.version.ordinal()] += 1;
         }
         for version in only(&plan).versions() {
-            let share = f64::from(only(&plan).expected(&plan, version, NOW).get()) / f64::from(MILLION);
+            let share = f64::from(plan.expected(only(&plan), version, NOW).get()) / f64::from(MILLION);
             let off = f64::from(counts[version.ordinal()]) - share * f64::from(MILLION);
             assert!(off.abs() <= four_sigma(share), "{} is off by {off} units in {strategy}", version.name());
         }
@@ -234,7 +230,7 @@ fn holdout_units_are_the_same_ones_in_every_rollout() {
         "{held_out} units, expected {expected}"
     );
     for rollout in plan.rollouts() {
-        let stable = rollout.expected(&plan, rollout.stable(), NOW).get();
+        let stable = plan.expected(rollout, rollout.stable(), NOW).get();
         assert_eq!(stable, 34_750, "what `simulate` expects");
     }
 }

@@ -15,13 +15,7 @@ mod dice;
 use std::collections::BTreeMap;
 
 use dice::Dice;
-use rollout_core::compile::compile;
-use rollout_core::decide::{decide, decide_unit};
-use rollout_core::decision::{Decision, Reason};
-use rollout_core::health::{Health, Moment, State};
-use rollout_core::plan::Plan;
-use rollout_core::request::Request;
-use rollout_core::time::Time;
+use rollout_core::{Decision, Health, Now, Plan, Reason, State, Time, compile, decide, decide_unit};
 use serde_json::{Value, json};
 
 const NOW: Time = Time::from_seconds(1_795_599_000);
@@ -114,7 +108,7 @@ type Lines = Vec<(&'static str, String)>;
 fn decided(document: &Value, lines: &Lines) -> Decision {
     let plan = compiled(document);
     let lines = lines.iter().map(|(name, value)| (*name, value.as_bytes()));
-    decide(&plan, &Request::new(&plan, lines, None), NOW).unwrap()
+    decide(&plan, &plan.request(lines, None), NOW).unwrap()
 }
 
 fn request(dice: &mut Dice, document: &Value) -> Lines {
@@ -267,7 +261,7 @@ fn a_session_that_begins_while_its_version_is_rolled_back_begins_on_stable() {
     let rollout = &plan.rollouts()[0];
     let mut health = Health::default();
     health.set(&rollout.versions()[1], State::RolledBack);
-    let decision = decide_unit(&plan, rollout, b"alice", Moment { time: NOW, health: &health });
+    let decision = decide_unit(&plan, rollout, b"alice", Now { time: NOW, health: &health });
     assert_eq!((decision.version.name(), decision.reason), ("v1", Reason::RolledBack));
     assert!(decision.cookies[0].starts_with("rs=v1."), "{:?}", decision.cookies);
 }

@@ -3,8 +3,7 @@
 #[path = "../../../tests/golden/mod.rs"]
 mod golden;
 
-use rollout_core::bucket::Salt;
-use rollout_core::compile::compile;
+use rollout_core::{Salt, compile};
 
 #[test]
 fn the_core_decides_every_golden_case() {

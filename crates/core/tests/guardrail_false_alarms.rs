@@ -13,15 +13,8 @@ use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::guardrail::evidence::Side;
-use rollout_core::guardrail::outcome::Outcome;
-use rollout_core::guardrail::record::{Record, Setting};
-use rollout_core::guardrail::sequential::Null;
-use rollout_core::guardrail::tally::Tally;
-use rollout_core::guardrail::worker::Recorder;
-use rollout_core::time::Time;
+use rollout_core::guardrail::{NullHypothesis, Outcome, Setting, Side, SplitMark, Tally, Worker, merge};
+use rollout_core::{Health, Time, compile, decide_unit};
 use serde_json::json;
 
 mod guardrail;
@@ -44,7 +37,7 @@ fn a_version_at_the_border_of_its_margin_is_rarely_blamed() {
         for stable in [0.000_1, 0.01, 0.2] {
             let (slot, mut dice) = (Slot::new(SIZES, [stable + margin, stable]), Dice::new(1));
             let all: Vec<_> = (0..1_000)
-                .map(|_| highest(Null::increase(margin), repeat_n(&slot, 200), &mut dice))
+                .map(|_| highest(NullHypothesis::increase(margin), repeat_n(&slot, 200), &mut dice))
                 .collect();
             holds(&format!("{stable} with margin {margin}"), &all);
         }
@@ -54,7 +47,7 @@ fn a_version_at_the_border_of_its_margin_is_rarely_blamed() {
 #[test]
 fn a_latency_at_the_border_of_its_ratio_is_rarely_blamed() {
     for shape in Shape::ALL {
-        let (null, mut dice) = (Null::quantile(0.99), Dice::new(2));
+        let (null, mut dice) = (NullHypothesis::quantile(0.99), Dice::new(2));
         let stable = shape.above(1.5 * shape.exceeded(0.01));
         let slot = Slot::new(SIZES, [null.allowed(stable), stable]);
         let all: Vec<_> = (0..1_000).map(|_| highest(null, repeat_n(&slot, 200), &mut dice)).collect();
@@ -65,16 +58,20 @@ fn a_latency_at_the_border_of_its_ratio_is_rarely_blamed() {
 #[test]
 fn what_stable_shares_is_nobodys_fault() {
     let mut dice = Dice::new(3);
-    let mut tripped = |null: Null, before: [f64; 2], after: [f64; 2]| {
+    let mut tripped = |null: NullHypothesis, before: [f64; 2], after: [f64; 2]| {
         let slots = [before, after].map(|rates| Slot::new(SIZES, rates));
         let shared = || repeat_n(&slots[0], 100).chain(repeat_n(&slots[1], 100));
         (0..100).filter(|_| highest(null, shared(), &mut dice) >= 100.0).count()
     };
-    assert_eq!(tripped(Null::increase(0.02), [0.005; 2], [0.5; 2]), 0, "both fail");
+    assert_eq!(tripped(NullHypothesis::increase(0.02), [0.005; 2], [0.5; 2]), 0, "both fail");
     for shape in Shape::ALL {
         let limit = 1.5 * shape.exceeded(0.01);
         let [before, after] = [limit, limit / 3.0].map(|limit| [shape.above(limit); 2]);
-        assert_eq!(tripped(Null::quantile(0.99), before, after), 0, "both are three times slower: {shape:?}");
+        assert_eq!(
+            tripped(NullHypothesis::quantile(0.99), before, after),
+            0,
+            "both are three times slower: {shape:?}"
+        );
     }
 }
 
@@ -139,8 +136,9 @@ fn counted_in(outage: &Outage) -> [Tally; 2] {
     let time = Time::from_seconds(START / 1_000);
     let decide = |unit: u32| decide_unit(&plan, rollout, format!("user-{unit}").as_bytes(), time);
     let decisions: Vec<_> = (0..outage.clients).map(decide).collect();
-    let mut record = Record::new(guardrails, Duration::from_millis(START));
-    let mut worker = Recorder::new(guardrails, rollout.stable().ordinal());
+    let split = SplitMark::of(rollout, Health::HEALTHY, time);
+    let mut shared = Vec::new();
+    let mut worker = Worker::new(guardrails, rollout.stable().ordinal());
     let (mut dice, mut under_way) = (Dice::new(6), [const { VecDeque::new() }; 2]);
     let mut counted = [Tally::default(); 2];
     for at in START..START + 60_000 {
@@ -149,7 +147,7 @@ fn counted_in(outage: &Outage) -> [Tally; 2] {
             let decision = &decisions[(dice.word() % u64::from(outage.clients)) as usize];
             let failed = dice.chance(outage.failing);
             let ends = at + if failed { 2_500 } else { 50 };
-            under_way[usize::from(failed)].push_back((ends, worker.begin(decision, now).unwrap()));
+            under_way[usize::from(failed)].push_back((ends, worker.begin(decision, now, split).unwrap()));
         }
         for (failed, under_way) in [false, true].into_iter().zip(&mut under_way) {
             let latency = (!failed).then_some(Duration::from_millis(50));
@@ -158,15 +156,16 @@ fn counted_in(outage: &Outage) -> [Tally; 2] {
             }
         }
         if at % 200 == 0 {
-            let setting = Setting { guardrails, now, share: None, split: 1 };
-            let merged = worker.merge_into(&mut record, 0, &setting);
+            let setting = Setting::of(rollout, 0, Health::HEALTHY, now).unwrap();
+            let merged = merge(&shared, &worker, 0, &setting);
+            shared = merged.bytes;
             assert!(merged.verdicts.is_empty(), "{:?}", merged.verdicts);
-            for (_, version, stable) in merged.observed {
-                for (sum, tally) in counted.iter_mut().zip([version, stable.unwrap()]) {
+            for of in merged.observed {
+                for (sum, tally) in counted.iter_mut().zip([of.version, of.stable.unwrap()]) {
                     *sum = Tally { observed: sum.observed + tally.observed, bad: sum.bad + tally.bad };
                 }
             }
-            worker.merged(guardrails, 0, &record);
+            worker.merged(guardrails, 0, &merged.record);
             worker.age();
         }
     }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
-use rollout_core::guardrail::sequential::{Comparison, Null};
+use rollout_core::guardrail::{NullHypothesis, SequentialTest};
 
 mod guardrail;
 
@@ -11,12 +11,12 @@ use guardrail::{Dice, Shape, Slot, nearest_rank};
 const SIZES: [u64; 2] = [50, 450];
 
 /// The version's requests from the failure to the verdict at 0.99, the median of 101 runs.
-fn requests(null: Null, rates: [[f64; 2]; 2], healthy: u32) -> u64 {
+fn requests(null: NullHypothesis, rates: [[f64; 2]; 2], healthy: u32) -> u64 {
     let [before, after] = rates.map(|rates| Slot::new(SIZES, rates));
     let mut dice = Dice::new(1);
     let mut all: Vec<_> = (0..101)
         .map(|_| {
-            let mut comparison = Comparison::default();
+            let mut comparison = SequentialTest::default();
             for _ in 0..healthy {
                 comparison.observe(null, before.draw(&mut dice));
             }
@@ -35,7 +35,7 @@ fn requests(null: Null, rates: [[f64; 2]; 2], healthy: u32) -> u64 {
 fn five_percent_of_failures_is_found_in_at_most_twice_the_requests_of_a_fixed_test() {
     let rates = [[0.005; 2], [0.05, 0.005]];
     for (healthy, most) in [(0, 1_000), (600, 1_800), (3_600, 2_000)] {
-        let found = requests(Null::increase(0.02), rates, healthy);
+        let found = requests(NullHypothesis::increase(0.02), rates, healthy);
         assert!(found <= most, "{found} after {healthy} s of health");
     }
 }
@@ -45,7 +45,7 @@ fn a_doubled_p99_is_found() {
     for (shape, most) in [(Shape::Exponential, 900), (Shape::LogNormal, 2_000), (Shape::Pareto, 6_000)] {
         let limit = 1.5 * shape.exceeded(0.01);
         let [healthy, slow] = [limit, limit / 2.0].map(|limit| shape.above(limit));
-        let found = requests(Null::quantile(0.99), [[healthy; 2], [slow, healthy]], 0);
+        let found = requests(NullHypothesis::quantile(0.99), [[healthy; 2], [slow, healthy]], 0);
         assert!(found <= most, "{found} for {shape:?}");
     }
 }
@@ -53,6 +53,8 @@ fn a_doubled_p99_is_found() {
 #[test]
 fn a_version_that_fails_altogether_is_found_in_two_seconds() {
     for healthy in [0, 600] {
-        assert!(requests(Null::increase(0.02), [[0.005; 2], [1.0, 0.005]], healthy) <= 2 * SIZES[0]);
+        assert!(
+            requests(NullHypothesis::increase(0.02), [[0.005; 2], [1.0, 0.005]], healthy) <= 2 * SIZES[0]
+        );
     }
 }

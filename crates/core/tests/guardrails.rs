@@ -14,20 +14,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rollout_core::bucket::Ppm;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::decision::Decision;
-use rollout_core::guardrail::outcome::Outcome;
-use rollout_core::guardrail::record::{Merged, Record, Setting};
-use rollout_core::guardrail::shelf::{Label, Latch, Shelf};
-use rollout_core::guardrail::tally::Tally;
-use rollout_core::guardrail::verdict::Finding;
-use rollout_core::guardrail::worker::{Recorder, Ticket};
-use rollout_core::guardrail::{Action, Guardrails};
-use rollout_core::health::{Health, Moment, State};
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::guardrail::{
+    Action, Finding, Guardrails, Label, Latch, Merge, Observed, Outcome, Setting, SharedRecord, Shelf,
+    SplitMark, Tally, Ticket, Worker, merge,
+};
+use rollout_core::{Decision, Health, Now, Plan, Ppm, Rollout, State, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 const START: Duration = Duration::from_secs(1_795_599_000);
@@ -45,6 +36,7 @@ fn took(milliseconds: u64) -> Outcome {
 /// A canary of one half under these guardrails, and units of either side.
 struct Site {
     rollout: Rc<Rollout>,
+    split: SplitMark,
     /// Decisions of units that get v2, and of those that get v1.
     sides: [Vec<Decision>; 2],
 }
@@ -67,62 +59,67 @@ impl Site {
             decide_unit(&plan, &rollout, unit.as_bytes(), Time::from_seconds(START.as_secs()))
         });
         let (own, rest) = decisions.partition(|decision| decision.version.name() == "v2");
-        Self { rollout, sides: [own, rest] }
+        let split = SplitMark::of(&rollout, Health::HEALTHY, Time::from_seconds(START.as_secs()));
+        Self { rollout, split, sides: [own, rest] }
     }
 
     fn guardrails(&self) -> &Guardrails {
         self.rollout.guardrails().unwrap()
     }
 
-    fn worker(&self) -> Recorder {
-        Recorder::new(self.guardrails(), self.rollout.stable().ordinal())
+    fn worker(&self) -> Worker {
+        Worker::new(self.guardrails(), self.rollout.stable().ordinal())
     }
 
     /// A request of a unit on one side, and what came of it.
     fn call(
         &self,
-        worker: &mut Recorder,
+        worker: &mut Worker,
         (side, unit): (usize, usize),
         (now, outcome): (Duration, Outcome),
     ) -> Ticket {
         let units = &self.sides[side];
-        let ticket = worker.begin(&units[unit % units.len()], now).unwrap();
+        let ticket = worker.begin(&units[unit % units.len()], now, self.split).unwrap();
         worker.record(self.guardrails(), ticket, outcome)
     }
 
     /// So many requests of different units.
-    fn calls(&self, worker: &mut Recorder, (side, count): (usize, usize), of: (Duration, Outcome)) {
+    fn calls(&self, worker: &mut Worker, (side, count): (usize, usize), of: (Duration, Outcome)) {
         for unit in 0..count {
             self.call(worker, (side, unit), of);
         }
     }
 
     fn setting(&self, now: Duration) -> Setting<'_> {
-        Setting { guardrails: self.guardrails(), now, share: None, split: 1 }
+        Setting { share: None, ..Setting::of(&self.rollout, 0, Health::HEALTHY, now).unwrap() }
     }
 
     /// Merges through bytes, as it is in shared data.
-    fn merge(&self, worker: &mut Recorder, shared: &mut Vec<u8>, now: Duration) -> Merged {
+    fn merge(&self, worker: &mut Worker, shared: &mut Vec<u8>, now: Duration) -> Merge {
         self.merge_as(worker, shared, &self.setting(now))
     }
 
-    fn merge_as(&self, worker: &mut Recorder, shared: &mut Vec<u8>, setting: &Setting<'_>) -> Merged {
-        let known = Record::decode(self.guardrails(), shared);
-        let mut record = known.unwrap_or_else(|| Record::new(self.guardrails(), setting.now));
-        let merged = worker.merge_into(&mut record, 0, setting);
-        *shared = record.encode();
-        worker.merged(self.guardrails(), 0, &record);
+    fn merge_as(&self, worker: &mut Worker, shared: &mut Vec<u8>, setting: &Setting<'_>) -> Merge {
+        let merged = merge(shared, worker, 0, setting);
+        shared.clone_from(&merged.bytes);
+        worker.merged(self.guardrails(), 0, &merged.record);
         worker.age();
         merged
     }
 
-    fn record(&self, shared: &[u8]) -> Record {
-        Record::decode(self.guardrails(), shared).unwrap()
+    fn label(&self) -> Label {
+        let guarded = &self.guardrails().guarded()[0];
+        Label { identity: guarded.identity, epoch: guarded.epoch }
+    }
+
+    /// The record on a shelf.
+    fn record(&self, shared: &[u8]) -> Option<SharedRecord> {
+        SharedRecord::decode(self.guardrails(), Shelf::decode(shared).record(self.label())?)
     }
 }
 
 /// Names of the signals that condemn.
-fn verdicts<'s>(site: &'s Site, merged: &Merged) -> Vec<&'s str> {
+fn verdicts<'s>(site: &'s Site, merged: &Merge) -> Vec<&'s str> {
     merged.verdicts.iter().map(|verdict| site.guardrails().signals()[verdict.position].name()).collect()
 }
 
@@ -144,11 +141,11 @@ fn story() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Sums of what the signals over a window were given, by position.
-fn add(sums: &mut BTreeMap<usize, [u64; 2]>, merged: &Merged) {
-    for (position, version, stable) in &merged.observed {
-        if stable.is_none() {
-            let sum = sums.entry(*position).or_default();
-            *sum = [sum[0] + version.observed, sum[1] + version.bad];
+fn add(sums: &mut BTreeMap<usize, [u64; 2]>, merged: &Merge) {
+    for of in &merged.observed {
+        if of.stable.is_none() {
+            let sum = sums.entry(of.position).or_default();
+            *sum = [sum[0] + of.version.observed, sum[1] + of.version.bad];
         }
     }
 }
@@ -159,7 +156,7 @@ proptest! {
     #[test]
     fn what_four_workers_merge_in_any_order_is_what_one_would_have_seen(story in story()) {
         let site = Site::new(&everything());
-        let mut workers: Vec<Recorder> = (0..4).map(|_| site.worker()).collect();
+        let mut workers: Vec<Worker> = (0..4).map(|_| site.worker()).collect();
         let mut alone = site.worker();
         let [mut shared, mut own] = [Vec::new(), Vec::new()];
         let [mut sums, mut of_one] = [BTreeMap::new(), BTreeMap::new()];
@@ -180,7 +177,8 @@ proptest! {
             add(&mut sums, &site.merge(worker, &mut shared, START));
         }
         add(&mut of_one, &site.merge(&mut alone, &mut own, START));
-        prop_assert_eq!(site.record(&shared).totals(), site.record(&own).totals());
+        let totals = |shared| site.record(shared).unwrap().totals();
+        prop_assert_eq!(totals(&shared), totals(&own));
         prop_assert_eq!(sums, of_one);
     }
 
@@ -211,28 +209,30 @@ proptest! {
 /// The bytes of a record in which something has happened.
 fn busy(site: &Site) -> Vec<u8> {
     let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let mut record = None;
     for second in 0..4 {
         let now = after(f64::from(second));
         site.calls(&mut worker, (V1, 100), (now, FINE));
         site.calls(&mut worker, (V2, 100), (now, if second == 2 { FAILED } else { took(90) }));
-        site.merge(&mut worker, &mut shared, now);
+        record = Some(site.merge(&mut worker, &mut shared, now).record);
     }
-    shared
+    record.unwrap().encode()
 }
 
 /// Whatever is read is written and read again as the same, and goes on without a panic.
 fn survives(site: &Site, bytes: &[u8]) -> Result<(), TestCaseError> {
-    let Some(mut record) = Record::decode(site.guardrails(), bytes) else { return Ok(()) };
-    let written = record.encode();
-    let read = Record::decode(site.guardrails(), &written);
-    prop_assert_eq!(read.as_ref(), Some(&record));
-    let mut worker = site.worker();
+    if let Some(record) = SharedRecord::decode(site.guardrails(), bytes) {
+        prop_assert_eq!(SharedRecord::decode(site.guardrails(), &record.encode()), Some(record));
+    }
+    let mut shelf = Shelf::default();
+    shelf.put(site.label(), bytes.to_vec(), None, 0);
+    let (mut worker, mut shared) = (site.worker(), shelf.encode());
     for second in [5.0, 7.0] {
         site.calls(&mut worker, (V1, 50), (after(second), FINE));
         site.calls(&mut worker, (V2, 50), (after(second), FAILED));
-        worker.merge_into(&mut record, 0, &site.setting(after(second)));
+        let merged = site.merge(&mut worker, &mut shared, after(second));
+        prop_assert_eq!(site.record(&shared), Some(merged.record));
     }
-    prop_assert!(Record::decode(site.guardrails(), &record.encode()).is_some());
     Ok(())
 }
 
@@ -344,7 +344,7 @@ fn a_success_between_failures_begins_the_count_anew() {
 fn failures_in_a_row_are_those_of_all_workers() {
     let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
     let (mut shared, mut found) = (Vec::new(), 0);
-    let mut workers: Vec<Recorder> = (0..4).map(|_| site.worker()).collect();
+    let mut workers: Vec<Worker> = (0..4).map(|_| site.worker()).collect();
     for worker in &mut workers {
         site.calls(worker, (V2, 5), (START, FAILED));
         site.calls(worker, (V1, 50), (START, FINE)); // stable's successes are not the version's
@@ -362,7 +362,7 @@ fn an_answer_that_breaks_off_later_is_a_failure_and_no_success() {
         worker.record_late_failure(site.guardrails(), ticket);
     }
     assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts.len(), 1);
-    assert_eq!(site.record(&shared).totals()[0].bad, 20);
+    assert_eq!(site.record(&shared).unwrap().totals()[0].bad, 20);
 }
 
 #[test]
@@ -373,11 +373,14 @@ fn a_failure_alone_in_its_merge_is_observed_too() {
         (0..10).map(|unit| site.call(&mut worker, (V2, unit), (START, FINE))).collect();
     assert_eq!(
         site.merge(&mut worker, &mut shared, START).observed,
-        [(0, Tally { observed: 10, bad: 0 }, None)]
+        [Observed { position: 0, version: Tally { observed: 10, bad: 0 }, stable: None }]
     );
     tickets.into_iter().for_each(|ticket| worker.record_late_failure(site.guardrails(), ticket));
     let merged = site.merge(&mut worker, &mut shared, after(1.0));
-    assert_eq!(merged.observed, [(0, Tally { observed: 0, bad: 10 }, None)]);
+    assert_eq!(
+        merged.observed,
+        [Observed { position: 0, version: Tally { observed: 0, bad: 10 }, stable: None }]
+    );
     assert_eq!(verdicts(&site, &merged), ["error_rate"]);
 }
 
@@ -403,7 +406,8 @@ fn old_streams_that_break_off_together_are_no_failures_in_a_row_of_a_healthy_ver
 fn seconds(
     site: &Site,
     range: std::ops::Range<u32>,
-    (worker, shared): (&mut Recorder, &mut Vec<u8>),
+    worker: &mut Worker,
+    shared: &mut Vec<u8>,
     mut outcome: impl FnMut(u32, usize, usize) -> Outcome,
 ) -> Option<(u32, String)> {
     for second in range {
@@ -434,7 +438,7 @@ fn an_outage_that_stable_shares_is_nobodys_fault() {
             &json!({"min_requests": 50, "signals": [{"error_rate": {"max_increase_percent": margin, "confidence": 0.99}}]}),
         );
         let (mut worker, mut shared) = (site.worker(), Vec::new());
-        let found = seconds(&site, 0..240, (&mut worker, &mut shared), |second, _, unit| match second {
+        let found = seconds(&site, 0..240, &mut worker, &mut shared, |second, _, unit| match second {
             0..60 => FINE,
             60..120 if unit.is_multiple_of(2) => FAILED,
             120..180 => FAILED,
@@ -448,11 +452,11 @@ fn an_outage_that_stable_shares_is_nobodys_fault() {
 fn what_happened_before_a_long_silence_is_not_compared_with_what_happens_after_it() {
     let site = increase();
     let (mut worker, mut shared) = (site.worker(), Vec::new());
-    assert_eq!(seconds(&site, 0..60, (&mut worker, &mut shared), |_, _, _| FINE), None);
+    assert_eq!(seconds(&site, 0..60, &mut worker, &mut shared, |_, _, _| FINE), None);
     site.calls(&mut worker, (V1, 300), (after(60.0), FINE));
     assert_eq!(site.merge(&mut worker, &mut shared, after(60.2)).verdicts, []);
     // An hour later both sides fail, and stable's clients are those that the open slot has counted.
-    let down = seconds(&site, 3_600..3_660, (&mut worker, &mut shared), |_, _, _| FAILED);
+    let down = seconds(&site, 3_600..3_660, &mut worker, &mut shared, |_, _, _| FAILED);
     assert_eq!(down, None);
 }
 
@@ -463,7 +467,7 @@ fn a_version_that_alone_fails_more_often_is_condemned_within_seconds() {
     let outcome = |second: u32, side: usize, unit: usize| {
         if second >= 60 && side == V2 && unit.is_multiple_of(5) { FAILED } else { FINE }
     };
-    let (second, name) = seconds(&site, 0..120, (&mut worker, &mut shared), outcome).unwrap();
+    let (second, name) = seconds(&site, 0..120, &mut worker, &mut shared, outcome).unwrap();
     assert_eq!(name, "error_rate_increase");
     assert!((60..70).contains(&second), "{second}");
 }
@@ -482,7 +486,7 @@ fn one_client_that_always_fails_condemns_nobody() {
         }
         let merged = site.merge(&mut worker, &mut shared, now);
         assert_eq!(merged.verdicts, [], "second {second}");
-        let closed = merged.observed.iter().find_map(|(_, version, stable)| stable.map(|_| version.rate()));
+        let closed = merged.observed.iter().find_map(|of| of.stable.map(|_| of.version.rate()));
         highest = highest.max(closed.unwrap_or_default());
         second += 1;
     }
@@ -502,7 +506,7 @@ fn what_is_slow_is_said_by_stables_answers_of_earlier_slots() {
         site.calls(&mut worker, (V1, 100), (now, took(stable)));
         let closing = after(second + 1.0);
         let merged = site.merge(&mut worker, &mut shared, closing);
-        let found = merged.observed.into_iter().find_map(|(_, version, stable)| Some((version, stable?)));
+        let found = merged.observed.into_iter().find_map(|of| Some((of.version, of.stable?)));
         let (version, stable) = found.unwrap();
         [version, stable].map(|tally| tally.rate())
     };
@@ -520,9 +524,9 @@ fn equally_slow_is_not_too_slow() {
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     let both =
         |second: u32, _: usize, unit: usize| took(if second < 60 { 10 } else { 100 } + unit as u64 % 7);
-    assert_eq!(seconds(&site, 0..120, (&mut worker, &mut shared), both), None);
+    assert_eq!(seconds(&site, 0..120, &mut worker, &mut shared, both), None);
     let own = |_: u32, side: usize, unit: usize| took(if side == V2 { 220 } else { 100 } + unit as u64 % 7);
-    let (second, name) = seconds(&site, 120..180, (&mut worker, &mut shared), own).unwrap();
+    let (second, name) = seconds(&site, 120..180, &mut worker, &mut shared, own).unwrap();
     assert_eq!(name, "latency_ratio");
     assert!(second < 130, "{second}");
 }
@@ -565,13 +569,13 @@ fn the_share_that_is_expected_is_the_share_that_is_drawn_whatever_guardrails_hol
             health.set(v3, other);
             let time = Time::from_seconds(START.as_secs());
             let decisions = (0..4_000).map(|number| {
-                let moment = Moment { time, health: &health };
+                let moment = Now { time, health: &health };
                 decide_unit(&plan, rollout, format!("user-{number}").as_bytes(), moment)
             });
             let drawn: Vec<_> = decisions.filter(|decision| decision.unit_hash.is_some()).collect();
             let got = drawn.iter().filter(|decision| decision.version.name() == "v2").count() as f64;
-            let expected =
-                rollout.drawn(v2, &health, time).0.map_or(0.0, |share| f64::from(share.get()) / 1e6);
+            let setting = Setting::of(rollout, 0, &health, START).unwrap();
+            let expected = setting.share.map_or(0.0, |share| f64::from(share.get()) / 1e6);
             let share = got / drawn.len().max(1) as f64;
             assert!(
                 (share - expected).abs() < 0.04,
@@ -590,8 +594,8 @@ fn requests_of_testers_count_for_nobody() {
     let plan = compile(document.to_string().as_bytes()).unwrap().plan;
     let rollout = &plan.rollouts()[0];
     let decision = decide_unit(&plan, rollout, b"tester", Time::from_seconds(START.as_secs()));
-    let mut worker = Recorder::new(rollout.guardrails().unwrap(), rollout.stable().ordinal());
-    assert_eq!(worker.begin(&decision, START), None);
+    let mut worker = Worker::new(rollout.guardrails().unwrap(), rollout.stable().ordinal());
+    assert_eq!(worker.begin(&decision, START, SplitMark::default()), None);
     assert!(worker.dirty().is_empty());
 }
 
@@ -612,7 +616,7 @@ fn a_latch_belongs_to_rollout_version_and_cluster_and_counts_to_a_setup() {
     let today = label(|_| {});
     let latch = Latch { rearm: 0, action: Action::Rollback, exposure: Ppm::ZERO, at: 0 };
     let mut shelf = Shelf::default();
-    shelf.put(today, (Vec::new(), Some(latch)), 0);
+    shelf.put(today, Vec::new(), Some(latch), 0);
     let holds = |of: Label| shelf.latch(of.identity, 0).is_some();
     type Change = (&'static str, bool, bool, fn(&mut Value));
     let changes: [Change; 8] = [

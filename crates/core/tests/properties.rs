@@ -3,11 +3,7 @@
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test may stop with the reason")]
 
 use proptest::prelude::*;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide;
-use rollout_core::plan::Plan;
-use rollout_core::request::Request;
-use rollout_core::time::Time;
+use rollout_core::{Plan, Time, compile, decide, request_edits};
 use serde_json::{Value, json};
 
 fn compiled(document: &Value) -> Plan {
@@ -82,7 +78,7 @@ proptest! {
             rollouts.iter().enumerate().map(|(i, list)| rollout(&format!("r{i}"), &json!(list))).collect();
         let plan = compiled(&json!({"revision": 1, "rollouts": documents}));
         let lines = [(":authority", host), (":path", &path), (":method", method), ("x-t", header)];
-        let request = Request::new(&plan, lines.map(|(name, value)| (name, value.as_bytes())), None);
+        let request = plan.request(lines.map(|(name, value)| (name, value.as_bytes())), None);
         let found = decide(&plan, &request, Time::from_seconds(0)).map(|decision| decision.rollout.name().to_owned());
         let walked = rollouts
             .iter()
@@ -106,10 +102,11 @@ proptest! {
             (":authority", &host), (":path", &path), (":method", &values[0]), ("cookie", &values[0]), ("cookie", &values[1]),
             ("x-user-id", &values[2]), ("x-rollout-cluster", &values[3]), ("x-rollout-anything", &values[3]), ("x-k", &values[3]),
         ];
-        let request = Request::new(&plan, lines.map(|(name, value)| (name, value.as_slice())), Some(&source));
+        let request = plan.request(lines.map(|(name, value)| (name, value.as_slice())), Some(&source));
         prop_assert_eq!(request.unwanted(), ["x-rollout-cluster", "x-rollout-anything", "x-k"]);
         if let Some(decision) = decide(&plan, &request, Time::from_seconds(0)) {
-            for (name, value) in decision.request_headers(&request) {
+            for edit in request_edits(Some(&decision), &request) {
+                let Some((name, value)) = edit.header() else { continue };
                 prop_assert!(name.starts_with("x-rollout-") || name.starts_with("x-envoy-"));
                 prop_assert!(value.iter().all(|byte| byte.is_ascii_graphic()), "{} carries {:?}", name, value);
             }

@@ -8,11 +8,7 @@
     reason = "a test may stop with the reason"
 )]
 
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::plan::Plan;
-use rollout_core::ramp::Ramp;
-use rollout_core::time::Time;
+use rollout_core::{Plan, Ramp, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 /// 2026-11-25T00:00:00Z.

@@ -19,11 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use dice::Dice;
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::decision::Reason;
-use rollout_core::plan::Plan;
-use rollout_core::time::Time;
+use rollout_core::{Plan, Reason, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 fn workspace() -> PathBuf {

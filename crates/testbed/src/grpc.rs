@@ -2,22 +2,16 @@
 //! Envoy. The service is tonic's own, so no protocol compiler is needed.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use tonic::codegen::Service;
-use tonic::codegen::tokio_stream::Empty;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::Endpoint;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Status};
+use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::runtime::wait;
-use crate::upstream::{Answer, Behaviour, Received};
+use crate::time::PATIENCE;
 
 /// A client of the health service.
 #[derive(Clone, Debug)]
@@ -58,56 +52,11 @@ impl Health {
         let endpoint =
             Endpoint::from_shared(format!("http://{}", self.address)).expect("an address makes a URI");
         wait(async move {
-            let channel = endpoint.timeout(Duration::from_secs(10)).connect().await;
+            let channel = endpoint.timeout(PATIENCE).connect().await;
             let channel = channel.map_err(|error| Box::new(Status::from_error(Box::new(error))))?;
             let (metadata, answer, _) =
                 HealthClient::new(channel).check(request).await.map_err(Box::new)?.into_parts();
             Ok(Checked { serving: answer.status() == ServingStatus::Serving, metadata })
         })
-    }
-}
-
-/// Whether a request is a call that [`answer`] can take.
-pub(crate) fn is_call(received: &Received) -> bool {
-    received.header("content-type").is_some_and(|value| value.starts_with("application/grpc"))
-}
-
-/// Answers a call with tonic; calls of other services get UNIMPLEMENTED from it, as from any server.
-pub(crate) async fn answer(
-    request: hyper::Request<Full<Bytes>>,
-    behaviour: &Behaviour,
-) -> crate::upstream::Reply {
-    let code = match behaviour.answer {
-        Answer::Grpc(code) => Code::from_i32(i32::from(code)),
-        _ => Code::Ok,
-    };
-    let Ok(reply) = HealthServer::new(Fixed(code)).call(request).await;
-    reply.map(|body| body.map_err(Into::into).boxed_unsync())
-}
-
-/// A health service with one answer to everything.
-struct Fixed(Code);
-
-impl Fixed {
-    fn outcome(&self) -> Result<(), Status> {
-        match self.0 {
-            Code::Ok => Ok(()),
-            code => Err(Status::new(code, "")),
-        }
-    }
-}
-
-#[tonic::async_trait]
-impl HealthService for Fixed {
-    async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        self.outcome()?;
-        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
-    }
-
-    type WatchStream = Empty<Result<HealthCheckResponse, Status>>;
-
-    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        self.outcome()?;
-        Err(Status::unimplemented("watch"))
     }
 }

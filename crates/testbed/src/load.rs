@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, Failure, Request, Response};
 use crate::runtime::{runtime, wait};
+use crate::time::PATIENCE;
 
 /// Latencies kept for the quantiles, of the first answers; enough for any test and little memory.
 const LATENCIES: usize = 2_000_000;
@@ -20,8 +21,8 @@ const EXAMPLES: usize = 5;
 /// Called with a request's number and its outcome, from several threads.
 pub type Observer = Arc<dyn Fn(u64, &Result<Response, Failure>) + Send + Sync>;
 
-/// What load to drive; unless told otherwise one HTTP/1.1 connection, as fast as answers come, for one minute or ten
-/// million requests, whichever is first.
+/// A load to drive. By default one HTTP/1.1 connection, as fast as answers come, for ten minutes or ten million requests,
+/// whichever is first.
 #[derive(Clone)]
 #[must_use]
 pub struct Load {
@@ -44,8 +45,8 @@ impl Load {
             http2: false,
             rate: None,
             requests: 10_000_000,
-            duration: Duration::from_secs(60),
-            timeout: Duration::from_secs(10),
+            duration: Duration::from_secs(600),
+            timeout: PATIENCE,
             observer: None,
         }
     }
@@ -60,12 +61,12 @@ impl Load {
         Self { http2: true, ..self }
     }
 
-    /// At most so many requests per second in total, evenly spaced.
+    /// At most `per_second` requests in total, evenly spaced.
     pub fn rate(self, per_second: f64) -> Self {
         Self { rate: Some(per_second), ..self }
     }
 
-    /// Ends after so many requests.
+    /// Ends after this number of requests.
     pub fn requests(self, requests: u64) -> Self {
         Self { requests, ..self }
     }
@@ -188,13 +189,13 @@ pub struct Report {
     pub statuses: BTreeMap<u16, u64>,
     /// Answers by the upstream that gave them; "" is Envoy itself.
     pub upstreams: BTreeMap<String, u64>,
-    /// Requests without a whole answer, by [`Failure::kind`].
+    /// Requests without a complete answer, by [`Failure::kind`].
     pub failures: BTreeMap<&'static str, u64>,
     /// The first few failures and 5xx answers, as text.
     pub examples: Vec<String>,
     /// From the start to this report.
     pub elapsed: Duration,
-    /// Of whole answers, sorted.
+    /// Latencies of complete answers, sorted.
     latencies: Vec<Duration>,
 }
 

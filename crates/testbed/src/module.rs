@@ -1,9 +1,12 @@
-//! Where the things under test come from: the filter, the tool and Envoy, each by the `make` target that a user
-//! would type. Tests build them themselves, so that they never judge yesterday's module.
+//! Where the things under test come from: the filter and Envoy by the `make` target that a user would type, the tool by cargo.
+//! Tests build them themselves, so that they never judge yesterday's module.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+/// Most bytes that the module may have. Every worker of every proxy compiles and holds it; a larger budget is a decision to write down.
+pub const SIZE_BUDGET: u64 = 360_000;
 
 /// The root of the workspace.
 pub fn workspace() -> &'static Path {
@@ -19,10 +22,16 @@ pub fn build() -> PathBuf {
     MODULE.get_or_init(|| artefact("wasm", "dist/rollout_filter.wasm")).clone()
 }
 
-/// Builds the tool with `make cli`, once per process, and returns the path of `dist/rolloutctl`.
+/// Builds the tool as tests are built, with overflow checks and nothing compiled twice, and returns its path.
 pub fn rolloutctl() -> PathBuf {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
-    TOOL.get_or_init(|| artefact("cli", "dist/rolloutctl")).clone()
+    TOOL.get_or_init(|| {
+        let mut command = cargo("build");
+        command.args(["--workspace", "--bin", "rolloutctl"]);
+        succeed(command, "rolloutctl");
+        existing(target().join("debug/rolloutctl"), "cargo")
+    })
+    .clone()
 }
 
 /// The Envoy to test with: `ENVOY` if it is set, else the pinned one that `make envoy` installs.
@@ -42,18 +51,31 @@ pub fn envoy() -> PathBuf {
 
 /// Builds one of this crate's own filters the way a user of the SDK does, and returns its path.
 pub fn built(name: &str) -> PathBuf {
-    let target = std::env::temp_dir().join(format!("rollout-{name}"));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"])
-        .arg("--manifest-path")
+    let target = target().join(name);
+    let mut command = cargo("build");
+    command
+        .args(["--profile", "wasm", "--target", "wasm32-unknown-unknown", "--manifest-path"])
         .arg(workspace().join("crates/testbed").join(name).join("Cargo.toml"))
         .arg("--target-dir")
-        .arg(&target)
-        .status()
-        .expect("cargo can be run");
-    assert!(status.success(), "{name} can't be built: {status}");
+        .arg(&target);
+    succeed(command, name);
     existing(target.join(format!("wasm32-unknown-unknown/wasm/{}.wasm", name.replace('-', "_"))), "cargo")
+}
+
+/// Where cargo builds this workspace.
+fn target() -> PathBuf {
+    workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+fn cargo(verb: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace()).args([verb, "--quiet", "--locked"]);
+    command
+}
+
+fn succeed(mut command: Command, what: &str) {
+    let status = command.status().expect("cargo can be run");
+    assert!(status.success(), "{what} can't be built: {status}");
 }
 
 fn artefact(target: &str, path: &str) -> PathBuf {

@@ -3,29 +3,30 @@
 mod fleet;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
-use rollout_core::time::Time;
+use rollout_core::Time;
 
 pub(crate) use fleet::{Gate, Status};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  fine
-  1  could not do it
+  0  success
+  1  the command could not be carried out
   2  the answer is no
   3  the document has problems
 
-FILE may be `-` for standard input. Colour is for terminals only; NO_COLOR switches it off.";
+FILE may be `-` for standard input. Colour is used on terminals only; NO_COLOR turns it off.";
 
 /// Checks, explains, simulates, plans, compares, pushes and judges rollout documents
 #[derive(Debug, Parser)]
 #[command(name = "rolloutctl", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// How to answer; JSON goes to standard output alone
+    /// Output format; with `json`, standard output contains only JSON
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
     #[command(subcommand)]
@@ -54,7 +55,7 @@ pub(crate) enum Verb {
     Completions(Completions),
 }
 
-/// Say whether a document can be served, with all its problems and their places
+/// Check whether a document can be served, and report every problem with its location
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -66,10 +67,10 @@ pub(crate) struct Check {
     pub(crate) file: PathBuf,
 }
 
-/// Say which version a request gets, and why
+/// Show which version a request gets, and why
 ///
-/// The request is the one that the filter sees: its path after the connection manager's normalisation, its host from
-/// `:authority`. The answer comes from the code that runs inside Envoy.
+/// Describe the request as the filter sees it: the path after Envoy has normalised it, the host from `:authority`. The answer
+/// comes from the same code that runs inside Envoy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -78,14 +79,14 @@ Examples:
   rolloutctl explain rollout.json --source-ip 10.0.0.1 --format json
   rolloutctl explain rollout.json --path /v2/models/fraud/infer --rolled-back fraud-score=v2
 
-Batch mode answers many requests in one run, as JSON lines in their order:
+To explain many requests in one run, write one JSON object per line. The answers come in the same order:
   rolloutctl explain rollout.json --requests requests.jsonl
 
   {\"host\": \"ml.example.com\", \"path\": \"/v2/models/fraud/infer\", \"method\": \"POST\",
    \"headers\": [[\"x-user-id\", \"alice\"], [\"x-raw\", {\"hex\": \"ff00\"}]], \"source_ip\": \"10.0.0.1\",
    \"at\": \"2026-11-25T09:30:00Z\", \"rolled_back\": [\"fraud-score=v2\"]}
 
-One request a line; every field may be left out; a text that is not UTF-8 is written in hex.")]
+Every field is optional. A value that is not UTF-8 is written in hex.")]
 pub(crate) struct Explain {
     /// The document
     #[arg(value_hint = ValueHint::FilePath)]
@@ -93,32 +94,32 @@ pub(crate) struct Explain {
     /// Host of the request, with or without a port
     #[arg(long, default_value = "localhost")]
     pub(crate) host: OsString,
-    /// Path of the request, with its query
+    /// Path of the request, including its query
     #[arg(long, default_value = "/")]
     pub(crate) path: OsString,
     /// Method of the request
     #[arg(long, default_value = "GET")]
     pub(crate) method: String,
-    /// A header line; may be given more than once, and order counts
+    /// A header line; can be repeated, and the order matters
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<OsString>,
-    /// Address of the peer
+    /// IP address of the peer, with or without a port
     #[arg(long, value_name = "IP", value_parser = source_ip)]
     pub(crate) source_ip: Option<String>,
-    /// Answer the requests of this file instead, one JSON object a line
+    /// Explain the requests in this file instead, one JSON object per line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["host", "path", "method", "headers", "source_ip"])]
     pub(crate) requests: Option<PathBuf>,
-    /// Decide as if a guardrail had rolled back this version; may be given more than once
+    /// Decide as if a guardrail had rolled back this version; can be repeated
     #[arg(long, value_name = "ROLLOUT=VERSION")]
     pub(crate) rolled_back: Vec<String>,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
 }
 
-/// Divide invented units among the versions, and compare with what the document asks for
+/// Assign made-up units to versions, and compare the shares with the document
 ///
-/// Units are `<prefix>0` up to `<prefix>N-1`. Every rollout divides them as if a request without any other header had matched it.
+/// The units are `<prefix>0` to `<prefix>N-1`. Each rollout assigns them as if it had matched a request without any other header.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -134,13 +135,13 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "NAME")]
     pub(crate) rollout: Option<String>,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
 }
 
-/// Print the timetable of the document's ramps: what is exposed when
+/// Print the timetable of every ramp in the document
 ///
-/// A row for every moment at which the exposure jumps or the phase changes, for both ends of the range, and evenly spaced ones where
-/// the exposure rises in a line. The range goes from a ramp's start to its end, unless given.
+/// There is a row for each moment at which the exposure jumps or the phase changes, and for both ends of the range. Where the
+/// exposure rises in a straight line, evenly spaced rows are added. By default the range is from the start of the ramp to its end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -152,25 +153,25 @@ pub(crate) struct Plan {
     /// The document
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// Begin here instead of at the ramp's start
+    /// Start of the range, instead of the start of the ramp
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) from: Option<Time>,
-    /// End here instead of at the ramp's end
+    /// End of the range, instead of the end of the ramp
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) to: Option<Time>,
-    /// A row each so often, counted from the begin: `1s`, `15m`, `1h30m`
+    /// Interval between rows, counted from the start of the range: `1s`, `15m`, `1h30m`
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub(crate) every: Option<u64>,
     /// Only this rollout
     #[arg(long, value_name = "NAME")]
     pub(crate) rollout: Option<String>,
     #[command(flatten)]
-    pub(crate) moment: Moment,
+    pub(crate) moment: Now,
 }
 
-/// Say whom a change moves: which share of the units, from which version to which
+/// Show what share of the units a change moves, from which version to which
 ///
-/// Compares unit by unit, rollout by rollout of the same name; `-` stands for a rollout that only one document has.
+/// Compares rollouts of the same name, unit by unit. `-` stands for a rollout that only one of the documents has.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -178,25 +179,25 @@ Examples:
   git show HEAD:rollout.json | rolloutctl diff - rollout.json --format json
   rolloutctl diff live.json next.json --enforce
 
-With --enforce a change to a rollout that OLD has frozen at that time ends with exit code 2, unless
-it only withdraws traffic from a treatment. Changing the freeze is itself a change.")]
+With --enforce, the exit code is 2 if NEW changes a rollout that OLD freezes at that time, unless the \
+change only withdraws traffic from a treatment. Changing the freeze is a change as well.")]
 pub(crate) struct Diff {
-    /// The document that serves
+    /// The current document
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) old: PathBuf,
-    /// The document that is to serve
+    /// The document that would replace it
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) new: PathBuf,
     #[command(flatten)]
     pub(crate) population: Population,
     #[command(flatten)]
-    pub(crate) moment: Moment,
-    /// Refuse what the freeze windows of OLD do not allow
+    pub(crate) moment: Now,
+    /// Refuse changes that the freeze windows of OLD do not allow
     #[arg(long)]
     pub(crate) enforce: bool,
 }
 
-/// Write the configuration that brings a document to Envoy
+/// Write the Envoy configuration for a document
 #[derive(Debug, Subcommand)]
 pub(crate) enum Render {
     Ecds(RenderEcds),
@@ -210,20 +211,21 @@ Examples:
   rolloutctl render ecds rollout.json --wasm /etc/envoy/rollout_filter.wasm > ecds.yaml
   rolloutctl render ecds rollout.json --wasm rollout_filter.wasm --format json > ecds.json
 
-To replace a file that Envoy watches use `rolloutctl push`: a shell's `>` lets Envoy see half a file.")]
+To replace a file that Envoy is watching, use `rolloutctl push`: with a shell's `>`, Envoy can read a \
+half-written file.")]
 pub(crate) struct RenderEcds {
     /// The document
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// The filter's module, where Envoy finds it; made absolute
+    /// Path of the filter's module as Envoy sees it; made absolute
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) wasm: PathBuf,
 }
 
 /// Write the clusters that let failover cover a version without hosts
 ///
-/// For each cluster that the document names a composite of that name, over `<name>-hosts`, which you define, and once the
-/// cluster that refuses every connection, where an attempt ends that found no host.
+/// For each cluster that the document names, writes a composite cluster of that name over `<name>-hosts`, which you define. Adds
+/// one cluster that refuses every connection: an attempt ends there if `<name>-hosts` has no host.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -235,32 +237,32 @@ pub(crate) struct RenderClusters {
     pub(crate) file: PathBuf,
 }
 
-/// Check a document and put it into the ECDS file that Envoy watches, whole or not at all
+/// Check a document and write it into the ECDS file that Envoy watches, in one atomic step
 ///
-/// Replaces the configuration of the wasm resource `rollout` and the file's `version_info`, and keeps every other value of the
-/// file; comments of a YAML file are not kept. The new file is written beside the old one and renamed over it, with its
-/// permissions. A symbolic link stays a link: the file that it leads to is replaced.
+/// Replaces the configuration of the wasm resource `rollout` and the file's `version_info`. Every other value stays; comments in a
+/// YAML file are lost. The new file is written next to the old one and renamed over it, with the same permissions. If the path is
+/// a symbolic link, the link stays and the file that it points to is replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  rolloutctl push rollout.json --to ecds.yaml --wasm /etc/envoy/rollout_filter.wasm   # the first time
+  rolloutctl push rollout.json --to ecds.yaml --wasm /etc/envoy/rollout_filter.wasm  # first time
   rolloutctl push rollout.json --to ecds.yaml
   rolloutctl push rollout.json --to ecds.yaml --envoy http://127.0.0.1:9901 --timeout 1m
 
-With --envoy nothing is written unless this Envoy has every cluster of the document (else exit code 2), and the push ends
-when Envoy serves the document. A push that Envoy rejects or does not serve in time ends with exit code 1; the file stays
-written.")]
+With --envoy, push first checks that this Envoy has every cluster of the document. If a cluster is missing, \
+nothing is written and the exit code is 2. Then push waits until Envoy serves the document. If Envoy rejects \
+the document or does not serve it in time, the exit code is 1 and the file stays written.")]
 pub(crate) struct Push {
     /// The document
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// The ECDS file; written as JSON if its name ends in `.json`, else as YAML
+    /// The ECDS file; written as JSON if its name ends in `.json`, otherwise as YAML
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) to: PathBuf,
-    /// The filter's module, where Envoy finds it; needed where the file does not name one yet
+    /// Path of the filter's module as Envoy sees it; required if the file does not name one yet
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) wasm: Option<PathBuf>,
-    /// Envoy's admin interface, to check the clusters and wait until the document serves
+    /// Envoy's admin interface, used to check the clusters and to wait until the document is live
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) envoy: Option<String>,
     /// How long to wait for Envoy: `250ms`, `30s`, `1m30s`
@@ -282,25 +284,37 @@ pub(crate) struct Completions {
 /// The units to try.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Population {
-    /// How many units
+    /// Number of units
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) units: u64,
-    /// What the units' names begin with
+    /// Prefix of the units' names
     #[arg(long, value_name = "TEXT", default_value = "user-")]
     pub(crate) prefix: String,
 }
 
+impl Population {
+    /// Calls `visit` with each unit in turn.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&str)) {
+        let mut unit = self.prefix.clone();
+        for number in 0..self.units {
+            unit.truncate(self.prefix.len());
+            let _ = write!(unit, "{number}");
+            visit(&unit);
+        }
+    }
+}
+
 /// When the decision is taken.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Moment {
-    /// The time that counts as now, such as `2026-11-23T09:30:00Z`
+pub(crate) struct Now {
+    /// Decide as if this were the current time, such as `2026-11-23T09:30:00Z`
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) at: Option<Time>,
 }
 
-impl Moment {
-    /// The time to decide at, in the whole seconds that decisions are made of.
+impl Now {
+    /// The time to decide at, in whole seconds as decisions take it.
     pub(crate) fn time(&self) -> Time {
         self.at.unwrap_or_else(now)
     }
@@ -316,7 +330,7 @@ pub(crate) fn time(text: &str) -> Result<Time, humantime::TimestampError> {
     humantime::parse_rfc3339(text).map(whole_seconds)
 }
 
-/// A duration in whole seconds, at least one: what a ramp is measured by.
+/// A duration in whole seconds, at least one, the unit of a ramp.
 fn seconds(text: &str) -> Result<u64, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let is_whole = duration.subsec_nanos() == 0 && duration.as_secs() > 0;

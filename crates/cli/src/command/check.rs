@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use rollout_core::compile::Compiled;
+use rollout_core::Compiled;
 
 use crate::args::{Check, Format};
 use crate::document::{Document, Verdict, problems_text};

@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete this command line.
+//! `completions`: the script with which a shell completes this command line.
 
 use anyhow::Result;
 use clap::CommandFactory;

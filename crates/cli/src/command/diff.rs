@@ -1,28 +1,26 @@
-//! `diff`: whom a change moves, unit by unit, and on demand what a freeze has against it. Without that it says nothing about
-//! matches, clusters or headers.
+//! `diff`: which units a change moves, and on request what a freeze does not allow. Matches, clusters and headers are compared only
+//! for a freeze.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use rollout_core::decide::decide_unit;
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::{Plan, Rollout, Time, decide_unit};
 use serde::Serialize;
 
 use crate::args::{Diff, Format, Population};
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
 use crate::freeze::{self, Frozen};
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
-use crate::percent::Percent;
-use crate::stamp::Stamp;
 
 #[derive(Serialize)]
-struct Answer {
+struct Comparison {
     rollouts: Vec<Change>,
-    /// Absent unless freezes are to be kept.
+    /// Absent unless `--enforce` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     frozen: Option<Vec<Frozen>>,
 }
@@ -34,7 +32,7 @@ struct Change {
     moves: Vec<Move>,
 }
 
-/// Null is a rollout that the document does not have.
+/// Null stands for a rollout that the document does not have.
 #[derive(Serialize)]
 struct Move {
     from: Option<String>,
@@ -48,9 +46,9 @@ pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
     }
     let (old, new) = Document::load_both(Document::read(&args.old)?, Document::read(&args.new)?)?;
     let now = args.moment.time();
-    let rollouts = compare([&old.compiled.plan, &new.compiled.plan], &args.population, now);
-    let judge = || freeze::judge([&old, &new], &args.population, now);
-    let answer = Answer { rollouts, frozen: args.enforce.then(judge).transpose()? };
+    let rollouts = compare(&old.compiled.plan, &new.compiled.plan, &args.population, now);
+    let judge = || freeze::judge(&old, &new, &args.population, now);
+    let answer = Comparison { rollouts, frozen: args.enforce.then(judge).transpose()? };
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer, now))?,
@@ -61,13 +59,13 @@ pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
 
 /// A rollout of a plan.
 #[derive(Clone, Copy)]
-struct Side<'p> {
+struct PlannedRollout<'p> {
     plan: &'p Plan,
     rollout: &'p Rc<Rollout>,
     now: Time,
 }
 
-impl<'p> Side<'p> {
+impl<'p> PlannedRollout<'p> {
     fn find(plan: &'p Plan, name: &str, now: Time) -> Option<Self> {
         let rollout = plan.rollouts().iter().find(|rollout| rollout.name() == name)?;
         Some(Self { plan, rollout, now })
@@ -84,24 +82,32 @@ impl<'p> Side<'p> {
     }
 }
 
-/// The rollouts of the new document in their order, then those that it no longer has.
-fn compare([old, new]: [&Plan; 2], population: &Population, now: Time) -> Vec<Change> {
+/// The rollouts of the new document in document order, then those that it no longer has.
+fn compare(old: &Plan, new: &Plan, population: &Population, now: Time) -> Vec<Change> {
     let kept = new.rollouts().iter().map(|rollout| rollout.name());
     let removed = old.rollouts().iter().map(|rollout| rollout.name());
-    let names = kept.chain(removed.filter(|name| Side::find(new, name, now).is_none()));
-    let changes =
-        names.map(|name| change(name, [old, new].map(|plan| Side::find(plan, name, now)), population));
+    let names = kept.chain(removed.filter(|name| PlannedRollout::find(new, name, now).is_none()));
+    let changes = names.map(|name| {
+        let [old, new] = [old, new].map(|plan| PlannedRollout::find(plan, name, now));
+        change(name, old, new, population)
+    });
     changes.collect()
 }
 
-fn change(name: &str, [old, new]: [Option<Side<'_>>; 2], population: &Population) -> Change {
+fn change(
+    name: &str,
+    old: Option<PlannedRollout<'_>>,
+    new: Option<PlannedRollout<'_>>,
+    population: &Population,
+) -> Change {
     let mut pairs: BTreeMap<(Option<usize>, Option<usize>), u64> = BTreeMap::new();
     population.each(|unit| {
         let pair = (old.and_then(|old| old.version(unit)), new.and_then(|new| new.version(unit)));
         let count = pairs.entry(pair).or_default();
         *count = count.saturating_add(1);
     });
-    let label = |side: Option<Side<'_>>, position: Option<usize>| side?.name(position?).map(str::to_owned);
+    let label =
+        |side: Option<PlannedRollout<'_>>, position: Option<usize>| side?.name(position?).map(str::to_owned);
     let mut moved = 0_u64;
     let mut moves = Vec::new();
     for ((from, to), units) in pairs {
@@ -115,7 +121,7 @@ fn change(name: &str, [old, new]: [Option<Side<'_>>; 2], population: &Population
     Change { name: name.to_owned(), moved_percent: Percent::of(moved, population.units), moves }
 }
 
-fn text(answer: &Answer, now: Time) -> String {
+fn text(answer: &Comparison, now: Time) -> String {
     let moves = moves_text(answer);
     match answer.frozen.as_deref() {
         None => moves,
@@ -135,7 +141,7 @@ fn frozen_text(frozen: &Frozen) -> String {
     text
 }
 
-fn moves_text(answer: &Answer) -> String {
+fn moves_text(answer: &Comparison) -> String {
     if answer.rollouts.is_empty() {
         return "no rollouts\n".to_owned();
     }
@@ -156,14 +162,13 @@ fn moves_text(answer: &Answer) -> String {
     sections.collect::<Vec<_>>().join("\n")
 }
 
-/// Says so where only one document has the rollout.
+/// A note if only one of the documents has the rollout.
 fn presence(change: &Change) -> &'static str {
-    match (
-        change.moves.iter().all(|found| found.from.is_none()),
-        change.moves.iter().all(|found| found.to.is_none()),
-    ) {
-        (true, _) => "new, ",
-        (_, true) => "removed, ",
-        _ => "",
+    if change.moves.iter().all(|found| found.from.is_none()) {
+        "new, "
+    } else if change.moves.iter().all(|found| found.to.is_none()) {
+        "removed, "
+    } else {
+        ""
     }
 }

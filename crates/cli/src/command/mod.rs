@@ -1,26 +1,23 @@
-//! The verbs, one file each, and what several of them ask of a plan.
+//! The subcommands: one file or folder each.
 
 mod check;
 mod completions;
 mod diff;
 mod explain;
 mod gate;
+mod named;
 mod plan;
 mod push;
 mod render;
 mod simulate;
 mod status;
 
-use std::rc::Rc;
-
-use anyhow::{Result, bail};
-use rollout_core::plan::{Plan, Rollout};
+use anyhow::Result;
 
 use crate::args::{Args, Render, Verb};
 use crate::exit::Exit;
-use crate::output;
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) fn run(args: Args) -> Result<Exit> {
     let format = args.format;
     match args.verb {
@@ -36,15 +33,4 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Verb::Gate(args) => gate::run(&args, format),
         Verb::Completions(args) => completions::run(&args),
     }
-}
-
-/// The rollout of this name, or all of them where none is named.
-fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<&'p Rc<Rollout>>> {
-    let wanted = |rollout: &&Rc<Rollout>| name.is_none_or(|name| name == rollout.name());
-    let rollouts: Vec<_> = plan.rollouts().iter().filter(wanted).collect();
-    if let Some(name) = name.filter(|_| rollouts.is_empty()) {
-        let known = plan.rollouts().iter().map(|rollout| rollout.name());
-        bail!("no rollout `{name}`; the document has {}", output::names(known));
-    }
-    Ok(rollouts)
 }

@@ -1,29 +1,27 @@
-//! `plan`: the timetable of ramps, read off the same function that exposes units inside Envoy. It looks at no unit and no request.
+//! `plan`: the timetable of ramps, from the same function that exposes units inside Envoy. It looks at no unit and no request.
 
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use rollout_core::plan::Rollout;
-use rollout_core::ramp::{Phase, Ramp};
-use rollout_core::time::Time;
+use rollout_core::{Phase, Ramp, Rollout, Time};
 use serde::Serialize;
 
-use super::chosen;
+use super::named;
 use crate::args::{Format, Plan};
-use crate::chart::{COLUMNS, Chart};
 use crate::document::Document;
 use crate::exit::Exit;
+use crate::output::chart::{COLUMNS, Chart};
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 use crate::output::{self, TITLE, paint};
-use crate::percent::Percent;
-use crate::stamp::Stamp;
 
-/// Protects memory and the reader: every second of two days fits.
+/// The most rows. Protects memory and the reader; every second of two days fits.
 const MAX_ROWS: usize = 200_000;
-/// In how many parts a rise is told, unless the caller says.
+/// Number of parts that a rise is shown in, unless `--every` is given.
 const PARTS: u64 = 20;
 
 #[derive(Serialize)]
-struct Answer<'p> {
+struct Timetables<'p> {
     ramps: Vec<Timetable<'p>>,
 }
 
@@ -32,7 +30,7 @@ struct Timetable<'p> {
     rollout: &'p str,
     version: &'p str,
     start: Stamp,
-    /// When the exposure has reached its last value; none where a pause without an end comes first.
+    /// When the exposure reaches its last value. `None` if a pause without `until` comes first.
     end: Option<Stamp>,
     rows: Vec<Row>,
     #[serde(skip)]
@@ -48,7 +46,7 @@ struct Row {
     phase: &'static str,
 }
 
-/// The part of a ramp's life that is told, both ends included.
+/// The range that is shown, both ends included.
 #[derive(Clone, Copy)]
 struct Span {
     from: Time,
@@ -62,15 +60,17 @@ pub(super) fn run(args: &Plan, format: Format) -> Result<Exit> {
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
     let mut ramps = Vec::new();
     let mut rows = 0_usize;
-    for rollout in chosen(&plan, args.rollout.as_deref())? {
+    for rollout in named::rollouts(&plan, args.rollout.as_deref())? {
         let Some(timetable) = timetable(rollout, args)? else { continue };
         rows = rows.saturating_add(timetable.rows.len());
         if rows > MAX_ROWS {
-            bail!("more than {MAX_ROWS} rows; take a longer `--every`, or less between `--from` and `--to`");
+            bail!(
+                "more than {MAX_ROWS} rows; use a longer `--every`, or a shorter range from `--from` to `--to`"
+            );
         }
         ramps.push(timetable);
     }
-    let answer = Answer { ramps };
+    let answer = Timetables { ramps };
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer, args.moment.time()))?,
@@ -83,7 +83,7 @@ fn timetable<'p>(rollout: &'p Rc<Rollout>, args: &Plan) -> Result<Option<Timetab
     let turns = ramp.turns();
     let (Some(first), Some(last)) = (turns.first().copied(), turns.last().copied()) else { return Ok(None) };
     if last > Stamp::LAST {
-        bail!("the ramp of rollout `{}` goes on after the year 9999", rollout.name());
+        bail!("the ramp of rollout `{}` continues after the year 9999", rollout.name());
     }
     let to = args.to.unwrap_or_else(|| last.max(args.from.unwrap_or(last)));
     let span = Span { from: args.from.unwrap_or(first.min(to)), to };
@@ -103,7 +103,7 @@ fn row(ramp: &Ramp, at: Time) -> Row {
     Row { at: Stamp(at), percent: ramp.exposure(at).into(), phase: ramp.phase(at).name() }
 }
 
-/// The ends of the span, every turn inside it and the ticks; of the ticks no more than it takes to see that they are too many.
+/// The ends of the span, every turn inside it, and the ticks; only as many ticks as it takes to see that there are too many.
 fn moments(ramp: &Ramp, span: Span, every: Option<u64>) -> Vec<Time> {
     let inside = |turn: &Time| span.from <= *turn && *turn <= span.to;
     let mut corners: Vec<Time> = ramp.turns().into_iter().filter(inside).collect();
@@ -120,8 +120,8 @@ fn moments(ramp: &Ramp, span: Span, every: Option<u64>) -> Vec<Time> {
     moments
 }
 
-/// Evenly spaced moments where the ramp rises. The spacing is a part of the time that it rises, so a rise stays readable beside a
-/// pause of weeks.
+/// Evenly spaced moments where the ramp rises. The spacing is a part of the time that it rises, so a rise stays readable next to
+/// a pause of weeks.
 fn rises(ramp: &Ramp, corners: &[Time]) -> Vec<Time> {
     let stretches = corners.iter().zip(corners.iter().skip(1));
     let rising: Vec<_> = stretches.filter(|(from, _)| ramp.phase(**from) == Phase::Rising).collect();
@@ -136,7 +136,7 @@ fn ticks(from: Time, to: Time, every: u64) -> Vec<Time> {
     seconds.take(MAX_ROWS.saturating_add(1)).map(Time::from_seconds).collect()
 }
 
-fn text(answer: &Answer<'_>, now: Time) -> String {
+fn text(answer: &Timetables<'_>, now: Time) -> String {
     if answer.ramps.is_empty() {
         return "no ramps\n".to_owned();
     }
@@ -144,7 +144,7 @@ fn text(answer: &Answer<'_>, now: Time) -> String {
         let (name, version) = (paint(TITLE, timetable.rollout), timetable.version);
         let end = match timetable.end {
             Some(end) => format!("to {end}"),
-            None => "and never to its end: a pause without an end stops it".to_owned(),
+            None => "without an end: a pause without `until` stops it".to_owned(),
         };
         let title = format!("{name}: {version} from {} {end}", timetable.start);
         format!("{title}\n{}{}", timetable.chart(now), timetable.table(now))
@@ -157,13 +157,13 @@ impl Span {
         self.from <= moment && moment <= self.to
     }
 
-    /// The moment of a column: the first is the begin of the span, the last its end.
+    /// The moment of a column: the first is the start of the span, the last is its end.
     fn moment(self, column: u32) -> Time {
         let past = self.length().saturating_mul(column.into()).checked_div(Self::STEPS).unwrap_or(0);
         Time::from_seconds(self.from.seconds().saturating_add(past))
     }
 
-    /// The column of a moment.
+    /// The column of a moment. `None` if the moment is before the span.
     fn column(self, moment: Time) -> Option<usize> {
         let past = moment.seconds().checked_sub(self.from.seconds())?.saturating_mul(Self::STEPS);
         usize::try_from(past.checked_div(self.length())?).ok()
@@ -177,7 +177,7 @@ impl Span {
 }
 
 impl Timetable<'_> {
-    /// Nothing for a single moment.
+    /// The chart of the span; empty if the span is a single moment.
     fn chart(&self, now: Time) -> String {
         let span = self.span;
         if span.from == span.to {
@@ -192,7 +192,7 @@ impl Timetable<'_> {
         chart.draw() + "\n"
     }
 
-    /// The rows, and the present among them where it lies in the span.
+    /// The rows, with one for the present if it lies in the span.
     fn table(&self, now: Time) -> String {
         let present = Some(row(self.ramp, now)).filter(|_| self.span.holds(now));
         let before = self.rows.iter().take_while(|row| row.at.0 < now);

@@ -1,11 +1,11 @@
-//! `render`: what Envoy must be given for a document, in the form in which it reads it.
+//! `render`: the Envoy configuration for a document.
 
 use anyhow::Result;
 
 use crate::args::{Format, RenderClusters, RenderEcds};
-use crate::backstop;
 use crate::document::Document;
-use crate::ecds::{Resources, Syntax};
+use crate::envoy::backstop;
+use crate::envoy::ecds::{Resources, Syntax};
 use crate::exit::Exit;
 use crate::output;
 use crate::yaml;

@@ -1,23 +1,20 @@
-//! `simulate`: how the hash divides a population, beside what the document asks for.
+//! `simulate`: how the hash divides a population, compared with the shares in the document.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::Result;
-use rollout_core::decide::decide_unit;
-use rollout_core::plan::{Plan, Rollout};
-use rollout_core::time::Time;
+use rollout_core::{Plan, Rollout, Time, decide_unit};
 use serde::Serialize;
 
-use super::chosen;
+use super::named;
 use crate::args::{Format, Population, Simulate};
 use crate::document::Document;
 use crate::exit::Exit;
+use crate::output::percent::Percent;
 use crate::output::{self, TITLE, paint};
-use crate::percent::Percent;
 
 #[derive(Serialize)]
-struct Answer<'p> {
+struct Simulation<'p> {
     rollouts: Vec<Division<'p>>,
 }
 
@@ -38,10 +35,10 @@ struct Share<'p> {
 
 pub(super) fn run(args: &Simulate, format: Format) -> Result<Exit> {
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
-    let rollouts = chosen(&plan, args.rollout.as_deref())?;
+    let rollouts = named::rollouts(&plan, args.rollout.as_deref())?;
     let now = args.moment.time();
     let divided = rollouts.into_iter().map(|rollout| divide(&plan, rollout, &args.population, now));
-    let answer = Answer { rollouts: divided.collect() };
+    let answer = Simulation { rollouts: divided.collect() };
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer))?,
@@ -63,24 +60,12 @@ fn divide<'p>(plan: &Plan, rollout: &'p Rc<Rollout>, population: &Population, no
         name: version.name(),
         units,
         percent: Percent::of(units, population.units),
-        expected_percent: rollout.expected(plan, version, now).into(),
+        expected_percent: plan.expected(rollout, version, now).into(),
     });
     Division { name: rollout.name(), units: population.units, versions: shares.collect() }
 }
 
-impl Population {
-    /// Calls `visit` with each unit in turn.
-    pub(crate) fn each(&self, mut visit: impl FnMut(&str)) {
-        let mut unit = self.prefix.clone();
-        for number in 0..self.units {
-            unit.truncate(self.prefix.len());
-            let _ = write!(unit, "{number}");
-            visit(&unit);
-        }
-    }
-}
-
-fn text(answer: &Answer<'_>) -> String {
+fn text(answer: &Simulation<'_>) -> String {
     if answer.rollouts.is_empty() {
         return "no rollouts\n".to_owned();
     }

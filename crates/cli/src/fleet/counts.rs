@@ -1,12 +1,12 @@
-//! What proxies count for a version. Counters start anew with the proxy, so what they counted lately is a difference, and what several
-//! of them counted a sum.
+//! What proxies count for a version. Counters restart with the proxy, so recent counts are differences; the counts of several proxies
+//! are sums.
 
 use std::collections::BTreeMap;
 
-use rollout_core::guardrail::tally::{Closed, Tally};
+use rollout_core::guardrail::{Sides, Tally};
 use serde::Serialize;
 
-/// Counters of one version. Signals leave forced requests out.
+/// Counters of one version. Signals do not count forced requests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
@@ -18,10 +18,10 @@ pub(crate) struct Counts {
     pub(crate) signals: BTreeMap<String, Signal>,
 }
 
-/// What a signal was given to judge.
+/// What a signal has observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Signal {
-    pub(crate) seen: Closed,
+    pub(crate) seen: Sides,
     pub(crate) trips: u64,
 }
 
@@ -48,13 +48,13 @@ impl Counts {
         self.zip(before, u64::saturating_sub)
     }
 
-    /// True where a counter is less than it was: the proxy has started anew.
+    /// True if a counter is less than before: the proxy has restarted.
     pub(crate) fn went_back(&self, before: &Self) -> bool {
         let lost = before.since(self);
         lost != lost.zip(&lost, |_, _| 0)
     }
 
-    /// Each counter of one with the same of the other.
+    /// Combines each counter with the same counter of the other.
     fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
         let tally = |left: Tally, right: Tally| Tally {
             observed: with(left.observed, right.observed),
@@ -64,7 +64,7 @@ impl Counts {
         let signals = names.map(|name| {
             let of = |counts: &Self| counts.signals.get(name).copied().unwrap_or_default();
             let (left, right) = (of(self), of(other));
-            let seen = Closed {
+            let seen = Sides {
                 version: tally(left.seen.version, right.seen.version),
                 stable: tally(left.seen.stable, right.seen.stable),
             };

@@ -1,8 +1,8 @@
-//! Latencies as Envoy counts them: buckets two digits fine, which add up over proxies without loss.
+//! Latencies as Envoy counts them, in buckets of two significant digits, which can be added up over proxies without loss.
 
 use serde::Deserialize;
 
-/// A histogram of milliseconds; its buckets in order, none twice.
+/// A histogram of milliseconds. The buckets are sorted, and each occurs once.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(from = "Vec<Bucket>")]
 pub(crate) struct Latency(Vec<Bucket>);
@@ -33,7 +33,7 @@ impl Latency {
         [self.0.as_slice(), other.0.as_slice()].concat().into()
     }
 
-    /// The value that this share of all answers did not exceed, as if each bucket's were spread evenly over it; none of nothing.
+    /// The value in ms that this share of all answers did not exceed, interpolated inside a bucket. `None` if there are no answers.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let total: u64 = self.0.iter().map(|bucket| bucket.count).sum();
         let mut left = share * total as f64;

@@ -1,4 +1,4 @@
-//! Many Envoys as one: all are asked at the same time, so that one that hangs delays no other.
+//! Many Envoys as one. All are asked at the same time, so that one that hangs does not delay the others.
 
 mod counts;
 mod latency;
@@ -12,11 +12,11 @@ use anyhow::{Result, anyhow, bail};
 
 pub(crate) use counts::{Counts, Seen, Signal};
 pub(crate) use latency::Latency;
-pub(crate) use page::{Page, Plugin, Version};
+pub(crate) use page::{Page, Plugin, Version, VersionName};
 
-use crate::envoy::Admin;
+use crate::envoy::admin::Admin;
 
-/// How long one Envoy may take to answer.
+/// The time that one Envoy may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The Envoys that were named, in that order.
@@ -28,25 +28,27 @@ impl Fleet {
         for url in urls {
             let admin = Admin::new(url, TIMEOUT)?;
             if admins.iter().any(|known| known.url() == admin.url()) {
-                bail!("`{url}` is named twice, its counts would be added twice");
+                bail!("`{url}` is named twice, so its counts would be added twice");
             }
             admins.push(admin);
         }
         Ok(Self(admins))
     }
 
-    /// Each Envoy's URL without the part that all have in common.
+    /// Each Envoy's URL without `http://`, which all have in common.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|admin| admin.url().trim_start_matches("http://"))
     }
 
-    /// What each of them says now.
+    /// Asks all Envoys at the same time.
     pub(crate) fn ask(&self) -> Vec<Result<Page>> {
         thread::scope(|scope| {
             let asked: Vec<_> = self.0.iter().map(|admin| scope.spawn(|| Page::ask(admin))).collect();
             asked
                 .into_iter()
-                .map(|answer| answer.join().unwrap_or_else(|_| Err(anyhow!("the question broke"))))
+                .map(|answer| {
+                    answer.join().unwrap_or_else(|_| Err(anyhow!("the question failed unexpectedly")))
+                })
                 .collect()
         })
     }

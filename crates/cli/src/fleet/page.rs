@@ -1,22 +1,21 @@
-//! What one Envoy says of the filter at one moment, read from its `/stats`.
+//! What one Envoy reports of the filter at one moment, read from its `/stats`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use anyhow::Result;
-use rollout_core::bucket::Ppm;
-use rollout_core::decision::Reason;
-use rollout_core::guardrail::tally::Tally;
-use rollout_core::metric;
+use rollout_core::guardrail::Tally;
+use rollout_core::{Ppm, Reason, metric};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::counts::Counts;
 use super::latency::Latency;
 use super::series::Series;
-use crate::envoy::Admin;
+use crate::envoy::admin::Admin;
 
-/// All metrics of wasm modules; the buckets are the only form of a histogram that adds up over proxies.
+/// All metrics of wasm modules. Histograms come as buckets, the only form that can be added up over proxies.
 const PATH: &str = "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom";
 
 /// The metrics of one Envoy.
@@ -26,10 +25,28 @@ pub(crate) struct Page {
     pub(crate) at: Instant,
     /// By the name of the plugin.
     pub(crate) plugins: BTreeMap<String, Plugin>,
-    /// By rollout and version.
-    pub(crate) versions: BTreeMap<(String, String), Version>,
+    pub(crate) versions: BTreeMap<VersionName, Version>,
     /// Requests that no rollout matched.
     pub(crate) unmatched: u64,
+}
+
+/// Which version of which rollout.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VersionName {
+    pub(crate) rollout: String,
+    pub(crate) version: String,
+}
+
+impl VersionName {
+    pub(crate) fn new(rollout: &str, version: &str) -> Self {
+        Self { rollout: rollout.to_owned(), version: version.to_owned() }
+    }
+}
+
+impl fmt::Display for VersionName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.rollout, self.version)
+    }
 }
 
 /// The document that a filter serves.
@@ -39,14 +56,14 @@ pub(crate) struct Plugin {
     pub(crate) revision: Option<u64>,
 }
 
-/// What an Envoy knows of a version.
+/// What an Envoy reports of a version.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Version {
     pub(crate) counts: Counts,
     pub(crate) latency: Latency,
-    /// None for a stable version.
+    /// `None` for a stable version.
     pub(crate) exposure: Option<Ppm>,
-    /// None for a version without guardrails.
+    /// `None` for a version without guardrails.
     pub(crate) is_rolled_back: Option<bool>,
 }
 
@@ -90,12 +107,12 @@ impl Page {
         Ok(page)
     }
 
-    /// What is known of a version; nothing where this Envoy never had it.
-    pub(crate) fn version(&self, rollout: &str, version: &str) -> Option<&Version> {
-        self.versions.get(&(rollout.to_owned(), version.to_owned()))
+    /// What is known of a version. `None` if this Envoy has never had it.
+    pub(crate) fn version(&self, name: &VersionName) -> Option<&Version> {
+        self.versions.get(name)
     }
 
-    /// True where some counter is less than it was: the proxy has started anew.
+    /// True if a counter is less than before: the proxy has restarted.
     pub(crate) fn went_back(&self, before: &Self) -> bool {
         let none = Counts::default();
         before.versions.iter().any(|(name, before)| {
@@ -142,7 +159,7 @@ impl Page {
     }
 
     fn entry(&mut self, rollout: &str, version: &str) -> &mut Version {
-        self.versions.entry((rollout.to_owned(), version.to_owned())).or_default()
+        self.versions.entry(VersionName::new(rollout, version)).or_default()
     }
 
     fn counts(&mut self, rollout: &str, version: &str) -> &mut Counts {

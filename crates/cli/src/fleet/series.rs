@@ -1,9 +1,9 @@
-//! Takes the names of the filter's series apart, as Envoy's admin interface shows them with or without `stats_tags`:
-//! `wasmcustom.rollout=.=fraud-score;.;version=.=v2;.;rollout_failures_total`. The core puts them together.
+//! Parses the names of the filter's series as Envoy's admin interface shows them, with or without `stats_tags`:
+//! `wasmcustom.rollout=.=fraud-score;.;version=.=v2;.;rollout_failures_total`. The core builds these names.
 
 use rollout_core::metric::Family;
 
-/// What Envoy writes before the name of every metric of a wasm module.
+/// The prefix that Envoy gives to every metric of a wasm module.
 const PREFIX: &str = "wasmcustom.";
 
 /// The name of a series in its parts.
@@ -14,7 +14,7 @@ pub(crate) struct Series<'n> {
 }
 
 impl<'n> Series<'n> {
-    /// None where it is no name of this form: other modules have metrics too.
+    /// `None` if the name does not have this form: other modules have metrics too.
     pub(crate) fn parse(name: &'n str) -> Option<Self> {
         let mut parts: Vec<&str> = name.strip_prefix(PREFIX)?.split(";.;").collect();
         let family = parts.pop()?;
@@ -22,7 +22,7 @@ impl<'n> Series<'n> {
         Some(Self { family, labels })
     }
 
-    /// The values of the family's labels in the family's order, whatever their order here; none where the series is another's.
+    /// The values of the family's labels, in the family's order. `None` if the series belongs to another family.
     pub(crate) fn of<const N: usize>(&self, family: &Family) -> Option<[&'n str; N]> {
         if self.family != family.name || family.labels.len() != N {
             return None;

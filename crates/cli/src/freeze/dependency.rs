@@ -1,32 +1,32 @@
-//! The rollouts that a frozen one asks: what they decide for a unit decides whether the frozen rollout may give it a treatment.
+//! The rollouts that a frozen one requires: what they decide for a unit decides whether the frozen rollout may give it a treatment.
 //!
-//! They are not frozen themselves, so most of what they may do is judged by trying units. What units alone can't show, where a
-//! request's unit comes from and what it may ask for, has to stay as it is written.
+//! They are not frozen themselves, so most of their changes are judged by trying units. Units alone can't show where the unit of a
+//! request comes from and what the request may ask for, so these fields have to stay as they are written.
 
 use std::collections::BTreeMap;
 
-use rollout_core::time::Time;
+use rollout_core::Time;
 use serde_json::Value;
 
+use super::transition::{Change, Transition, moments, rollout_node};
 use super::value::{elements, same, text};
-use super::{Case, Change, moments, rollout_node};
 use crate::args::Population;
-use crate::percent::Percent;
-use crate::stamp::Stamp;
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 
-/// True where the rollout asks others.
-pub(super) fn exists(case: &Case<'_>) -> bool {
-    !asked(case).is_empty()
+/// True if the rollout requires decisions of others.
+pub(super) fn exists(transition: &Transition<'_>) -> bool {
+    !asked(transition).is_empty()
 }
 
-/// The names of all rollouts that it asks in either document, itself or through others.
-fn asked<'d>(case: &Case<'d>) -> Vec<&'d str> {
-    let own = case.old.rollout.name();
+/// The names of all rollouts that it requires in either document, directly or through others.
+fn asked<'d>(transition: &Transition<'d>) -> Vec<&'d str> {
+    let own = transition.old.rollout.name();
     let mut found = vec![own];
     let mut position = 0_usize;
     while let Some(name) = found.get(position).copied() {
         position = position.saturating_add(1);
-        for document in [case.old.document, case.new.document] {
+        for document in [transition.old.document, transition.new.document] {
             let names = rollout_node(document, name).into_iter().flat_map(required);
             names.for_each(|name| {
                 if !found.contains(&name) {
@@ -44,15 +44,14 @@ fn required(rollout: &Value) -> impl Iterator<Item = &str> {
     versions.flat_map(|version| elements(version.get("requires"))).filter_map(|of| text(of, "rollout"))
 }
 
-/// What a rollout that is asked may not change.
-pub(super) fn changes(case: &Case<'_>) -> Vec<Change> {
-    let changed = asked(case).into_iter().filter(|name| {
-        let [old, new] = [case.old, case.new].map(|side| rollout_node(side.document, name));
+/// The changes that a required rollout may not make.
+pub(super) fn changes(transition: &Transition<'_>) -> Vec<Change> {
+    let changed = asked(transition).into_iter().filter(|name| {
+        let [old, new] = [transition.old, transition.new].map(|edition| rollout_node(edition.document, name));
         old.zip(new).is_some_and(|(old, new)| !reads_alike(old, new))
     });
-    let message = |name| {
-        format!("it requires a decision of rollout `{name}`, which would read requests in another way")
-    };
+    let message =
+        |name| format!("it requires a decision of rollout `{name}`, which would read requests differently");
     changed.map(|name| Change::new("rollouts", message(name))).collect()
 }
 
@@ -67,44 +66,49 @@ fn reads_alike(old: &Value, new: &Value) -> bool {
     alike(old, new, &["unit", "api"]) && versions
 }
 
-/// Who would be moved to a treatment, at the first moment at which anybody would.
-pub(super) fn moves(case: &Case<'_>, population: &Population) -> Option<Change> {
-    moments_to_try(case).into_iter().find_map(|moment| {
-        let moves = moves_at(case, population, moment);
-        let told = moves.into_iter().map(|((from, to), units)| {
+/// The units that would be moved to a treatment, at the first moment at which any would.
+pub(super) fn moves(transition: &Transition<'_>, population: &Population) -> Option<Change> {
+    moments_to_try(transition).into_iter().find_map(|moment| {
+        let moves = moves_at(transition, population, moment);
+        let words = moves.into_iter().map(|((from, to), units)| {
             let share = Percent::of(units, population.units);
             format!("{share} of the units would move from `{from}` to `{to}`")
         });
-        let told: Vec<_> = told.collect();
-        let when = if moment > case.at { format!("at {} ", Stamp(moment)) } else { String::new() };
-        let message = format!("{when}{}", told.join(", "));
-        (!told.is_empty()).then(|| Change::new("rollouts", message))
+        let words: Vec<_> = words.collect();
+        let when = if moment > transition.at { format!("at {} ", Stamp(moment)) } else { String::new() };
+        let message = format!("{when}{}", words.join(", "));
+        (!words.is_empty()).then(|| Change::new("rollouts", message))
     })
 }
 
-/// Later moments matter only where what is asked changes: the rollout's own future is judged by what it says.
-fn moments_to_try(case: &Case<'_>) -> Vec<Time> {
-    let asked = asked(case);
+/// Later moments matter only if a required rollout changes: the frozen rollout's own future is judged by its strategy.
+fn moments_to_try(transition: &Transition<'_>) -> Vec<Time> {
+    let asked = asked(transition);
     let is_changed = |name: &&str| {
-        let [old, new] = [case.old, case.new].map(|side| rollout_node(side.document, name));
+        let [old, new] = [transition.old, transition.new].map(|edition| rollout_node(edition.document, name));
         !same(old, new)
     };
     if !asked.iter().any(is_changed) {
-        return vec![case.at];
+        return vec![transition.at];
     }
-    let concerned = |name: &str| asked.contains(&name) || name == case.old.rollout.name();
-    let rollouts = [case.old, case.new].into_iter().flat_map(|side| side.plan.rollouts());
+    let concerned = |name: &str| asked.contains(&name) || name == transition.old.rollout.name();
+    let rollouts = [transition.old, transition.new].into_iter().flat_map(|edition| edition.plan.rollouts());
     let rollouts: Vec<_> = rollouts.filter(|rollout| concerned(rollout.name())).collect();
-    moments(&rollouts, case.at)
+    moments(&rollouts, transition.at)
 }
 
-fn moves_at(case: &Case<'_>, population: &Population, moment: Time) -> BTreeMap<(String, String), u64> {
+fn moves_at(
+    transition: &Transition<'_>,
+    population: &Population,
+    moment: Time,
+) -> BTreeMap<(String, String), u64> {
     let mut moves = BTreeMap::new();
     population.each(|unit| {
-        if case.keeps(unit, moment) {
+        if transition.keeps(unit, moment) {
             return;
         }
-        let [from, to] = [case.old, case.new].map(|side| side.decide(unit, moment).version.name().to_owned());
+        let [from, to] = [transition.old, transition.new]
+            .map(|edition| edition.decide(unit, moment).version.name().to_owned());
         let count: &mut u64 = moves.entry((from, to)).or_default();
         *count = count.saturating_add(1);
     });

@@ -1,13 +1,14 @@
-//! What may go from a frozen rollout but not come: its versions, its sessions, its shadows and its share of a layer.
+//! What may be removed from a frozen rollout but not added: versions, sessions, shadows and its slice of a layer.
 
-use rollout_core::plan::Version;
+use rollout_core::Version;
 use serde_json::Value;
 
+use super::traffic;
+use super::transition::{Change, Transition};
 use super::value::{self, elements, only_lowers_percent, same, same_but_for, text};
-use super::{Case, Change, traffic};
 use crate::args::time;
 
-/// A list whose elements have names: they may go, and those that stay keep their order.
+/// A list whose elements have names. Elements may be removed; those that stay keep their order.
 struct Named<'d> {
     field: &'static str,
     /// The key of the name.
@@ -17,8 +18,8 @@ struct Named<'d> {
 }
 
 impl<'d> Named<'d> {
-    fn of(case: &'d Case<'_>, field: &'static str, key: &'static str) -> Self {
-        let [old, new] = case.field(field).map(elements);
+    fn of(transition: &'d Transition<'_>, field: &'static str, key: &'static str) -> Self {
+        let [old, new] = transition.field(field).map(elements);
         Self { field, key, old, new }
     }
 
@@ -26,13 +27,13 @@ impl<'d> Named<'d> {
         list.iter().find(|element| text(element, self.key) == name)
     }
 
-    /// The names of what is in both lists, in the order of the one.
+    /// The names that are in both lists, in the order of the first.
     fn common(&self, one: &'d [Value], other: &'d [Value]) -> Vec<Option<&'d str>> {
         let names = one.iter().map(|element| text(element, self.key));
         names.filter(|name| self.find(other, *name).is_some()).collect()
     }
 
-    /// What came, moved, or changed as it may not.
+    /// The elements that were added, moved, or changed in a way that is not allowed.
     fn changes(&self, may: impl Fn(&Value, &Value) -> bool, rule: &str) -> Vec<Change> {
         let mut changes = Vec::new();
         for (position, new) in self.new.iter().enumerate() {
@@ -53,29 +54,29 @@ impl<'d> Named<'d> {
     }
 }
 
-/// A version may go, unless that would move somebody to another treatment.
-pub(super) fn versions(case: &Case<'_>) -> Vec<Change> {
-    let list = Named::of(case, "versions", "name");
+/// A version may be removed, unless that would move clients to another treatment.
+pub(super) fn versions(transition: &Transition<'_>) -> Vec<Change> {
+    let list = Named::of(transition, "versions", "name");
     let mut changes = list.changes(|old, new| same(Some(old), Some(new)), "may not change");
     let gone = list.old.iter().any(|old| list.find(list.new, text(old, "name")).is_none());
-    if gone && case.new.node.get("sessions").is_some() && traffic::treats(case) {
+    if gone && transition.new.node.get("sessions").is_some() && traffic::treats(transition) {
         changes.push(Change::new(
             "versions",
-            "whoever has a session on a version that goes would get the treatment that the hash says",
+            "clients with a session on a removed version would get the treatment that the hash gives them",
         ));
     }
     changes
 }
 
-/// Sessions may end, or end sooner, where nobody can get a treatment instead.
-pub(super) fn sessions(case: &Case<'_>) -> Option<Change> {
-    let ends = match case.field("sessions") {
+/// Sessions may end, or end sooner, if nobody can get a treatment instead.
+pub(super) fn sessions(transition: &Transition<'_>) -> Option<Change> {
+    let ends = match transition.field("sessions") {
         [Some(old), Some(new)] => drains_sooner(old, new),
         [Some(_), None] => true,
         [None, _] => false,
     };
-    let message = "may not change, but that they end while the hash gives nothing to a treatment";
-    (!ends || traffic::treats(case)).then(|| case.kept("sessions", message))
+    let message = "may only end, and only while the hash gives no unit to a treatment";
+    (!ends || traffic::treats(transition)).then(|| transition.kept("sessions", message))
 }
 
 fn drains_sooner(old: &Value, new: &Value) -> bool {
@@ -87,25 +88,30 @@ fn drains_sooner(old: &Value, new: &Value) -> bool {
     sooner && same_but_for("drain_until", old, new)
 }
 
-/// A shadow may go or copy less.
-pub(super) fn shadows(case: &Case<'_>) -> Vec<Change> {
-    Named::of(case, "shadow", "version")
-        .changes(only_lowers_percent, "may only go, or have a lower `percent`")
+/// A shadow may be removed or copy fewer requests.
+pub(super) fn shadows(transition: &Transition<'_>) -> Vec<Change> {
+    Named::of(transition, "shadow", "version")
+        .changes(only_lowers_percent, "may only be removed or get a lower `percent`")
 }
 
-/// A version that was only a shadow takes requests that the stable version can't serve as soon as it is a shadow no longer.
-pub(super) fn promoted(case: &Case<'_>) -> Vec<Change> {
-    let [old, new] = [case.old, case.new].map(|side| side.rollout.versions());
-    let judges = case.new.node.get("api").is_some()
-        || elements(case.new.node.get("versions")).iter().any(|version| version.get("features").is_some());
+/// A version that is no longer only a shadow takes requests that the stable version can't serve.
+pub(super) fn promoted(transition: &Transition<'_>) -> Vec<Change> {
+    let [old, new] = [transition.old, transition.new].map(|edition| edition.rollout.versions());
+    let judges = transition.new.node.get("api").is_some()
+        || elements(transition.new.node.get("versions"))
+            .iter()
+            .any(|version| version.get("features").is_some());
     let was_shadow = |new: &Version| old.iter().any(|old| old.name() == new.name() && old.is_shadow_only());
     let promoted = new.iter().filter(|new| judges && !new.is_shadow_only() && was_shadow(new));
-    let message =
-        |name: &str| format!("`{name}` would no longer be only a shadow, and serve what others can't");
+    let message = |name: &str| {
+        format!(
+            "`{name}` would no longer be only a shadow: it would serve requests that the other versions can't"
+        )
+    };
     promoted.map(|version| Change::new("shadow", message(version.name()))).collect()
 }
 
-/// A layer may come, and its slice may shrink.
+/// A layer may be added, and its slice may shrink.
 pub(super) fn layer(old: Option<&Value>, new: Option<&Value>) -> Option<Change> {
     let place = value::place("layer", old, new);
     let old = old?;

@@ -1,74 +1,71 @@
-//! Whom the split and the overrides of a frozen rollout would give to a treatment, now and at every later moment.
+//! Which units the split and the overrides of a frozen rollout would give to a treatment, now and at every later moment.
 //!
-//! Judged by what the plans do, not by how they say it: a canary may take the place of a ramp that has exposed as much.
+//! Judged by what the plans do, not by how they are written: a canary may replace a ramp that has exposed as much.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use rollout_core::bucket::Ppm;
-use rollout_core::decision::Reason;
-use rollout_core::plan::{Rollout, Version};
-use rollout_core::time::Time;
+use rollout_core::{Ppm, Reason, Rollout, Time, Version};
 use serde_json::Value;
 
+use super::transition::{Change, Transition};
 use super::value::{self, elements, only_lowers_percent, same};
-use super::{Case, Change};
-use crate::percent::Percent;
-use crate::stamp::Stamp;
+use crate::output::percent::Percent;
+use crate::output::stamp::Stamp;
 
 type Lanes<'p> = Vec<(&'p Rc<Version>, Range<u32>)>;
 
-/// The buckets of each treatment at a moment; none where another product's scheme has them.
+/// The buckets of each treatment at a moment. `None` if the rollout uses the bucketing of another product.
 fn treatments(rollout: &Rollout, moment: Time) -> Option<Lanes<'_>> {
     let mut lanes = rollout.exposed(moment)?;
     lanes.retain(|(version, buckets)| version.name() != rollout.stable().name() && !buckets.is_empty());
     Some(lanes)
 }
 
-/// True where the new document gives anything to a treatment by the hash, now or later.
-pub(super) fn treats(case: &Case<'_>) -> bool {
-    let treats = |moment| treatments(case.new.rollout, moment).is_none_or(|lanes| !lanes.is_empty());
-    case.moments().into_iter().any(treats)
+/// True if the hash gives any unit to a treatment in the new document, now or later.
+pub(super) fn treats(transition: &Transition<'_>) -> bool {
+    let treats = |moment| treatments(transition.new.rollout, moment).is_none_or(|lanes| !lanes.is_empty());
+    transition.moments().into_iter().any(treats)
 }
 
-/// What is wrong with another strategy or bucketing.
-pub(super) fn strategy(case: &Case<'_>) -> Vec<Change> {
-    let split = split(case).map(|message| Change::new(split_place(case), message));
-    split.into_iter().chain(redrawn_copies(case)).collect()
+/// What a freeze does not allow of a changed strategy or bucketing.
+pub(super) fn strategy(transition: &Transition<'_>) -> Vec<Change> {
+    let split = split(transition).map(|message| Change::new(split_place(transition), message));
+    split.into_iter().chain(redrawn_copies(transition)).collect()
 }
 
-fn split_place(case: &Case<'_>) -> String {
-    let [old, new] = case.field("strategy");
-    let [old_bucketing, new_bucketing] = case.field("bucketing");
+fn split_place(transition: &Transition<'_>) -> String {
+    let [old, new] = transition.field("strategy");
+    let [old_bucketing, new_bucketing] = transition.field("bucketing");
     if same(old, new) {
         return value::place("bucketing", old_bucketing, new_bucketing);
     }
     value::place("strategy", old, new)
 }
 
-fn split(case: &Case<'_>) -> Option<String> {
-    let [old, new] = [case.old.rollout, case.new.rollout];
-    if !treats(case) {
+fn split(transition: &Transition<'_>) -> Option<String> {
+    let [old, new] = [transition.old.rollout, transition.new.rollout];
+    if !treats(transition) {
         return None;
     }
     if !(old.has_native_buckets() && new.has_native_buckets()) {
         let message =
-            "beside a `bucketing` a strategy may only have a lower `percent`, or go together with it";
-        return (!lowers_scheme(case)).then(|| message.to_owned());
+            "with `bucketing`, a strategy may only get a lower `percent` or be removed together with it";
+        return (!lowers_scheme(transition)).then(|| message.to_owned());
     }
     if old.salt() != new.salt() {
-        return Some("all units would be drawn anew, because the salt would be another".to_owned());
+        return Some("all units would be drawn again, because the salt would change".to_owned());
     }
-    case.moments().into_iter().find_map(|moment| {
+    transition.moments().into_iter().find_map(|moment| {
         let (old, new) = (treatments(old, moment)?, treatments(new, moment)?);
-        let gain = new.iter().find_map(|lane| gain(&old, lane))?;
-        Some(if moment > case.at { format!("at {} {gain}", Stamp(moment)) } else { gain })
+        let gain = new.iter().find_map(|(version, buckets)| gain(&old, version, buckets))?;
+        Some(if moment > transition.at { format!("at {} {gain}", Stamp(moment)) } else { gain })
     })
 }
 
-/// What a treatment would get that it does not have. Each has one lane at most.
-fn gain(old: &Lanes<'_>, (version, new): &(&Rc<Version>, Range<u32>)) -> Option<String> {
+/// The units that a treatment would gain, in words. Each treatment has at most one lane.
+fn gain(old: &Lanes<'_>, version: &Version, new: &Range<u32>) -> Option<String> {
     let name = version.name();
     let old = old.iter().find(|(old, _)| old.name() == name).map_or(0..0, |(_, buckets)| buckets.clone());
     if old.start <= new.start && new.end <= old.end {
@@ -83,32 +80,32 @@ fn gain(old: &Lanes<'_>, (version, new): &(&Rc<Version>, Range<u32>)) -> Option<
     Some(format!("`{name}` would get {new} of the units instead of {old}"))
 }
 
-/// With every scheme that knows a percentage, a lower one keeps a part of the units and adds none.
-fn lowers_scheme(case: &Case<'_>) -> bool {
-    let [old_bucketing, new_bucketing] = case.field("bucketing");
+/// True if only the percentage falls. In every scheme that has one, a lower percentage keeps a part of the units and adds none.
+fn lowers_scheme(transition: &Transition<'_>) -> bool {
+    let [old_bucketing, new_bucketing] = transition.field("bucketing");
     let kind = |strategy: &'_ Value| Some(strategy.as_object()?.iter().next()?.0.clone());
-    let [Some(old), Some(new)] = case.field("strategy") else { return false };
+    let [Some(old), Some(new)] = transition.field("strategy") else { return false };
     let (Some(old_kind), Some(new_kind)) = (kind(old), kind(new)) else { return false };
     let lowers =
         || old.get(&old_kind).zip(new.get(&new_kind)).is_some_and(|(old, new)| only_lowers_percent(old, new));
     same(old_bucketing, new_bucketing) && old_kind == new_kind && lowers()
 }
 
-/// Copies hash with a salt that is made of the rollout's, which unless given is made of the treatments' names.
-fn redrawn_copies(case: &Case<'_>) -> Option<Change> {
+/// The copies that would be drawn again. They hash with a salt made of the rollout's, whose default is made of the treatments' names.
+fn redrawn_copies(transition: &Transition<'_>) -> Option<Change> {
     let is_part = |shadow: &Value| {
         shadow.get("percent").and_then(Value::as_f64).is_some_and(|of| 0.0 < of && of < 100.0)
     };
-    let is_redrawn = case.old.rollout.salt() != case.new.rollout.salt();
-    let partial = elements(case.new.node.get("shadow")).iter().any(is_part);
-    let message = "copies would be drawn of other units, because the default salt names the treatments; \
-                   keep the strategy and lower what it exposes";
+    let is_redrawn = transition.old.rollout.salt() != transition.new.rollout.salt();
+    let partial = elements(transition.new.node.get("shadow")).iter().any(is_part);
+    let message = "copies would be drawn from other units, because the default salt is made of the treatments' names; \
+                   keep the strategy and lower its exposure";
     (is_redrawn && partial).then(|| Change::new("shadow", message))
 }
 
-/// The entries for testers stay as they are; whoever is listed, before or after, keeps what they have or gets the stable version.
-pub(super) fn overrides(case: &Case<'_>) -> Vec<Change> {
-    let [old, new] = case.field("overrides");
+/// The overrides by header stay as they are. A unit that is listed, before or after, keeps its version or gets the stable one.
+pub(super) fn overrides(transition: &Transition<'_>) -> Vec<Change> {
+    let [old, new] = transition.field("overrides");
     let place = value::place("overrides", old, new);
     let [old, new] = [old, new].map(elements);
     let by_header = |rule: &&Value| rule.get("header").is_some();
@@ -118,19 +115,19 @@ pub(super) fn overrides(case: &Case<'_>) -> Vec<Change> {
         && old_headers.into_iter().zip(new_headers).all(|(old, new)| same(Some(old), Some(new)));
     let units = old.iter().chain(new).flat_map(|rule| elements(rule.get("units")));
     let units: BTreeSet<&str> = units.filter_map(Value::as_str).collect();
-    let moments = case.moments();
-    let moved = units.into_iter().filter(|unit| is_moved(case, unit, &moments)).count();
+    let moments = transition.moments();
+    let moved = units.into_iter().filter(|unit| is_moved(transition, unit, &moments)).count();
     let header = (!is_kept).then(|| Change::new(place.as_str(), "the overrides by header may not change"));
     let message = || format!("{moved} of the listed units would get a treatment that they do not have");
     let units = (moved > 0).then(|| Change::new(place.as_str(), message()));
     header.into_iter().chain(units).collect()
 }
 
-/// True where the unit would at some moment get a treatment that it would not have got.
-fn is_moved(case: &Case<'_>, unit: &str, moments: &[Time]) -> bool {
-    let [old, new] = [case.old, case.new].map(|side| side.decide(unit, case.at));
+/// True if the unit would at some moment get a treatment that it would not have got before.
+fn is_moved(transition: &Transition<'_>, unit: &str, moments: &[Time]) -> bool {
+    let [old, new] = [transition.old, transition.new].map(|edition| edition.decide(unit, transition.at));
     let is_forced = old.reason == Reason::Forced && new.reason == Reason::Forced;
-    // Two overrides say the same at any time.
+    // Two overrides decide the same at any time.
     let moments = if is_forced { moments.get(..1).unwrap_or_default() } else { moments };
-    moments.iter().any(|moment| !case.keeps(unit, *moment))
+    moments.iter().any(|moment| !transition.keeps(unit, *moment))
 }

@@ -1,11 +1,12 @@
-//! Documents as they are written: whether two values are the same, and where they differ. Knows no field of the document.
+//! Compares documents as they are written: whether two values are the same, and where they differ. Does not know the fields of a
+//! document.
 //!
-//! Numbers compare by value and objects without the order of their keys, because a document may come as a `Struct`, which keeps
+//! Numbers are compared by value, and objects without the order of their keys: a document may come as a `Struct`, which keeps
 //! neither.
 
 use serde_json::{Map, Value};
 
-/// True where both say the same, or both nothing.
+/// True if both have the same value, or neither has one.
 pub(super) fn same(old: Option<&Value>, new: Option<&Value>) -> bool {
     match (old, new) {
         (None, None) => true,
@@ -27,47 +28,57 @@ fn equal(old: &Value, new: &Value) -> bool {
     }
 }
 
-/// True where nothing differs but `percent`, and that is not higher; without one it is the whole.
+/// True if only `percent` differs and the new one is not higher. A missing `percent` is 100.
 pub(super) fn only_lowers_percent(old: &Value, new: &Value) -> bool {
     let percent = |value: &Value| value.get("percent").map_or(Some(100.0), Value::as_f64);
     let lowers = percent(old).zip(percent(new)).is_some_and(|(old, new)| new <= old);
     lowers && same_but_for("percent", old, new)
 }
 
-/// True where two objects say the same, whatever they say in one field.
+/// True if two objects are the same, whatever they have in one field.
 pub(super) fn same_but_for(field: &str, old: &Value, new: &Value) -> bool {
     keys(old, new).into_iter().all(|key| key == field || same(old.get(key), new.get(key)))
 }
 
-/// The innermost place that holds all of the difference.
+/// The innermost place that contains every difference.
 pub(super) fn place(field: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     let mut path = field.to_owned();
     let mut pair = (old, new);
     while let (Some(old), Some(new)) = pair {
         let steps = steps(old, new);
-        let [(step, old, new)] = steps.as_slice() else { break };
-        path.push_str(step);
-        pair = (*old, *new);
+        let [step] = steps.as_slice() else { break };
+        path.push_str(&step.name);
+        pair = (step.old, step.new);
     }
     path
 }
 
-type Step<'v> = (String, Option<&'v Value>, Option<&'v Value>);
+/// A place directly below a value, in both documents.
+struct Step<'v> {
+    name: String,
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
+}
 
 /// What differs directly below; arrays of other lengths differ as a whole.
 fn steps<'v>(old: &'v Value, new: &'v Value) -> Vec<Step<'v>> {
     let all: Vec<Step<'v>> = match (old, new) {
         (Value::Object(_), Value::Object(_)) => {
-            let step = |key: &'v str| (format!(".{key}"), old.get(key), new.get(key));
+            let step = |key: &'v str| Step { name: format!(".{key}"), old: old.get(key), new: new.get(key) };
             keys(old, new).into_iter().map(step).collect()
         }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             let pairs = old.iter().zip(new).enumerate();
-            pairs.map(|(position, (old, new))| (format!("[{position}]"), Some(old), Some(new))).collect()
+            let step = |(position, (old, new))| Step {
+                name: format!("[{position}]"),
+                old: Some(old),
+                new: Some(new),
+            };
+            pairs.map(step).collect()
         }
         _ => Vec::new(),
     };
-    all.into_iter().filter(|(_, old, new)| !same(*old, *new)).collect()
+    all.into_iter().filter(|step| !same(step.old, step.new)).collect()
 }
 
 /// The keys of the new object, then those that only the old one has.
@@ -80,11 +91,12 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// The elements of a list; nothing is the empty list.
+/// The elements of a list; empty if there is no list.
 pub(super) fn elements(list: Option<&Value>) -> &[Value] {
     list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The text of a field. `None` if there is no such text.
 pub(super) fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
     value.get(name)?.as_str()
 }

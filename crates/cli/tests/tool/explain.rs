@@ -210,8 +210,7 @@ fn a_version_that_is_rolled_back_serves_nobody_but_who_is_forced_on_it() {
     let run = place.run(&[&BASE[..], &rolled_back].concat());
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     assert!(run.out.contains("version   v1\n"), "{run:?}");
-    let why =
-        "rolled_back: a guardrail took the version it would get out of service, so the stable version serves";
+    let why = "rolled_back: the version that the unit would get is rolled back, so the stable version serves";
     assert!(run.out.contains(why), "{run:?}");
 
     let forced = ["--format", "json", "--header", "x-qa-key: s3cret", "--header", "x-qa-version: v2"];
@@ -254,7 +253,7 @@ fn a_rollback_that_can_not_be_is_refused_with_what_there_is() {
     for (named, says) in [
         ("other=v2", "no rollout `other`; the document has `fraud-score`"),
         ("fraud-score=v9", "no version `v9`; rollout `fraud-score` has `v1`, `v2`, `v3`"),
-        ("fraud-score=v1", "`fraud-score=v1` is the stable version, which no guardrail rolls back"),
+        ("fraud-score=v1", "`fraud-score=v1` names the stable version, which is never rolled back"),
         ("v2", "expected `ROLLOUT=VERSION`, found `v2`"),
     ] {
         let run = place.run(&[&BASE[..], &["--rolled-back", named]].concat());

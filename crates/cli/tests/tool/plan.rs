@@ -114,7 +114,7 @@ fn a_ramp_that_an_open_pause_stops_has_no_end() {
     assert_eq!(run.json()["ramps"][0]["end"], json!(null));
     assert_eq!(rows(&run).last().unwrap(), "09:00:40 40.0 paused");
     let text = plan(&ramps, &[]).out;
-    assert!(text.contains("never to its end: a pause without an end stops it"), "{text}");
+    assert!(text.contains("without an end: a pause without `until` stops it"), "{text}");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn what_can_t_be_told_is_an_error() {
         r#"{"version": "v2", "start": "9999-12-31T00:00:00Z", "linear": {"from": 0, "to": 1, "over": "2d"}}"#;
     let backwards = ["--from", "2026-12-02T00:00:00Z", "--to", "2026-12-01T00:00:00Z"];
     let cases: [(Value, &[&str], &str); 6] = [
-        (ramp.clone(), &days, "more than 200000 rows; take a longer `--every`"),
+        (ramp.clone(), &days, "more than 200000 rows; use a longer `--every`"),
         (ramp.clone(), &backwards, "`--from` is after `--to`"),
         (ramp.clone(), &["--every", "0s"], "expected whole seconds, at least one"),
         (ramp.clone(), &["--every", "1500ms"], "expected whole seconds, at least one"),
@@ -211,7 +211,7 @@ fn what_can_t_be_told_is_an_error() {
         (
             rollout("fraud-score", beyond),
             &[],
-            "the ramp of rollout `fraud-score` goes on after the year 9999",
+            "the ramp of rollout `fraud-score` continues after the year 9999",
         ),
     ];
     for (ramp, args, message) in cases {

@@ -2,26 +2,27 @@
 
 use std::rc::Rc;
 
-use super::reader::Draft;
-use super::rollout::{RolloutDraft, VersionDraft};
+use super::context::Context;
+use super::overrides;
 use super::scheme::Bucketing;
+use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::Strategy;
-use super::traffic;
-use crate::decision::header;
-use crate::guardrail::{Guarded, Guardrails, Limit, Rule, fingerprint};
 use crate::hash::bucket::{Ppm, Salt};
+use crate::header;
 use crate::plan::failover::{Failover, Target};
+use crate::plan::guardrails::{Guarded, Guardrails, Limit, Rule, fingerprint};
+use crate::plan::rollout::{Freeze, Override, Rollout};
 use crate::plan::scheme::Scheme;
 use crate::plan::shadow::Shadow;
 use crate::plan::split::Split;
-use crate::plan::{Freeze, Override, Rollout, Version};
+use crate::plan::version::Version;
 
-/// The rollout of a draft without problems; none only if a position were out of range.
-pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollout> {
+/// The rollout of a context without problems; none only if a position were out of range.
+pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rollout> {
     let mut versions = Vec::with_capacity(parts.versions.len());
     for position in 0..parts.versions.len() {
-        versions.push(Rc::new(version(&parts, position, draft.versions)?));
-        draft.versions = draft.versions.saturating_add(1);
+        versions.push(Rc::new(version(&parts, position, context.shared.versions)?));
+        context.shared.versions = context.shared.versions.saturating_add(1);
     }
     let names_features = parts.versions.iter().any(|version| version.features.is_some());
     let at = |position: usize| versions.get(position).cloned();
@@ -43,10 +44,10 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
         .overrides
         .into_iter()
         .map(|rule| match rule {
-            traffic::Override::Units { units, version } => {
+            overrides::Override::Units { units, version } => {
                 Some(Override::Units { units, version: at(version)? })
             }
-            traffic::Override::Header { name, secret_header, secret } => {
+            overrides::Override::Header { name, secret_header, secret } => {
                 Some(Override::Header { name, secret_header, secret })
             }
         })
@@ -82,10 +83,10 @@ pub(super) fn build(parts: RolloutDraft<'_>, draft: &mut Draft) -> Option<Rollou
 }
 
 /// The guardrails, with whom they guard: every version that serves, but the stable one.
-fn guardrails(parts: &RolloutDraft<'_>, versions: &[Rc<Version>], salt: &str) -> Option<Guardrails> {
-    let draft = parts.guardrails.as_ref()?;
+fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> Option<Guardrails> {
+    let rules = parts.guardrails.as_ref()?;
     let stable = versions.get(parts.stable)?;
-    let (rearm, hash) = (draft.rearm.to_string(), draft.hash.to_string());
+    let (rearm, hash) = (rules.rearm.to_string(), rules.hash.to_string());
     let epoch = fingerprint(&[parts.strategy.kind(), stable.name(), stable.cluster(), &rearm, &hash]);
     let judged =
         versions.iter().filter(|version| version.ordinal != stable.ordinal && !version.is_shadow_only);
@@ -94,17 +95,17 @@ fn guardrails(parts: &RolloutDraft<'_>, versions: &[Rc<Version>], salt: &str) ->
         identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
         epoch,
     });
-    let looks_at_units = draft.signals.iter().any(|signal| match signal.rule {
+    let looks_at_units = rules.signals.iter().any(|signal| match signal.rule {
         Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
         Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
     });
     Some(Guardrails {
-        window: draft.window,
-        min_requests: draft.min_requests,
-        action: draft.action,
-        dry_run: draft.dry_run,
-        rearm: draft.rearm,
-        signals: draft.signals.as_slice().into(),
+        window: rules.window,
+        min_requests: rules.min_requests,
+        action: rules.action,
+        dry_run: rules.dry_run,
+        rearm: rules.rearm,
+        signals: rules.signals.as_slice().into(),
         unit_salt: looks_at_units.then(|| Salt::new(&format!("guardrail:{salt}"))),
         guarded: guarded.collect(),
     })
@@ -172,10 +173,10 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
     })
 }
 
-fn version(parts: &RolloutDraft<'_>, position: usize, ordinal: usize) -> Option<Version> {
+fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<Version> {
     let version = parts.versions.get(position)?;
     let failover = parts.failover_of(position).map(|retry| {
-        let target = |(position, target): (usize, &VersionDraft<'_>)| Target {
+        let target = |(position, target): (usize, &VersionSpec<'_>)| Target {
             position,
             to: target.name.into(),
             cluster: target.cluster.into(),

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
-use super::reader::{At, Draft, Fields, shown};
+use super::context::Context;
+use super::json::Node;
+use super::place::shown;
+use super::reader::{At, Fields};
 use super::{cookie, scalar};
-use crate::compile::json::Node;
-use crate::plan::condition::{Conditions, HeaderCondition, QueryCondition, Test};
+use crate::plan::condition::{Conditions, HeaderCondition, QueryCondition, TextMatch};
 use crate::plan::index::{HostPattern, PathPattern};
 use crate::plan::shadow::SAFE_METHODS;
 use crate::plan::unit::Source;
@@ -40,18 +42,18 @@ impl Alternative {
     }
 }
 
-pub(super) fn alternatives(at: At<'_, '_>, draft: &mut Draft) -> Option<Vec<Alternative>> {
-    at.list(draft, 0..=32, alternative)
+pub(super) fn alternatives(at: At<'_, '_>, context: &mut Context) -> Option<Vec<Alternative>> {
+    at.list(context, 0..=32, alternative)
 }
 
-fn alternative(at: At<'_, '_>, draft: &mut Draft) -> Option<Alternative> {
-    let mut fields = Fields::of(at, draft)?;
-    let hosts = fields.optional("hosts", draft, |at, draft| at.list(draft, 1..=MAX_HOSTS, host));
-    let path = fields.optional("path", draft, path);
-    let methods = fields.optional("methods", draft, methods);
-    let headers = fields.optional("headers", draft, header_conditions);
-    let query = fields.optional("query", draft, query_conditions);
-    fields.finish(draft);
+fn alternative(at: At<'_, '_>, context: &mut Context) -> Option<Alternative> {
+    let mut fields = Fields::of(at, context)?;
+    let hosts = fields.optional("hosts", context, |at, context| at.list(context, 1..=MAX_HOSTS, host));
+    let path = fields.optional("path", context, path);
+    let methods = fields.optional("methods", context, methods);
+    let headers = fields.optional("headers", context, header_conditions);
+    let query = fields.optional("query", context, query_conditions);
+    fields.finish(context);
     let conditions =
         Conditions { methods, headers: headers.unwrap_or_default(), query: query.unwrap_or_default() };
     Some(Alternative {
@@ -61,8 +63,8 @@ fn alternative(at: At<'_, '_>, draft: &mut Draft) -> Option<Alternative> {
     })
 }
 
-fn host(at: At<'_, '_>, draft: &mut Draft) -> Option<HostPattern> {
-    let text = at.any_text(draft)?;
+fn host(at: At<'_, '_>, context: &mut Context) -> Option<HostPattern> {
+    let text = at.any_text(context)?;
     let name = text.strip_prefix("*.").unwrap_or(text);
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let legal = match address {
@@ -71,7 +73,7 @@ fn host(at: At<'_, '_>, draft: &mut Draft) -> Option<HostPattern> {
     };
     if !legal {
         return at.problem(
-            draft,
+            context,
             &format!("expected a host or `*.` and a host, without a port, found {}", shown(text)),
         );
     }
@@ -85,16 +87,16 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(label)
 }
 
-fn path(at: At<'_, '_>, draft: &mut Draft) -> Option<PathPattern> {
-    let (kind, node) = at.one_of(draft, &["exact", "prefix", "suffix"])?;
+fn path(at: At<'_, '_>, context: &mut Context) -> Option<PathPattern> {
+    let (kind, node) = at.one_of(context, &["exact", "prefix", "suffix"])?;
     at.enter(kind, node, |at| {
-        let text = scalar::text(at, draft, 1..=4096)?;
+        let text = scalar::text(at, context, 1..=4096)?;
         if text.contains(['?', '#']) {
-            return at.problem(draft, "a path is matched without its query; use `query` for that");
+            return at.problem(context, "a path is matched without its query; use `query` for that");
         }
         if kind != "suffix" && !text.starts_with(['/', '*']) {
             return at
-                .problem(draft, &format!("expected a path that begins with `/`, found {}", shown(text)));
+                .problem(context, &format!("expected a path that begins with `/`, found {}", shown(text)));
         }
         let bytes = text.as_bytes().into();
         Some(match kind {
@@ -105,40 +107,44 @@ fn path(at: At<'_, '_>, draft: &mut Draft) -> Option<PathPattern> {
     })
 }
 
-pub(super) fn methods(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[Box<[u8]>]>> {
-    at.list(draft, 1..=MAX_CONDITIONS, scalar::method).map(Vec::into_boxed_slice)
+pub(super) fn methods(at: At<'_, '_>, context: &mut Context) -> Option<Box<[Box<[u8]>]>> {
+    at.list(context, 1..=MAX_CONDITIONS, scalar::method).map(Vec::into_boxed_slice)
 }
 
-pub(super) fn header_conditions(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[HeaderCondition]>> {
-    let conditions = at.list(draft, 1..=MAX_CONDITIONS, |at, draft| {
-        let mut fields = Fields::of(at, draft)?;
-        let name = fields.required("name", draft, scalar::header_name);
-        let test = header_test(at, &mut fields, draft);
-        fields.finish(draft);
-        Some(HeaderCondition { slot: draft.inputs.header(&name?), test: test? })
+pub(super) fn header_conditions(at: At<'_, '_>, context: &mut Context) -> Option<Box<[HeaderCondition]>> {
+    let conditions = at.list(context, 1..=MAX_CONDITIONS, |at, context| {
+        let mut fields = Fields::of(at, context)?;
+        let name = fields.required("name", context, scalar::header_name);
+        let test = header_test(at, &mut fields, context);
+        fields.finish(context);
+        Some(HeaderCondition { slot: context.shared.inputs.header(&name?), test: test? })
     })?;
     Some(conditions.into())
 }
 
 /// The one test of a condition on a header.
-pub(super) fn header_test(at: At<'_, '_>, fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Test> {
-    test(at, fields, draft, |at, draft| {
-        let text = scalar::client_text(at, draft)?;
+pub(super) fn header_test(
+    at: At<'_, '_>,
+    fields: &mut Fields<'_, '_>,
+    context: &mut Context,
+) -> Option<TextMatch> {
+    test(at, fields, context, |at, context| {
+        let text = scalar::client_text(at, context)?;
         let legal = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
         let edges = text.trim_ascii().len() != text.len();
         if edges || !text.iter().all(legal) {
-            return at.problem(draft, "no header value has control characters, or spaces around it");
+            return at.problem(context, "no header value has control characters, or spaces around it");
         }
         Some(text)
     })
 }
 
-fn query_conditions(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[QueryCondition]>> {
-    let conditions = at.list(draft, 1..=MAX_CONDITIONS, |at, draft| {
-        let mut fields = Fields::of(at, draft)?;
-        let name = fields.required("name", draft, scalar::client_text);
-        let test = test(at, &mut fields, draft, scalar::client_text);
-        fields.finish(draft);
+fn query_conditions(at: At<'_, '_>, context: &mut Context) -> Option<Box<[QueryCondition]>> {
+    let conditions = at.list(context, 1..=MAX_CONDITIONS, |at, context| {
+        let mut fields = Fields::of(at, context)?;
+        let name = fields.required("name", context, scalar::client_text);
+        let test = test(at, &mut fields, context, scalar::client_text);
+        fields.finish(context);
         Some(QueryCondition { name: name?, test: test? })
     })?;
     Some(conditions.into())
@@ -150,63 +156,63 @@ const TESTS: [&str; 6] = ["exact", "prefix", "suffix", "contains", "in", "presen
 fn test(
     at: At<'_, '_>,
     fields: &mut Fields<'_, '_>,
-    draft: &mut Draft,
-    value: impl Fn(At<'_, '_>, &mut Draft) -> Option<Box<[u8]>>,
-) -> Option<Test> {
+    context: &mut Context,
+    value: impl Fn(At<'_, '_>, &mut Context) -> Option<Box<[u8]>>,
+) -> Option<TextMatch> {
     let count = TESTS.iter().filter(|name| fields.has(name)).count();
     let found = [
         fields
-            .optional("exact", draft, |at, draft| match at.node {
+            .optional("exact", context, |at, context| match at.node {
                 Node::Text(text) if text.is_empty() => Some(Box::default()),
-                _ => value(at, draft),
+                _ => value(at, context),
             })
-            .map(Test::Exact),
-        fields.optional("prefix", draft, &value).map(Test::Prefix),
-        fields.optional("suffix", draft, &value).map(Test::Suffix),
-        fields.optional("contains", draft, &value).map(Test::Contains),
+            .map(TextMatch::Exact),
+        fields.optional("prefix", context, &value).map(TextMatch::Prefix),
+        fields.optional("suffix", context, &value).map(TextMatch::Suffix),
+        fields.optional("contains", context, &value).map(TextMatch::Contains),
         fields
-            .optional("in", draft, |at, draft| at.list(draft, 1..=1_000, &value))
-            .map(|list| Test::In(list.into())),
-        fields.optional("present", draft, scalar::boolean).map(Test::Present),
+            .optional("in", context, |at, context| at.list(context, 1..=1_000, &value))
+            .map(|list| TextMatch::In(list.into())),
+        fields.optional("present", context, scalar::boolean).map(TextMatch::Present),
     ];
     if count != 1 {
         let names = TESTS.map(|name| format!("`{name}`")).join(", ");
-        return at.problem(draft, &format!("expected exactly one of {names}, found {count}"));
+        return at.problem(context, &format!("expected exactly one of {names}, found {count}"));
     }
     found.into_iter().flatten().next()
 }
 
-pub(super) fn sources(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[Source]>> {
+pub(super) fn sources(at: At<'_, '_>, context: &mut Context) -> Option<Box<[Source]>> {
     let mut is_issued = false;
-    let sources = at.list(draft, 1..=8, |at, draft| {
+    let sources = at.list(context, 1..=8, |at, context| {
         if is_issued {
-            at.warning(draft, "never asked: an `issued_cookie` before it always has a value");
+            at.warning(context, "never asked: an `issued_cookie` before it always has a value");
         }
-        let source = source(at, draft)?;
+        let source = source(at, context)?;
         is_issued |= matches!(source, Source::Issued(_));
         Some(source)
     })?;
     Some(sources.into())
 }
 
-fn source(at: At<'_, '_>, draft: &mut Draft) -> Option<Source> {
+fn source(at: At<'_, '_>, context: &mut Context) -> Option<Source> {
     let kinds = ["header", "cookie", "query", "source_ip", "issued_cookie"];
-    let (kind, node) = at.one_of(draft, &kinds)?;
+    let (kind, node) = at.one_of(context, &kinds)?;
     at.enter(kind, node, |at| match kind {
         "header" => {
-            let name = scalar::header_name(at, draft)?;
-            Some(Source::Header(draft.inputs.header(&name)))
+            let name = scalar::header_name(at, context)?;
+            Some(Source::Header(context.shared.inputs.header(&name)))
         }
         "cookie" => {
-            let name = scalar::cookie_name(at, draft)?;
-            Some(Source::Cookie(draft.inputs.cookie(name)))
+            let name = scalar::cookie_name(at, context)?;
+            Some(Source::Cookie(context.shared.inputs.cookie(name)))
         }
-        "issued_cookie" => cookie::issuer(at, draft).map(Source::Issued),
-        "query" => scalar::client_text(at, draft).map(Source::Query),
-        _ if scalar::boolean(at, draft)? => {
-            draft.inputs.source_address = true;
+        "issued_cookie" => cookie::issuer(at, context).map(Source::Issued),
+        "query" => scalar::client_text(at, context).map(Source::Query),
+        _ if scalar::boolean(at, context)? => {
+            context.shared.inputs.source_address = true;
             Some(Source::PeerAddress)
         }
-        _ => at.problem(draft, "expected `true`; leave the source out instead"),
+        _ => at.problem(context, "expected `true`; leave the source out instead"),
     })
 }

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
-use super::reader::{At, Draft, Fields, shown};
+use super::context::Context;
+use super::json::Node;
+use super::place::shown;
+use super::reader::{At, Fields};
 use super::scalar;
-use crate::compile::json::Node;
 use crate::hash::mac::Key;
 use crate::plan::session::Sessions;
 use crate::plan::unit::{Issuer, Source};
@@ -14,80 +16,84 @@ use crate::request::cookie::{Cookie, SameSite};
 const LONGEST: u64 = 3_650 * 86_400_000;
 
 /// The cookie of an anonymous client's id. Rollouts may share it, if they mean the same by it.
-pub(super) fn issuer(at: At<'_, '_>, draft: &mut Draft) -> Option<Rc<Issuer>> {
-    let mut fields = Fields::of(at, draft)?;
-    let name = fields.required("name", draft, scalar::cookie_name);
-    let cookie = cookie(&mut fields, draft, name);
-    let key = fields.required("secret", draft, secret);
-    fields.finish(draft);
-    let slot = draft.inputs.cookie(name?);
-    let request_id = draft.inputs.header("x-request-id");
+pub(super) fn issuer(at: At<'_, '_>, context: &mut Context) -> Option<Rc<Issuer>> {
+    let mut fields = Fields::of(at, context)?;
+    let name = fields.required("name", context, scalar::cookie_name);
+    let cookie = cookie(&mut fields, context, name);
+    let key = fields.required("secret", context, secret);
+    fields.finish(context);
+    let slot = context.shared.inputs.cookie(name?);
+    let request_id = context.shared.inputs.header("x-request-id");
     let issuer = Issuer { slot, request_id, cookie: cookie?, key: key? };
-    if draft.session_cookies.contains(&issuer.cookie.name) {
+    if context.shared.session_cookies.contains(&issuer.cookie.name) {
         return at
-            .problem(draft, "a rollout keeps its sessions in this cookie: each would replace the other");
+            .problem(context, "a rollout keeps its sessions in this cookie: each would replace the other");
     }
-    match draft.issuers.iter().find(|known| known.cookie.name == issuer.cookie.name) {
+    match context.shared.issuers.iter().find(|known| known.cookie.name == issuer.cookie.name) {
         Some(known) if **known == issuer => Some(Rc::clone(known)),
         Some(_) => at.problem(
-            draft,
+            context,
             &format!("{} is issued elsewhere with other settings", shown(&issuer.cookie.name)),
         ),
         None => {
             let issuer = Rc::new(issuer);
-            draft.issuers.push(Rc::clone(&issuer));
+            context.shared.issuers.push(Rc::clone(&issuer));
             Some(issuer)
         }
     }
 }
 
 /// Sessions, in a cookie that is not the unit's.
-pub(super) fn sessions(at: At<'_, '_>, draft: &mut Draft, unit: &[Source]) -> Option<Sessions> {
-    let mut fields = Fields::of(at, draft)?;
-    let name = fields.required("cookie", draft, |at, draft| {
-        let name = scalar::cookie_name(at, draft)?;
-        let slot = draft.inputs.cookie(name);
+pub(super) fn sessions(at: At<'_, '_>, context: &mut Context, unit: &[Source]) -> Option<Sessions> {
+    let mut fields = Fields::of(at, context)?;
+    let name = fields.required("cookie", context, |at, context| {
+        let name = scalar::cookie_name(at, context)?;
+        let slot = context.shared.inputs.cookie(name);
         let is_unit = unit.contains(&Source::Cookie(slot));
-        if is_unit || draft.issuers.iter().any(|issuer| *issuer.cookie.name == *name) {
-            return at.problem(draft, "the unit comes from this cookie: each would replace the other");
+        if is_unit || context.shared.issuers.iter().any(|issuer| *issuer.cookie.name == *name) {
+            return at.problem(context, "the unit comes from this cookie: each would replace the other");
         }
-        if draft.session_cookies.iter().any(|known| **known == *name) {
-            at.warning(draft, "another rollout keeps its sessions in this cookie: they will end each other");
+        if context.shared.session_cookies.iter().any(|known| **known == *name) {
+            at.warning(
+                context,
+                "another rollout keeps its sessions in this cookie: they will end each other",
+            );
         }
-        draft.session_cookies.push(name.into());
+        context.shared.session_cookies.push(name.into());
         Some(name)
     });
-    let cookie = cookie(&mut fields, draft, name);
-    let keys = fields.required("secret", draft, |at, draft| match at.node {
-        Node::Array(_) => at.list(draft, 1..=16, secret),
-        _ => secret(at, draft).map(|key| vec![key]),
+    let cookie = cookie(&mut fields, context, name);
+    let keys = fields.required("secret", context, |at, context| match at.node {
+        Node::Array(_) => at.list(context, 1..=16, secret),
+        _ => secret(at, context).map(|key| vec![key]),
     });
-    let drain_until = fields.optional("drain_until", draft, scalar::time);
-    fields.finish(draft);
-    let slot = draft.inputs.cookie(name?);
+    let drain_until = fields.optional("drain_until", context, scalar::time);
+    fields.finish(context);
+    let slot = context.shared.inputs.cookie(name?);
     Some(Sessions { slot, cookie: cookie?, keys: keys?.into(), drain_until })
 }
 
 /// What both kinds of cookie say beside their names.
-fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<&str>) -> Option<Cookie> {
-    let max_age = fields.required("max_age", draft, |at, draft| scalar::duration(at, draft, 1_000..=LONGEST));
-    let path = fields.optional("path", draft, |at, draft| {
-        let path = scalar::text(at, draft, 1..=1024)?;
+fn cookie(fields: &mut Fields<'_, '_>, context: &mut Context, name: Option<&str>) -> Option<Cookie> {
+    let max_age =
+        fields.required("max_age", context, |at, context| scalar::duration(at, context, 1_000..=LONGEST));
+    let path = fields.optional("path", context, |at, context| {
+        let path = scalar::text(at, context, 1..=1024)?;
         if !path.starts_with('/') || path.contains([';', ',']) || !path.is_ascii() {
             return at.problem(
-                draft,
+                context,
                 &format!("expected ASCII that begins with `/`, without `;` and `,`, found {}", shown(path)),
             );
         }
         Some(path)
     });
-    let http_only = fields.optional("http_only", draft, scalar::boolean);
-    let secure = fields.optional("secure", draft, scalar::boolean);
-    let same_site = fields.optional("same_site", draft, |at, draft| match at.any_text(draft)? {
+    let http_only = fields.optional("http_only", context, scalar::boolean);
+    let secure = fields.optional("secure", context, scalar::boolean);
+    let same_site = fields.optional("same_site", context, |at, context| match at.any_text(context)? {
         "Strict" => Some(SameSite::Strict),
         "Lax" => Some(SameSite::Lax),
         "None" => Some(SameSite::None),
-        other => at.problem(draft, &format!("expected `Strict`, `Lax` or `None`, found {}", shown(other))),
+        other => at.problem(context, &format!("expected `Strict`, `Lax` or `None`, found {}", shown(other))),
     });
     let cookie = Cookie {
         name: name?.into(),
@@ -98,16 +104,16 @@ fn cookie(fields: &mut Fields<'_, '_>, draft: &mut Draft, name: Option<&str>) ->
         same_site: same_site.unwrap_or(SameSite::Lax),
     };
     if let Some(reason) = cookie.rejected_because() {
-        fields.at().warning(draft, &format!("browsers drop this cookie: {reason}"));
+        fields.at().warning(context, &format!("browsers drop this cookie: {reason}"));
     }
     Some(cookie)
 }
 
 /// The secret of a keyed hash. Its text is never part of a message.
-fn secret(at: At<'_, '_>, draft: &mut Draft) -> Option<Key> {
-    let secret = at.any_text(draft)?;
+fn secret(at: At<'_, '_>, context: &mut Context) -> Option<Key> {
+    let secret = at.any_text(context)?;
     match secret.len() {
         16..=256 => Some(Key::of(secret)),
-        _ => at.problem(draft, "expected a secret of 16 to 256 bytes"),
+        _ => at.problem(context, "expected a secret of 16 to 256 bytes"),
     }
 }

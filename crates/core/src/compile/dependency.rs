@@ -1,7 +1,7 @@
 //! Which rollouts ask which others: no way leads back, and none of them asks too many.
 
-use super::reader::Place;
-use crate::compile::problem::Problem;
+use super::place::Place;
+use super::problem::Problem;
 
 /// Protects the request path: a request may have to be decided in each rollout that its own depends on.
 const MOST: usize = 32;

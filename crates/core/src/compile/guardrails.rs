@@ -4,11 +4,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::condition::header_test;
-use super::reader::{At, Draft, Fields};
+use super::context::Context;
+use super::json::MAX_INTEGER;
+use super::reader::{At, Fields};
 use super::scalar;
-use crate::compile::json::MAX_INTEGER;
-use crate::guardrail::sequential::Null;
-use crate::guardrail::{Action, HeaderRule, Limit, MAX_SIGNALS, Measure, Rule, Signal};
+use crate::plan::guardrails::{
+    Action, HeaderRule, Limit, MAX_SIGNALS, Measure, NullHypothesis, Rule, Signal,
+};
 
 /// Guardrails before it is known whom they guard.
 pub(super) struct Guardrails {
@@ -25,35 +27,36 @@ pub(super) struct Guardrails {
 const DEFAULT_WINDOW_MS: u64 = 30_000;
 const DEFAULT_MIN_REQUESTS: i64 = 50;
 
-pub(super) fn guardrails(at: At<'_, '_>, draft: &mut Draft) -> Option<Guardrails> {
-    let mut fields = Fields::of(at, draft)?;
-    let window = fields.optional("window", draft, |at, draft| scalar::duration(at, draft, 1_000..=3_600_000));
+pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardrails> {
+    let mut fields = Fields::of(at, context)?;
+    let window =
+        fields.optional("window", context, |at, context| scalar::duration(at, context, 1_000..=3_600_000));
     let whole = |least: i64, most: i64| {
-        move |at: At<'_, '_>, draft: &mut Draft| scalar::integer(at, draft, least..=most)
+        move |at: At<'_, '_>, context: &mut Context| scalar::integer(at, context, least..=most)
     };
     let min_requests =
-        fields.optional("min_requests", draft, whole(1, 1_000_000_000)).unwrap_or(DEFAULT_MIN_REQUESTS);
-    let action = fields.optional("action", draft, |at, draft| {
-        Some(match at.one_word(draft, &["rollback", "freeze", "warn"])? {
+        fields.optional("min_requests", context, whole(1, 1_000_000_000)).unwrap_or(DEFAULT_MIN_REQUESTS);
+    let action = fields.optional("action", context, |at, context| {
+        Some(match at.one_word(context, &["rollback", "freeze", "warn"])? {
             "freeze" => Action::Freeze,
             "warn" => Action::Warn,
             _ => Action::Rollback,
         })
     });
-    let rearm = fields.optional("rearm", draft, whole(0, MAX_INTEGER)).unwrap_or(0);
-    let dry_run = fields.optional("dry_run", draft, scalar::boolean).unwrap_or(false);
-    let signals = fields.required("signals", draft, |at, draft| {
+    let rearm = fields.optional("rearm", context, whole(0, MAX_INTEGER)).unwrap_or(0);
+    let dry_run = fields.optional("dry_run", context, scalar::boolean).unwrap_or(false);
+    let signals = fields.required("signals", context, |at, context| {
         let mut names = Vec::new();
-        at.list(draft, 1..=MAX_SIGNALS, |at, draft| {
-            let (name, rule) = signal(at, draft)?;
-            warn_of_few(at, draft, (&rule, min_requests));
+        at.list(context, 1..=MAX_SIGNALS, |at, context| {
+            let (name, rule) = signal(at, context)?;
+            warn_of_few(at, context, &rule, min_requests);
             names.push(name);
             let number = names.iter().filter(|known| **known == name).count();
             let name = if number > 1 { format!("{name}_{number}") } else { name.to_owned() };
             Some(Signal { name: name.into(), rule })
         })
     });
-    fields.finish(draft);
+    fields.finish(context);
     Some(Guardrails {
         window: Duration::from_millis(window.unwrap_or(DEFAULT_WINDOW_MS)),
         min_requests: u64::try_from(min_requests).ok()?,
@@ -66,12 +69,12 @@ pub(super) fn guardrails(at: At<'_, '_>, draft: &mut Draft) -> Option<Guardrails
 }
 
 /// A quantile needs some requests beyond it, or it is the greatest of a few.
-fn warn_of_few(at: At<'_, '_>, draft: &mut Draft, (rule, min_requests): (&Rule, i64)) {
+fn warn_of_few(at: At<'_, '_>, context: &mut Context, rule: &Rule, min_requests: i64) {
     let Rule::Rate(Measure::LongerThanStable { quantile, .. }, _) = rule else { return };
     let wanted = (10.0 / (1.0 - quantile)).round();
     if (min_requests as f64) < wanted {
         at.warning(
-            draft,
+            context,
             &format!(
                 "at this quantile `min_requests` should be {} at least, it is {min_requests}",
                 wanted as u64
@@ -83,38 +86,38 @@ fn warn_of_few(at: At<'_, '_>, draft: &mut Draft, (rule, min_requests): (&Rule, 
 const KINDS: [&str; 6] =
     ["error_rate", "latency", "consecutive_failures", "response_header", "sample_ratio", "shadow_mismatch"];
 
-fn signal(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
-    let (kind, node) = at.one_of(draft, &KINDS)?;
+fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)> {
+    let (kind, node) = at.one_of(context, &KINDS)?;
     at.enter(kind, node, |at| match kind {
         "error_rate" => {
-            let mut fields = Fields::of(at, draft)?;
-            let limit = share(&mut fields, draft);
-            fields.finish(draft);
+            let mut fields = Fields::of(at, context)?;
+            let limit = share(&mut fields, context);
+            fields.finish(context);
             let limit = limit?;
             Some((named(&limit, ["error_rate", "error_rate_increase"]), Rule::Rate(Measure::Failure, limit)))
         }
-        "latency" => latency(at, draft),
+        "latency" => latency(at, context),
         "consecutive_failures" => {
-            let limit = scalar::integer(at, draft, 1..=1_000_000)?;
+            let limit = scalar::integer(at, context, 1..=1_000_000)?;
             Some(("consecutive_failures", Rule::ConsecutiveFailures(u64::try_from(limit).ok()?)))
         }
         "response_header" => {
-            let mut fields = Fields::of(at, draft)?;
-            let name = fields.required("name", draft, scalar::response_header_name);
-            let test = header_test(at, &mut fields, draft);
-            let limit = share(&mut fields, draft);
-            fields.finish(draft);
+            let mut fields = Fields::of(at, context)?;
+            let name = fields.required("name", context, scalar::response_header_name);
+            let test = header_test(at, &mut fields, context);
+            let limit = share(&mut fields, context);
+            fields.finish(context);
             let limit = limit?;
             let measure = Measure::Header(HeaderRule { name: name?.into(), test: test? });
             Some((named(&limit, ["response_header", "response_header_increase"]), Rule::Rate(measure, limit)))
         }
         "sample_ratio" => {
-            let mut fields = Fields::of(at, draft)?;
-            let confidence = fields.required("confidence", draft, confidence);
-            fields.finish(draft);
+            let mut fields = Fields::of(at, context)?;
+            let confidence = fields.required("confidence", context, confidence);
+            fields.finish(context);
             Some(("sample_ratio", Rule::SampleRatio { confidence: confidence? }))
         }
-        _ => at.problem(draft, "not supported yet"),
+        _ => at.problem(context, "not supported yet"),
     })
 }
 
@@ -128,36 +131,36 @@ fn named(limit: &Limit, names: [&'static str; 2]) -> &'static str {
 }
 
 /// `max_percent`, or `max_increase_percent` with its `confidence`.
-fn share(fields: &mut Fields<'_, '_>, draft: &mut Draft) -> Option<Limit> {
+fn share(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option<Limit> {
     let at = fields.at();
     let fraction =
-        |at: At<'_, '_>, draft: &mut Draft| Some(f64::from(scalar::percent(at, draft)?.get()) / 1e6);
+        |at: At<'_, '_>, context: &mut Context| Some(f64::from(scalar::percent(at, context)?.get()) / 1e6);
     match (fields.has("max_percent"), fields.has("max_increase_percent")) {
-        (true, false) => Some(Limit::Share(fields.required("max_percent", draft, fraction)?)),
+        (true, false) => Some(Limit::Share(fields.required("max_percent", context, fraction)?)),
         (false, true) => {
-            let margin = fields.required("max_increase_percent", draft, fraction);
-            let confidence = fields.required("confidence", draft, confidence);
-            Some(Limit::Increase { null: Null::increase(margin?), confidence: confidence? })
+            let margin = fields.required("max_increase_percent", context, fraction);
+            let confidence = fields.required("confidence", context, confidence);
+            Some(Limit::Increase { null: NullHypothesis::increase(margin?), confidence: confidence? })
         }
         _ => {
             for name in ["max_percent", "max_increase_percent"] {
-                fields.optional(name, draft, fraction);
+                fields.optional(name, context, fraction);
             }
-            fields.optional("confidence", draft, confidence);
-            at.problem(draft, "expected exactly one of `max_percent`, `max_increase_percent`")
+            fields.optional("confidence", context, confidence);
+            at.problem(context, "expected exactly one of `max_percent`, `max_increase_percent`")
         }
     }
 }
 
-fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
-    let mut fields = Fields::of(at, draft)?;
-    let quantile = fields.required("quantile", draft, |at, draft| {
-        scalar::number(at, draft, (0.01..=0.9999, "0.01 to 0.9999"))
+fn latency(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)> {
+    let mut fields = Fields::of(at, context)?;
+    let quantile = fields.required("quantile", context, |at, context| {
+        scalar::number(at, context, 0.01..=0.9999, "0.01 to 0.9999")
     });
     let rule = match (fields.has("max_ms"), fields.has("max_ratio")) {
         (true, false) => {
-            let limit =
-                fields.required("max_ms", draft, |at, draft| scalar::integer(at, draft, 1..=86_400_000));
+            let limit = fields
+                .required("max_ms", context, |at, context| scalar::integer(at, context, 1..=86_400_000));
             limit.zip(quantile).and_then(|(limit, quantile)| {
                 let limit = Duration::from_millis(u64::try_from(limit).ok()?);
                 let share = ((1.0 - quantile) * 1e6).round() / 1e6; // 1 - 0.9 is less than 0.1
@@ -165,29 +168,30 @@ fn latency(at: At<'_, '_>, draft: &mut Draft) -> Option<(&'static str, Rule)> {
             })
         }
         (false, true) => {
-            let ratio = fields.required("max_ratio", draft, |at, draft| {
-                scalar::number(at, draft, (1.0..=100.0, "1 to 100"))
+            let ratio = fields.required("max_ratio", context, |at, context| {
+                scalar::number(at, context, 1.0..=100.0, "1 to 100")
             });
-            let confidence = fields.required("confidence", draft, confidence);
+            let confidence = fields.required("confidence", context, confidence);
             ratio.zip(quantile).zip(confidence).map(|((ratio, quantile), confidence)| {
-                let limit = Limit::Increase { null: Null::quantile(quantile), confidence };
+                let limit = Limit::Increase { null: NullHypothesis::quantile(quantile), confidence };
                 ("latency_ratio", Rule::Rate(Measure::LongerThanStable { quantile, ratio }, limit))
             })
         }
         _ => {
             for name in ["max_ms", "max_ratio", "confidence"] {
-                fields.optional(name, draft, |at, draft| scalar::number(at, draft, (0.0..=f64::MAX, "0")));
+                fields
+                    .optional(name, context, |at, context| scalar::number(at, context, 0.0..=f64::MAX, "0"));
             }
-            at.problem(draft, "expected exactly one of `max_ms`, `max_ratio`")
+            at.problem(context, "expected exactly one of `max_ms`, `max_ratio`")
         }
     };
-    fields.finish(draft);
+    fields.finish(context);
     rule
 }
 
 /// Below one half it would be a guess, and nothing is certain.
-const CONFIDENCE: (RangeInclusive<f64>, &str) = (0.5..=0.999_999_9, "0.5 to 0.9999999");
+const CONFIDENCE: RangeInclusive<f64> = 0.5..=0.999_999_9;
 
-fn confidence(at: At<'_, '_>, draft: &mut Draft) -> Option<f64> {
-    scalar::number(at, draft, CONFIDENCE)
+fn confidence(at: At<'_, '_>, context: &mut Context) -> Option<f64> {
+    scalar::number(at, context, CONFIDENCE, "0.5 to 0.9999999")
 }

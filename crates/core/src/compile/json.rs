@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::hash::murmur3::Murmur3;
+use crate::hash::murmur3::murmur3;
 
 /// The largest integer that a double carries exactly together with its neighbours: 2^53 - 1.
 pub(crate) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
@@ -89,7 +89,7 @@ impl Node {
     pub(crate) fn hash(&self) -> u32 {
         let mut canonical = String::new();
         self.write_canonical(&mut canonical);
-        Murmur3::seeded(0).feed(canonical.as_bytes()).finish()
+        murmur3(0, canonical.as_bytes(), b"")
     }
 
     /// Keys sorted by their UTF-8 bytes, no spaces, integral numbers without a fraction, other numbers in their shortest form,

@@ -4,15 +4,20 @@
 //! of them must come to the same verdict.
 
 mod build;
-mod coherence;
+mod check;
 mod compatibility;
 mod condition;
+mod context;
 mod cookie;
 mod dependency;
 mod eligibility;
+mod failover;
 mod guardrails;
 mod json;
-pub mod problem;
+mod names;
+mod overrides;
+mod place;
+pub(crate) mod problem;
 mod protobuf;
 mod ramp;
 mod reader;
@@ -20,20 +25,24 @@ mod rewrite;
 mod rollout;
 mod scalar;
 mod scheme;
+mod shadow;
+mod spec;
 mod strategy;
-mod traffic;
 
 use std::rc::Rc;
 
-use crate::compile::json::{MAX_INTEGER, Node};
-use crate::compile::problem::{Problem, Refused};
-use crate::compile::protobuf::parse_struct;
+use self::condition::Alternative;
+use self::context::Context;
+use self::json::{MAX_INTEGER, Node};
+use self::names::Names;
+use self::place::{Place, shown};
+use self::problem::{Problem, Refused};
+use self::protobuf::parse_struct;
+use self::reader::{At, Fields};
+use crate::plan::Plan;
 use crate::plan::eligibility::Holdout;
 use crate::plan::index::{Index, Posting};
-use crate::plan::{Plan, Rollout};
-use condition::Alternative;
-use reader::{At, Draft, Fields, Place, shown};
-use rollout::Names;
+use crate::plan::rollout::Rollout;
 
 /// Largest document in bytes: protects Envoy's main thread, which parses it while it holds up every other update.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -58,14 +67,14 @@ pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
     }
     let node = parse(bytes)?;
     let hash = node.hash();
-    let mut draft = Draft::default();
-    let parts = document(At { node: &node, place: &Place::DOCUMENT }, &mut draft);
-    match parts.filter(|_| draft.problems.is_empty()) {
+    let mut context = Context::default();
+    let parts = document(At { node: &node, place: &Place::DOCUMENT }, &mut context);
+    match parts.filter(|_| context.problems.all.is_empty()) {
         Some(parts) => {
-            let plan = plan(hash, parts, &mut draft);
-            Ok(Compiled { plan, warnings: draft.warnings })
+            let plan = plan(hash, parts, &mut context);
+            Ok(Compiled { plan, warnings: context.problems.warnings })
         }
-        None => Err(Refused { hash: Some(hash), problems: draft.problems }),
+        None => Err(Refused { hash: Some(hash), problems: context.problems.all }),
     }
 }
 
@@ -88,46 +97,42 @@ struct Parts {
     rollouts: Vec<Routed>,
 }
 
-fn document(at: At<'_, '_>, draft: &mut Draft) -> Option<Parts> {
-    let mut fields = Fields::of(at, draft)?;
+fn document(at: At<'_, '_>, context: &mut Context) -> Option<Parts> {
+    let mut fields = Fields::of(at, context)?;
     let revision =
-        fields.required("revision", draft, |at, draft| scalar::integer(at, draft, 0..=MAX_INTEGER));
-    draft.inputs.trust_hop = fields.optional("trust_hop", draft, scalar::boolean).unwrap_or(false);
-    let holdouts = fields.optional("holdouts", draft, eligibility::holdouts).unwrap_or_default();
-    let all = fields.peek("rollouts").map(rollout::peek).unwrap_or_default();
-    let rollouts = fields.required("rollouts", draft, |at, draft| {
+        fields.required("revision", context, |at, context| scalar::integer(at, context, 0..=MAX_INTEGER));
+    context.shared.inputs.trust_hop = fields.optional("trust_hop", context, scalar::boolean).unwrap_or(false);
+    let holdouts = fields.optional("holdouts", context, eligibility::holdouts).unwrap_or_default();
+    let all = fields.peek("rollouts").map(names::peek).unwrap_or_default();
+    let rollouts = fields.required("rollouts", context, |at, context| {
         let mut covered_by: Option<Box<str>> = None;
         let mut order = 0..;
-        at.named_list(draft, 0..=1_000, |at, draft| {
+        at.named_list(context, 0..=1_000, |at, context| {
             let names = Names { all: &all, order: order.next()? };
-            let routed = rollout::rollout(at, draft, names)?;
+            let routed = rollout::rollout(at, context, names)?;
             if let Some(name) = &covered_by {
-                at.warning(draft, &format!("never reached: rollout {} takes every request", shown(name)));
+                at.warning(context, &format!("never reached: rollout {} takes every request", shown(name)));
             } else if routed.1.iter().any(Alternative::is_everything) {
                 covered_by = Some(routed.0.name.clone());
             }
             Some(routed)
         })
     });
-    fields.finish(draft);
+    fields.finish(context);
     let names: Vec<&str> = all.iter().map(|rollout| rollout.name).collect();
-    for problem in draft.dependencies.problems(&names) {
-        draft.keep(problem);
+    for problem in context.shared.dependencies.problems(&names) {
+        context.problems.keep(problem);
     }
     Some(Parts { revision: u64::try_from(revision?).ok()?, holdouts, rollouts: rollouts? })
 }
 
-fn plan(hash: u32, parts: Parts, draft: &mut Draft) -> Plan {
+fn plan(hash: u32, parts: Parts, context: &mut Context) -> Plan {
     let mut index = Index::default();
-    for (order, (rollout, alternatives)) in parts.rollouts.iter().enumerate() {
+    for (order, (_, alternatives)) in parts.rollouts.iter().enumerate() {
         for alternative in alternatives {
             for host in &alternative.hosts {
                 let conditions = Rc::clone(&alternative.conditions);
-                index.add(
-                    host,
-                    &alternative.path,
-                    Posting { order, rollout: Rc::clone(rollout), conditions },
-                );
+                index.add(host, &alternative.path, Posting { order, conditions });
             }
         }
     }
@@ -137,9 +142,9 @@ fn plan(hash: u32, parts: Parts, draft: &mut Draft) -> Plan {
         hash,
         rollouts: parts.rollouts.into_iter().map(|(rollout, _)| rollout).collect(),
         index,
-        inputs: std::mem::take(&mut draft.inputs),
-        versions: draft.versions,
+        inputs: std::mem::take(&mut context.shared.inputs),
+        versions: context.shared.versions,
         holdouts: parts.holdouts.into(),
-        issuers: std::mem::take(&mut draft.issuers).into(),
+        issuers: std::mem::take(&mut context.shared.issuers).into(),
     }
 }

@@ -3,7 +3,7 @@
 //! Only what a Struct is made of (protobuf's `struct.proto`): a map of names to values, where a value is null, a double, a string,
 //! a boolean, a struct or a list. Anything else is not a document.
 
-use crate::compile::json::{MAX_FIELDS, Node};
+use super::json::{MAX_FIELDS, Node};
 
 /// Deepest nesting, the same as for JSON text: protects the stack.
 const MAX_DEPTH: usize = 128;

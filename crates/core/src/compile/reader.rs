@@ -3,100 +3,12 @@
 //! A reader goes on after a problem, so that a document's author sees all of them at once; what it returns then is `None`, and
 //! nobody uses it, because a document with a problem never becomes a plan.
 
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
 
-use super::dependency::Dependencies;
-use super::eligibility::Taken;
-use crate::compile::json::Node;
-use crate::compile::problem::Problem;
-use crate::plan::unit::Issuer;
-use crate::request::Inputs;
-
-/// Protects Envoy's memory: a megabyte of nonsense has a hundred thousand problems.
-const MAX_PROBLEMS: usize = 1_000;
-
-/// What compiling gathers on its way.
-#[derive(Default)]
-pub(super) struct Draft {
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
-    pub(super) inputs: Inputs,
-    /// Versions compiled so far, in all rollouts.
-    pub(super) versions: usize,
-    /// Slices of layers taken so far.
-    pub(super) layers: Vec<Taken>,
-    /// Cookies issued so far, each once.
-    pub(super) issuers: Vec<Rc<Issuer>>,
-    /// Names of the cookies that carry sessions so far.
-    pub(super) session_cookies: Vec<Box<str>>,
-    pub(super) dependencies: Dependencies,
-}
-
-impl Draft {
-    /// Keeps a problem, unless there are far too many.
-    pub(super) fn keep(&mut self, problem: Problem) {
-        match self.problems.len() {
-            ..MAX_PROBLEMS => self.problems.push(problem),
-            MAX_PROBLEMS => {
-                let path = Place::DOCUMENT.to_string();
-                self.problems.push(Problem { path, message: "and more problems".to_owned() });
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Where a value stands.
-pub(super) struct Place<'p> {
-    parent: Option<&'p Self>,
-    step: Step<'p>,
-}
-
-enum Step<'p> {
-    Document,
-    Field(&'p str),
-    Item(usize),
-}
-
-impl Place<'_> {
-    pub(super) const DOCUMENT: Self = Self { parent: None, step: Step::Document };
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(parent) = self.parent else { return formatter.write_str("document") };
-        let is_top = matches!(parent.step, Step::Document);
-        if !is_top {
-            parent.fmt(formatter)?;
-        }
-        let plain = |key: &str| {
-            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
-        match self.step {
-            Step::Document => Ok(()),
-            Step::Item(position) => write!(formatter, "[{position}]"),
-            Step::Field(key) if !plain(key) || key.len() > 64 => write!(formatter, "[{}]", shown(key)),
-            Step::Field(key) if is_top => formatter.write_str(key),
-            Step::Field(key) => write!(formatter, ".{key}"),
-        }
-    }
-}
-
-/// A user's words inside a message: quoted, without control characters, cut where they are long.
-pub(super) fn shown(text: &str) -> String {
-    let mut quoted = String::from("`");
-    for symbol in text.chars().take(64) {
-        if symbol.is_control() {
-            quoted.extend(symbol.escape_unicode());
-        } else {
-            quoted.push(symbol);
-        }
-    }
-    quoted.push_str(if text.chars().nth(64).is_some() { "...`" } else { "`" });
-    quoted
-}
+use super::context::Context;
+use super::json::Node;
+use super::place::{Place, Step, shown};
+use super::problem::Problem;
 
 /// A value and its place.
 #[derive(Clone, Copy)]
@@ -107,14 +19,14 @@ pub(super) struct At<'n, 'p> {
 
 impl<'n> At<'n, '_> {
     /// Keeps a problem and returns nothing, so that a reader can end with it.
-    pub(super) fn problem<T>(&self, draft: &mut Draft, message: &str) -> Option<T> {
-        draft.keep(self.note(message));
+    pub(super) fn problem<T>(&self, context: &mut Context, message: &str) -> Option<T> {
+        context.problems.keep(self.note(message));
         None
     }
 
     #[cold]
-    pub(super) fn warning(&self, draft: &mut Draft, message: &str) {
-        draft.warnings.push(self.note(message));
+    pub(super) fn warning(&self, context: &mut Context, message: &str) {
+        context.problems.warn(self.note(message));
     }
 
     #[cold]
@@ -123,25 +35,25 @@ impl<'n> At<'n, '_> {
     }
 
     #[cold]
-    pub(super) fn expected<T>(&self, draft: &mut Draft, wanted: &str) -> Option<T> {
-        self.problem(draft, &format!("expected {wanted}, found {}", self.node.kind()))
+    pub(super) fn expected<T>(&self, context: &mut Context, wanted: &str) -> Option<T> {
+        self.problem(context, &format!("expected {wanted}, found {}", self.node.kind()))
     }
 
     #[inline(never)]
-    pub(super) fn any_text(&self, draft: &mut Draft) -> Option<&'n str> {
+    pub(super) fn any_text(&self, context: &mut Context) -> Option<&'n str> {
         match self.node {
             Node::Text(text) => Some(text),
-            _ => self.expected(draft, "a string"),
+            _ => self.expected(context, "a string"),
         }
     }
 
     /// One of a few words.
-    pub(super) fn one_word(&self, draft: &mut Draft, words: &[&'static str]) -> Option<&'static str> {
-        let text = self.any_text(draft)?;
+    pub(super) fn one_word(&self, context: &mut Context, words: &[&'static str]) -> Option<&'static str> {
+        let text = self.any_text(context)?;
         match words.iter().find(|word| **word == text) {
             Some(word) => Some(word),
             None => {
-                self.problem(draft, &format!("expected one of {}, found {}", listing(words), shown(text)))
+                self.problem(context, &format!("expected one of {}, found {}", listing(words), shown(text)))
             }
         }
     }
@@ -153,14 +65,14 @@ impl<'n> At<'n, '_> {
     /// The items of an array that the reader accepts.
     pub(super) fn list<T>(
         &self,
-        draft: &mut Draft,
+        context: &mut Context,
         lengths: RangeInclusive<usize>,
-        mut read: impl FnMut(At<'n, '_>, &mut Draft) -> Option<T>,
+        mut read: impl FnMut(At<'n, '_>, &mut Context) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let items = self.items(draft, lengths)?;
+        let items = self.items(context, lengths)?;
         let mut values = Vec::with_capacity(items.len());
         for (position, node) in items.iter().enumerate() {
-            values.extend(self.item(position, node, |at| read(at, draft)));
+            values.extend(self.item(position, node, |at| read(at, context)));
         }
         Some(values)
     }
@@ -168,27 +80,27 @@ impl<'n> At<'n, '_> {
     /// Reads each field of an object whose names are the author's.
     pub(super) fn entries(
         &self,
-        draft: &mut Draft,
+        context: &mut Context,
         lengths: RangeInclusive<usize>,
-        mut read: impl FnMut(At<'n, '_>, &'n str, &mut Draft) -> Option<()>,
+        mut read: impl FnMut(At<'n, '_>, &'n str, &mut Context) -> Option<()>,
     ) -> Option<()> {
-        let Node::Object(entries) = self.node else { return self.expected(draft, "an object") };
+        let Node::Object(entries) = self.node else { return self.expected(context, "an object") };
         if !lengths.contains(&entries.len()) {
             let (least, most, found) = (lengths.start(), lengths.end(), entries.len());
-            return self.problem(draft, &format!("expected {least} to {most} fields, found {found}"));
+            return self.problem(context, &format!("expected {least} to {most} fields, found {found}"));
         }
         for (key, node) in entries {
-            self.enter(key, node, |at| read(at, key, draft));
+            self.enter(key, node, |at| read(at, key, context));
         }
         Some(())
     }
 
     #[inline(never)]
-    fn items(&self, draft: &mut Draft, lengths: RangeInclusive<usize>) -> Option<&'n [Node]> {
-        let Node::Array(items) = self.node else { return self.expected(draft, "an array") };
+    fn items(&self, context: &mut Context, lengths: RangeInclusive<usize>) -> Option<&'n [Node]> {
+        let Node::Array(items) = self.node else { return self.expected(context, "an array") };
         if !lengths.contains(&items.len()) {
             let (least, most, found) = (lengths.start(), lengths.end(), items.len());
-            return self.problem(draft, &format!("expected {least} to {most} items, found {found}"));
+            return self.problem(context, &format!("expected {least} to {most} items, found {found}"));
         }
         Some(items)
     }
@@ -196,16 +108,16 @@ impl<'n> At<'n, '_> {
     /// Like [`At::list`], of names that may not repeat.
     pub(super) fn named_list<T>(
         &self,
-        draft: &mut Draft,
+        context: &mut Context,
         lengths: RangeInclusive<usize>,
-        mut read: impl FnMut(At<'n, '_>, &mut Draft) -> Option<T>,
+        mut read: impl FnMut(At<'n, '_>, &mut Context) -> Option<T>,
     ) -> Option<Vec<T>> {
         let mut seen = Vec::new();
-        self.list(draft, lengths, |at, draft| {
+        self.list(context, lengths, |at, context| {
             if let Some(name) = name_of(at.node).filter(|name| is_duplicate(&mut seen, name)) {
-                at.problem::<()>(draft, &format!("duplicate name {}", shown(name)));
+                at.problem::<()>(context, &format!("duplicate name {}", shown(name)));
             }
-            read(at, draft)
+            read(at, context)
         })
     }
 
@@ -213,14 +125,14 @@ impl<'n> At<'n, '_> {
     #[inline(never)]
     pub(super) fn one_of(
         &self,
-        draft: &mut Draft,
+        context: &mut Context,
         kinds: &[&'static str],
     ) -> Option<(&'static str, &'n Node)> {
-        let Node::Object(entries) = self.node else { return self.expected(draft, "an object") };
+        let Node::Object(entries) = self.node else { return self.expected(context, "an object") };
         let [(key, node)] = entries.as_slice() else {
             let found = entries.len();
             return self.problem(
-                draft,
+                context,
                 &format!("expected exactly one of {}, found {found} fields", listing(kinds)),
             );
         };
@@ -228,7 +140,7 @@ impl<'n> At<'n, '_> {
         let at = At { node, place: &place };
         match kinds.iter().find(|kind| **kind == key) {
             Some(kind) => Some((*kind, node)),
-            None => at.problem(draft, &format!("unknown field, expected {}", listing(kinds))),
+            None => at.problem(context, &format!("unknown field, expected {}", listing(kinds))),
         }
     }
 
@@ -288,12 +200,12 @@ pub(super) struct Fields<'n, 'p> {
 
 impl<'n, 'p> Fields<'n, 'p> {
     #[inline(never)]
-    pub(super) fn of(at: At<'n, 'p>, draft: &mut Draft) -> Option<Self> {
-        let Node::Object(entries) = at.node else { return at.expected(draft, "an object") };
+    pub(super) fn of(at: At<'n, 'p>, context: &mut Context) -> Option<Self> {
+        let Node::Object(entries) = at.node else { return at.expected(context, "an object") };
         let mut seen = Vec::new();
         for (key, node) in entries {
             if is_duplicate(&mut seen, key) {
-                at.enter(key, node, |at| at.problem::<()>(draft, "duplicate field"));
+                at.enter(key, node, |at| at.problem::<()>(context, "duplicate field"));
             }
         }
         Some(Self { at, entries, read: Vec::new() })
@@ -317,11 +229,11 @@ impl<'n, 'p> Fields<'n, 'p> {
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,
-        draft: &mut Draft,
-        read: impl FnOnce(At<'n, '_>, &mut Draft) -> Option<T>,
+        context: &mut Context,
+        read: impl FnOnce(At<'n, '_>, &mut Context) -> Option<T>,
     ) -> Option<T> {
         let node = self.take(name)?;
-        self.at.enter(name, node, |at| read(at, draft))
+        self.at.enter(name, node, |at| read(at, context))
     }
 
     #[inline(never)]
@@ -333,32 +245,32 @@ impl<'n, 'p> Fields<'n, 'p> {
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,
-        draft: &mut Draft,
-        read: impl FnOnce(At<'n, '_>, &mut Draft) -> Option<T>,
+        context: &mut Context,
+        read: impl FnOnce(At<'n, '_>, &mut Context) -> Option<T>,
     ) -> Option<T> {
-        let node = self.take(name).or_else(|| self.missing(name, draft))?;
-        self.at.enter(name, node, |at| read(at, draft))
+        let node = self.take(name).or_else(|| self.missing(name, context))?;
+        self.at.enter(name, node, |at| read(at, context))
     }
 
     #[cold]
-    fn missing(&self, name: &str, draft: &mut Draft) -> Option<&'n Node> {
-        self.at.enter(name, &Node::Null, |at| at.problem(draft, "missing"))
+    fn missing(&self, name: &str, context: &mut Context) -> Option<&'n Node> {
+        self.at.enter(name, &Node::Null, |at| at.problem(context, "missing"))
     }
 
     /// Fields of the contract that do not work yet.
     #[inline(never)]
-    pub(super) fn later(&mut self, names: &[&'static str], draft: &mut Draft) {
+    pub(super) fn later(&mut self, names: &[&'static str], context: &mut Context) {
         for name in names {
-            self.optional(name, draft, |at, draft| at.problem::<()>(draft, "not supported yet"));
+            self.optional(name, context, |at, context| at.problem::<()>(context, "not supported yet"));
         }
     }
 
     #[inline(never)]
-    pub(super) fn finish(self, draft: &mut Draft) {
+    pub(super) fn finish(self, context: &mut Context) {
         for (key, node) in self.entries.iter().filter(|(key, _)| !self.read.contains(&key.as_str())) {
             let expected = listing(&self.read);
             self.at.enter(key, node, |at| {
-                at.problem::<()>(draft, &format!("unknown field, expected {expected}"))
+                at.problem::<()>(context, &format!("unknown field, expected {expected}"))
             });
         }
     }

@@ -1,10 +1,12 @@
 //! Reads what a version makes of a request: headers, path and host.
 
-use super::reader::{At, Draft, Fields, shown};
+use super::context::Context;
+use super::place::shown;
+use super::reader::{At, Fields};
 use super::scalar;
-use crate::decision::header;
-use crate::plan::PathPrefix;
+use crate::header;
 use crate::plan::failover::is_retry_header;
+use crate::plan::version::PathPrefix;
 
 /// What a version makes of a request, for servers that hold many versions behind one address.
 #[derive(Default, PartialEq, Eq)]
@@ -15,28 +17,28 @@ pub(super) struct Rewrite {
     pub(super) host: Option<Box<str>>,
 }
 
-pub(super) fn rewrite(at: At<'_, '_>, draft: &mut Draft) -> Option<Rewrite> {
-    let mut fields = Fields::of(at, draft)?;
-    let headers = fields.optional("set_headers", draft, set_headers);
-    let path_prefix = fields.optional("replace_path_prefix", draft, |at, draft| {
-        let mut fields = Fields::of(at, draft)?;
-        let from = fields.required("from", draft, prefix);
-        let to = fields.required("to", draft, prefix);
-        fields.finish(draft);
+pub(super) fn rewrite(at: At<'_, '_>, context: &mut Context) -> Option<Rewrite> {
+    let mut fields = Fields::of(at, context)?;
+    let headers = fields.optional("set_headers", context, set_headers);
+    let path_prefix = fields.optional("replace_path_prefix", context, |at, context| {
+        let mut fields = Fields::of(at, context)?;
+        let from = fields.required("from", context, prefix);
+        let to = fields.required("to", context, prefix);
+        fields.finish(context);
         Some(PathPrefix { from: from?, to: to? })
     });
-    let host = fields.optional("host", draft, scalar::authority);
-    fields.finish(draft);
+    let host = fields.optional("host", context, scalar::authority);
+    fields.finish(context);
     Some(Rewrite { headers: headers.unwrap_or_default(), path_prefix, host })
 }
 
-fn prefix(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
-    let text = scalar::text(at, draft, 1..=4096)?;
+fn prefix(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
+    let text = scalar::text(at, context, 1..=4096)?;
     let legal =
         text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
     if !legal {
         return at.problem(
-            draft,
+            context,
             &format!(
                 "expected visible ASCII that begins with `/`, without `?` and `#`, found {}",
                 shown(text)
@@ -58,25 +60,25 @@ const FRAMING: [&str; 8] = [
     "upgrade",
 ];
 
-fn set_headers(at: At<'_, '_>, draft: &mut Draft) -> Option<Vec<(Box<str>, Box<str>)>> {
+fn set_headers(at: At<'_, '_>, context: &mut Context) -> Option<Vec<(Box<str>, Box<str>)>> {
     let mut headers: Vec<(Box<str>, Box<str>)> = Vec::new();
-    at.entries(draft, 0..=32, |at, key, draft| {
+    at.entries(context, 0..=32, |at, key, context| {
         let name = key.to_ascii_lowercase();
-        let value = scalar::header_value(at, draft);
+        let value = scalar::header_value(at, context);
         if !scalar::is_token(key) || key.len() > 256 {
-            return at.problem(draft, "not a header name");
+            return at.problem(context, "not a header name");
         }
         if name == "host" {
-            return at.problem(draft, "the host is set by `host`, not as a header");
+            return at.problem(context, "the host is set by `host`, not as a header");
         }
         if name.starts_with(header::PREFIX) || FRAMING.contains(&&*name) {
-            return at.problem(draft, "not a header that a version may set");
+            return at.problem(context, "not a header that a version may set");
         }
         if is_retry_header(&name) {
-            return at.problem(draft, "set by `failover`");
+            return at.problem(context, "set by `failover`");
         }
         match headers.binary_search_by(|(known, _)| (**known).cmp(&name)) {
-            Ok(_) => at.problem(draft, "duplicate header: names are the same in any case"),
+            Ok(_) => at.problem(context, "duplicate header: names are the same in any case"),
             Err(position) => {
                 headers.insert(position, (name.into(), value?.into()));
                 Some(())

@@ -2,135 +2,143 @@
 
 use std::ops::RangeInclusive;
 
-use super::reader::{At, Draft, shown};
-use crate::compile::json::Node;
-use crate::decision::header;
+use super::context::Context;
+use super::json::Node;
+use super::place::shown;
+use super::reader::At;
 use crate::hash::bucket::Ppm;
+use crate::header;
 use crate::time::Time;
 
-pub(super) fn boolean(at: At<'_, '_>, draft: &mut Draft) -> Option<bool> {
+pub(super) fn boolean(at: At<'_, '_>, context: &mut Context) -> Option<bool> {
     match at.node {
         Node::Bool(value) => Some(*value),
-        _ => at.expected(draft, "a boolean"),
+        _ => at.expected(context, "a boolean"),
     }
 }
 
 /// A whole number, also where it is written as a double.
-pub(super) fn integer(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<i64>) -> Option<i64> {
+pub(super) fn integer(at: At<'_, '_>, context: &mut Context, range: RangeInclusive<i64>) -> Option<i64> {
     let (least, most) = (range.start(), range.end());
     match at.node.integer().filter(|value| range.contains(value)) {
         Some(value) => Some(value),
-        None if at.node.kind() != "a number" => at.expected(draft, "an integer"),
-        None => at.problem(draft, &format!("expected an integer from {least} to {most}")),
+        None if at.node.kind() != "a number" => at.expected(context, "an integer"),
+        None => at.problem(context, &format!("expected an integer from {least} to {most}")),
     }
 }
 
 /// A number, with or without a fraction, of a range that words name too: printing doubles would add a tenth to the module.
 pub(super) fn number(
     at: At<'_, '_>,
-    draft: &mut Draft,
-    (range, words): (RangeInclusive<f64>, &str),
+    context: &mut Context,
+    range: RangeInclusive<f64>,
+    words: &str,
 ) -> Option<f64> {
     match at.node.number() {
         Some(value) if range.contains(&value) => Some(value),
-        Some(_) => at.problem(draft, &format!("expected a number from {words}")),
-        None => at.expected(draft, "a number"),
+        Some(_) => at.problem(context, &format!("expected a number from {words}")),
+        None => at.expected(context, "a number"),
     }
 }
 
 /// A percentage with at most four decimals, which makes a whole number of parts per million.
-pub(super) fn percent(at: At<'_, '_>, draft: &mut Draft) -> Option<Ppm> {
+pub(super) fn percent(at: At<'_, '_>, context: &mut Context) -> Option<Ppm> {
     let Some(percent) = at.node.number() else {
-        return at.expected(draft, "a percentage from 0 to 100");
+        return at.expected(context, "a percentage from 0 to 100");
     };
     if !(0.0..=100.0).contains(&percent) {
-        return at.problem(draft, "expected a percentage from 0 to 100");
+        return at.problem(context, "expected a percentage from 0 to 100");
     }
     let ppm = (percent * 10_000.0).round();
     // Division is correctly rounded, so this is the double that stands for the decimal: nothing else passes.
     if ppm / 10_000.0 != percent {
-        return at.problem(draft, "a percentage has at most four decimals");
+        return at.problem(context, "a percentage has at most four decimals");
     }
     Ppm::new(ppm as u32)
 }
 
 /// Text of a length in characters, without control characters.
-pub(super) fn text<'n>(at: At<'n, '_>, draft: &mut Draft, lengths: RangeInclusive<usize>) -> Option<&'n str> {
-    let text = at.any_text(draft)?;
+pub(super) fn text<'n>(
+    at: At<'n, '_>,
+    context: &mut Context,
+    lengths: RangeInclusive<usize>,
+) -> Option<&'n str> {
+    let text = at.any_text(context)?;
     let (least, most) = (lengths.start(), lengths.end());
     if !lengths.contains(&text.chars().count()) {
-        return at.problem(draft, &format!("expected {least} to {most} characters"));
+        return at.problem(context, &format!("expected {least} to {most} characters"));
     }
     if text.chars().any(char::is_control) {
-        return at.problem(draft, &format!("control characters are not allowed: {}", shown(text)));
+        return at.problem(context, &format!("control characters are not allowed: {}", shown(text)));
     }
     Some(text)
 }
 
 /// A value that a client sends: any text but the empty one.
-pub(super) fn client_text(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
-    match at.any_text(draft)? {
-        "" => at.problem(draft, "expected a text that is not empty"),
+pub(super) fn client_text(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
+    match at.any_text(context)? {
+        "" => at.problem(context, "expected a text that is not empty"),
         text => Some(text.as_bytes().into()),
     }
 }
 
 /// 1 to 63 lower-case letters, digits and inner hyphens (RFC 1123).
-pub(super) fn dns_label<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
-    let text = at.any_text(draft)?;
+pub(super) fn dns_label<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
+    let text = at.any_text(context)?;
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let edges = text.starts_with('-') || text.ends_with('-');
     if (1..=63).contains(&text.len()) && text.bytes().all(legal) && !edges {
         return Some(text);
     }
     let found = shown(text);
-    at.problem(draft, &format!("expected 1 to 63 of `a-z`, `0-9` and inner `-`, found {found}"))
+    at.problem(context, &format!("expected 1 to 63 of `a-z`, `0-9` and inner `-`, found {found}"))
 }
 
-pub(super) fn version_name<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
-    let text = at.any_text(draft)?;
+pub(super) fn version_name<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
+    let text = at.any_text(context)?;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if (1..=63).contains(&text.len()) && text.bytes().all(legal) {
         return Some(text);
     }
-    at.problem(draft, &format!("expected 1 to 63 of `A-Za-z0-9._-`, found {}", shown(text)))
+    at.problem(context, &format!("expected 1 to 63 of `A-Za-z0-9._-`, found {}", shown(text)))
 }
 
 /// The name of an Envoy cluster: whatever can travel in a header unchanged.
-pub(super) fn cluster<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
-    let name = text(at, draft, 1..=1024)?;
+pub(super) fn cluster<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
+    let name = text(at, context, 1..=1024)?;
     if name.trim() != name {
-        return at.problem(draft, "a header can't carry spaces around a cluster name");
+        return at.problem(context, "a header can't carry spaces around a cluster name");
     }
     Some(name)
 }
 
 /// A value that travels in a header unchanged; it may be empty.
-pub(super) fn header_value<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
-    let value = text(at, draft, 0..=4096)?;
+pub(super) fn header_value<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
+    let value = text(at, context, 0..=4096)?;
     if value.trim() != value {
-        return at.problem(draft, "no header value has spaces around it");
+        return at.problem(context, "no header value has spaces around it");
     }
     Some(value)
 }
 
 /// A host with or without a port, as it stands in `:authority`.
-pub(super) fn authority(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<str>> {
-    let text = at.any_text(draft)?;
+pub(super) fn authority(at: At<'_, '_>, context: &mut Context) -> Option<Box<str>> {
+    let text = at.any_text(context)?;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     if !(1..=255).contains(&text.len()) || !text.bytes().all(legal) {
-        return at.problem(draft, &format!("expected a host, with or without a port, found {}", shown(text)));
+        return at
+            .problem(context, &format!("expected a host, with or without a port, found {}", shown(text)));
     }
     Some(text.into())
 }
 
 /// A moment in whole seconds.
-pub(super) fn time(at: At<'_, '_>, draft: &mut Draft) -> Option<Time> {
-    let text = at.any_text(draft)?;
+pub(super) fn time(at: At<'_, '_>, context: &mut Context) -> Option<Time> {
+    let text = at.any_text(context)?;
     match Time::parse(text) {
         Some(time) => Some(time),
         None => at.problem(
-            draft,
+            context,
             &format!(
                 "expected a time in UTC and whole seconds like `2026-11-25T09:30:00Z`, found {}",
                 shown(text)
@@ -144,16 +152,16 @@ pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(legal)
 }
 
-pub(super) fn method(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
-    let text = at.any_text(draft)?;
+pub(super) fn method(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
+    let text = at.any_text(context)?;
     if !is_token(text) || text.len() > 64 {
-        return at.problem(draft, &format!("not a method: {}", shown(text)));
+        return at.problem(context, &format!("not a method: {}", shown(text)));
     }
     if text == "CONNECT" {
-        at.warning(draft, "a CONNECT request never matches");
+        at.warning(context, "a CONNECT request never matches");
     } else if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         at.warning(
-            draft,
+            context,
             &format!("methods are case-sensitive: did you mean {}", shown(&text.to_ascii_uppercase())),
         );
     }
@@ -161,50 +169,50 @@ pub(super) fn method(at: At<'_, '_>, draft: &mut Draft) -> Option<Box<[u8]>> {
 }
 
 /// The name of a header that a rollout reads, in lower case.
-pub(super) fn header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
-    let text = at.any_text(draft)?;
+pub(super) fn header_name(at: At<'_, '_>, context: &mut Context) -> Option<String> {
+    let text = at.any_text(context)?;
     if !is_token(text) || text.len() > 256 {
-        return at.problem(draft, &format!("not a header name: {}", shown(text)));
+        return at.problem(context, &format!("not a header name: {}", shown(text)));
     }
     let name = text.to_ascii_lowercase();
     if name.starts_with(header::PREFIX) {
-        return at.problem(draft, &format!("{} is removed from every request", shown(&name)));
+        return at.problem(context, &format!("{} is removed from every request", shown(&name)));
     }
     if name == "host" {
-        return at.problem(draft, "the host is matched by `hosts`, not as a header");
+        return at.problem(context, "the host is matched by `hosts`, not as a header");
     }
     Some(name)
 }
 
 /// The name of a header that a model answers with, in lower case.
-pub(super) fn response_header_name(at: At<'_, '_>, draft: &mut Draft) -> Option<String> {
-    let text = at.any_text(draft)?;
+pub(super) fn response_header_name(at: At<'_, '_>, context: &mut Context) -> Option<String> {
+    let text = at.any_text(context)?;
     if !is_token(text) || text.len() > 256 {
-        return at.problem(draft, &format!("not a header name: {}", shown(text)));
+        return at.problem(context, &format!("not a header name: {}", shown(text)));
     }
     Some(text.to_ascii_lowercase())
 }
 
 /// A cookie's name (RFC 6265, 4.1.1).
-pub(super) fn cookie_name<'n>(at: At<'n, '_>, draft: &mut Draft) -> Option<&'n str> {
-    let text = at.any_text(draft)?;
+pub(super) fn cookie_name<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
+    let text = at.any_text(context)?;
     if !is_token(text) || text.len() > 256 {
-        return at.problem(draft, &format!("not a cookie name: {}", shown(text)));
+        return at.problem(context, &format!("not a cookie name: {}", shown(text)));
     }
     Some(text)
 }
 
 /// A duration in milliseconds, written like `250ms`, `30s` or `1h30m`, longest unit first.
-pub(super) fn duration(at: At<'_, '_>, draft: &mut Draft, range: RangeInclusive<u64>) -> Option<u64> {
-    let text = at.any_text(draft)?;
+pub(super) fn duration(at: At<'_, '_>, context: &mut Context, range: RangeInclusive<u64>) -> Option<u64> {
+    let text = at.any_text(context)?;
     match parse_duration(text) {
         Some(value) if range.contains(&value) => Some(value),
         Some(_) => {
             let (least, most) = (written_duration(*range.start()), written_duration(*range.end()));
-            at.problem(draft, &format!("expected a duration from {least} to {most}, found {}", shown(text)))
+            at.problem(context, &format!("expected a duration from {least} to {most}, found {}", shown(text)))
         }
         None => at.problem(
-            draft,
+            context,
             &format!("expected a duration like `250ms`, `30s` or `1h30m`, found {}", shown(text)),
         ),
     }

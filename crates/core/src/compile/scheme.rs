@@ -1,7 +1,8 @@
 //! Reads which other product's bucketing a rollout goes on with, and holds its strategy to what that product knows.
 
-use super::reader::{At, Draft, Fields};
-use super::rollout::Known;
+use super::context::Context;
+use super::names::Known;
+use super::reader::{At, Fields};
 use super::scalar;
 use super::strategy::Strategy;
 use crate::hash::bucket::Ppm;
@@ -51,47 +52,48 @@ const SCHEMES: [&str; 6] = ["unleash", "optimizely", "split", "flagd-v2", "growt
 
 pub(super) fn bucketing<'n>(
     at: At<'n, '_>,
-    draft: &mut Draft,
+    context: &mut Context,
     names: &Known<'_>,
     strategy: Option<&Strategy>,
 ) -> Option<Bucketing<'n>> {
-    let mut fields = Fields::of(at, draft)?;
-    let scheme = fields.required("scheme", draft, |at, draft| {
-        let scheme = at.one_word(draft, &SCHEMES)?;
+    let mut fields = Fields::of(at, context)?;
+    let scheme = fields.required("scheme", context, |at, context| {
+        let scheme = at.one_word(context, &SCHEMES)?;
         if let Some(wanted) = strategy.and_then(|strategy| unfit(scheme, strategy)) {
-            at.problem::<()>(draft, &format!("`{scheme}` goes with {wanted}"));
+            at.problem::<()>(context, &format!("`{scheme}` goes with {wanted}"));
         }
         Some(scheme)
     });
-    let seed = |at: At<'_, '_>, draft: &mut Draft| {
-        let seed = scalar::integer(at, draft, i64::from(i32::MIN)..=i64::from(i32::MAX))?;
+    let seed = |at: At<'_, '_>, context: &mut Context| {
+        let seed = scalar::integer(at, context, i64::from(i32::MIN)..=i64::from(i32::MAX))?;
         i32::try_from(seed).ok()
     };
-    let text = |at: At<'n, '_>, draft: &mut Draft| scalar::text(at, draft, 0..=256);
+    let text = |at: At<'n, '_>, context: &mut Context| scalar::text(at, context, 0..=256);
     let scheme = scheme?;
     let bucketing = match scheme {
-        "unleash" => fields.required("group_id", draft, text).map(|group| Bucketing::Unleash { group }),
+        "unleash" => fields.required("group_id", context, text).map(|group| Bucketing::Unleash { group }),
         "optimizely" => {
-            let experiment = fields.required("experiment_id", draft, text);
-            let allocation = fields.required("allocation", draft, |at, draft| allocation(at, draft, names));
+            let experiment = fields.required("experiment_id", context, text);
+            let allocation =
+                fields.required("allocation", context, |at, context| allocation(at, context, names));
             experiment
                 .zip(allocation)
                 .map(|(experiment, allocation)| Bucketing::Optimizely { experiment, allocation })
         }
         "split" => {
-            let own = fields.required("seed", draft, seed);
-            let traffic_seed = fields.optional("traffic_allocation_seed", draft, seed);
+            let own = fields.required("seed", context, seed);
+            let traffic_seed = fields.optional("traffic_allocation_seed", context, seed);
             own.map(|seed| Bucketing::Split { seed, traffic_seed })
         }
-        "flagd-v2" => fields.required("prefix", draft, text).map(|prefix| Bucketing::Flagd { prefix }),
-        "growthbook-v2" => fields.required("seed", draft, text).map(|seed| Bucketing::Growthbook { seed }),
-        _ => fields.required("feature", draft, text).map(|feature| Bucketing::Featurevisor { feature }),
+        "flagd-v2" => fields.required("prefix", context, text).map(|prefix| Bucketing::Flagd { prefix }),
+        "growthbook-v2" => fields.required("seed", context, text).map(|seed| Bucketing::Growthbook { seed }),
+        _ => fields.required("feature", context, text).map(|feature| Bucketing::Featurevisor { feature }),
     };
-    fields.finish(draft);
+    fields.finish(context);
     let known = strategy.filter(|strategy| unfit(scheme, strategy).is_none());
     let misfit = bucketing.as_ref().zip(known).and_then(|(bucketing, strategy)| misfit(bucketing, strategy));
     match misfit {
-        Some(message) => at.problem(draft, message),
+        Some(message) => at.problem(context, message),
         None => bucketing,
     }
 }
@@ -138,23 +140,23 @@ fn misfit(bucketing: &Bucketing<'_>, strategy: &Strategy) -> Option<&'static str
     })
 }
 
-fn allocation(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Vec<(Option<usize>, u32)>> {
+fn allocation(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Vec<(Option<usize>, u32)>> {
     let mut earlier = 0;
-    at.list(draft, 1..=100, |at, draft| {
-        let mut fields = Fields::of(at, draft)?;
-        let version = fields.required("version", draft, |at, draft| match at.is_null() {
+    at.list(context, 1..=100, |at, context| {
+        let mut fields = Fields::of(at, context)?;
+        let version = fields.required("version", context, |at, context| match at.is_null() {
             true => Some(None),
-            false => names.resolve(at, draft).map(Some),
+            false => names.resolve(at, context).map(Some),
         });
-        let end = fields.required("end", draft, |at, draft| {
-            let end = scalar::integer(at, draft, 0..=10_000)?;
+        let end = fields.required("end", context, |at, context| {
+            let end = scalar::integer(at, context, 0..=10_000)?;
             if end < earlier {
-                return at.problem(draft, "the ends of an allocation ascend");
+                return at.problem(context, "the ends of an allocation ascend");
             }
             earlier = end;
             Some(end)
         });
-        fields.finish(draft);
+        fields.finish(context);
         Some((version?, u32::try_from(end?).ok()?))
     })
 }

@@ -1,7 +1,8 @@
 //! Reads the strategy of a rollout: which versions get traffic by the hash, and how much.
 
-use super::reader::{At, Draft, Fields};
-use super::rollout::Known;
+use super::context::Context;
+use super::names::Known;
+use super::reader::{At, Fields};
 use super::{ramp, scalar};
 use crate::hash::bucket::Ppm;
 use crate::plan::ramp::Ramp;
@@ -68,48 +69,53 @@ impl Strategy {
 /// `shadowed` are the versions that nothing but a shadow names.
 pub(super) fn strategy(
     at: At<'_, '_>,
-    draft: &mut Draft,
+    context: &mut Context,
     names: &Known<'_>,
     shadowed: &[usize],
 ) -> Option<Strategy> {
-    let (kind, node) = at.one_of(draft, &["canary", "blue_green", "ab_test", "progressive"])?;
+    let (kind, node) = at.one_of(context, &["canary", "blue_green", "ab_test", "progressive"])?;
     at.enter(kind, node, |at| match kind {
-        "canary" => canary(at, draft, names),
-        "progressive" => progressive(at, draft, names),
-        "blue_green" => blue_green(at, draft, names, shadowed),
-        _ => ab_test(at, draft, names),
+        "canary" => canary(at, context, names),
+        "progressive" => progressive(at, context, names),
+        "blue_green" => blue_green(at, context, names, shadowed),
+        _ => ab_test(at, context, names),
     })
 }
 
-fn canary(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Strategy> {
-    let mut fields = Fields::of(at, draft)?;
-    let version = fields.required("version", draft, |at, draft| treatment(at, draft, names));
-    let exposure = fields.required("percent", draft, scalar::percent);
-    fields.finish(draft);
+fn canary(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Strategy> {
+    let mut fields = Fields::of(at, context)?;
+    let version = fields.required("version", context, |at, context| treatment(at, context, names));
+    let exposure = fields.required("percent", context, scalar::percent);
+    fields.finish(context);
     Some(Strategy::Canary { version: version?, exposure: exposure? })
 }
 
-fn progressive(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Strategy> {
-    let mut fields = Fields::of(at, draft)?;
-    let version = fields.required("version", draft, |at, draft| treatment(at, draft, names));
-    let ramp = ramp::ramp(&mut fields, draft);
-    fields.finish(draft);
+fn progressive(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Strategy> {
+    let mut fields = Fields::of(at, context)?;
+    let version = fields.required("version", context, |at, context| treatment(at, context, names));
+    let ramp = ramp::ramp(&mut fields, context);
+    fields.finish(context);
     Some(Strategy::Progressive { version: version?, ramp: ramp? })
 }
 
 /// A version that is not the stable one.
-fn treatment(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<usize> {
-    let version = names.resolve(at, draft)?;
+fn treatment(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<usize> {
+    let version = names.resolve(at, context)?;
     if names.stable == Some(version) {
-        return at.problem(draft, "the treatment is the stable version itself");
+        return at.problem(context, "the treatment is the stable version itself");
     }
     Some(version)
 }
 
-fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>, shadowed: &[usize]) -> Option<Strategy> {
-    let mut fields = Fields::of(at, draft)?;
-    let active = fields.required("active", draft, |at, draft| names.resolve(at, draft));
-    fields.finish(draft);
+fn blue_green(
+    at: At<'_, '_>,
+    context: &mut Context,
+    names: &Known<'_>,
+    shadowed: &[usize],
+) -> Option<Strategy> {
+    let mut fields = Fields::of(at, context)?;
+    let active = fields.required("active", context, |at, context| names.resolve(at, context));
+    fields.finish(context);
     let (active, stable) = (active?, names.stable?);
     let all: Vec<usize> = (0..names.versions.len()).collect();
     let serving: Vec<usize> =
@@ -125,7 +131,7 @@ fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>, shadowed: &[
         None => {
             let found = pair.len();
             at.problem(
-                draft,
+                context,
                 &format!(
                     "blue-green needs exactly two versions beside those that are only shadows, found {found}"
                 ),
@@ -134,30 +140,36 @@ fn blue_green(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>, shadowed: &[
     }
 }
 
-fn ab_test(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>) -> Option<Strategy> {
-    let mut fields = Fields::of(at, draft)?;
-    let arms = fields.required("arms", draft, |at, draft| {
+fn ab_test(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Strategy> {
+    let mut fields = Fields::of(at, context)?;
+    let arms = fields.required("arms", context, |at, context| {
         let mut seen = Vec::new();
-        let arms = at.list(draft, 1..=16, |at, draft| arm(at, draft, names, &mut seen))?;
+        let arms = at.list(context, 1..=16, |at, context| arm(at, context, names, &mut seen))?;
         let is_empty = !arms.is_empty() && arms.iter().all(|(_, weight)| *weight == 0);
-        if is_empty { at.problem(draft, "the weights add up to nothing") } else { Some(arms) }
+        if is_empty { at.problem(context, "the weights add up to nothing") } else { Some(arms) }
     });
-    let exposure = fields.optional("percent", draft, scalar::percent).unwrap_or(Ppm::WHOLE);
-    fields.finish(draft);
+    let exposure = fields.optional("percent", context, scalar::percent).unwrap_or(Ppm::WHOLE);
+    fields.finish(context);
     Some(Strategy::AbTest { arms: arms?, exposure })
 }
 
-fn arm(at: At<'_, '_>, draft: &mut Draft, names: &Known<'_>, seen: &mut Vec<usize>) -> Option<(usize, u32)> {
-    let mut fields = Fields::of(at, draft)?;
-    let version = fields.required("version", draft, |at, draft| {
-        let version = names.resolve(at, draft)?;
+fn arm(
+    at: At<'_, '_>,
+    context: &mut Context,
+    names: &Known<'_>,
+    seen: &mut Vec<usize>,
+) -> Option<(usize, u32)> {
+    let mut fields = Fields::of(at, context)?;
+    let version = fields.required("version", context, |at, context| {
+        let version = names.resolve(at, context)?;
         if seen.contains(&version) {
-            return at.problem(draft, "duplicate arm");
+            return at.problem(context, "duplicate arm");
         }
         seen.push(version);
         Some(version)
     });
-    let weight = fields.required("weight", draft, |at, draft| scalar::integer(at, draft, 0..=1_000_000));
-    fields.finish(draft);
+    let weight =
+        fields.required("weight", context, |at, context| scalar::integer(at, context, 0..=1_000_000));
+    fields.finish(context);
     Some((version?, u32::try_from(weight?).ok()?))
 }

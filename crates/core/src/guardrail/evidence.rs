@@ -15,10 +15,13 @@
 //! outcome becomes a good one. Stable's bad outcomes are all counted: dropping those would blame the version. What this is not:
 //! clients that are alike; see `sequential` for what that means.
 
-use super::MAX_SIGNALS;
 use super::codec::{Reader, Writer};
+use super::pending::Basis;
+use super::setting::SplitMark;
 use super::spacing::{Bits, HASH_BUCKETS, Last, Spacing};
-use super::tally::{Closed, Tally};
+use super::tally::{Side, Sides, Tally};
+use crate::hash::bucket::Ppm;
+use crate::plan::guardrails::MAX_SIGNALS;
 
 /// A slot is this long once both sides have something in it.
 const SLOT_MS: u64 = 1_000;
@@ -26,24 +29,6 @@ const SLOT_MS: u64 = 1_000;
 /// An older slot closes as it is: what is compared has to have happened at the same time, or a shared incident could fall on
 /// one side only.
 const LONGEST_SLOT_MS: u64 = 10_000;
-
-/// Whose request it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The version that is judged.
-    Version,
-    /// The version that it is compared with.
-    Stable,
-}
-
-/// What a signal is a share of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
-    /// All requests: failures.
-    Requests,
-    /// Those that were answered: latencies and headers.
-    Answers,
-}
 
 /// One request and what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +49,8 @@ pub struct Observation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     opened_ms: u64,
+    /// The split of everything in the open slot.
+    split: SplitMark,
     signals: Vec<Basis>,
     version: Half,
     stable: Half,
@@ -98,6 +85,7 @@ impl Evidence {
         let failing = vec![Last::default(); signals.len()];
         Self {
             opened_ms: now_ms,
+            split: SplitMark::default(),
             version: half(),
             stable: half(),
             failing,
@@ -142,26 +130,39 @@ impl Evidence {
     }
 
     /// What the slot counted, if it is too old for anything that is offered now.
-    pub fn close_overdue(&mut self, now_ms: u64) -> Option<Vec<Closed>> {
+    pub fn close_overdue(&mut self, now_ms: u64) -> Option<Vec<Sides>> {
         let is_overdue = now_ms.saturating_sub(self.opened_ms) >= LONGEST_SLOT_MS;
         if is_overdue { self.close(now_ms) } else { None }
     }
 
+    /// What the slot counted under another split than the one that holds from now on: a slot never mixes two.
+    pub fn change_split(&mut self, split: SplitMark, now_ms: u64) -> Option<Vec<Sides>> {
+        let is_same = split.continues(self.split);
+        self.split = split;
+        if is_same { None } else { Some(self.cut(now_ms)) }
+    }
+
     /// What the slot counted, for each signal, once it is over; the next one begins.
-    pub fn close(&mut self, now_ms: u64) -> Option<Vec<Closed>> {
+    pub fn close(&mut self, now_ms: u64) -> Option<Vec<Sides>> {
         self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back ends no slot, but must not hold one open
         let age = now_ms.saturating_sub(self.opened_ms);
         let is_two_sided = self.version.requests > 0 && self.stable.requests > 0;
         if age < SLOT_MS || (age < LONGEST_SLOT_MS && !is_two_sided) {
             return None;
         }
+        Some(self.cut(now_ms))
+    }
+
+    fn cut(&mut self, now_ms: u64) -> Vec<Sides> {
         self.opened_ms = now_ms;
         let (version, stable) = (self.version.close(&self.signals), self.stable.close(&self.signals));
-        Some(version.zip(stable).map(|(version, stable)| Closed { version, stable }).collect())
+        version.zip(stable).map(|(version, stable)| Sides { version, stable }).collect()
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.number(self.opened_ms);
+        writer.number(self.split.id);
+        writer.number(self.split.line.into());
         self.version.encode(writer);
         self.stable.encode(writer);
         self.failing.iter().for_each(|last| last.encode(writer));
@@ -172,6 +173,7 @@ impl Evidence {
     /// What was written for signals of these bases.
     pub(crate) fn decode(signals: &[Basis], reader: &mut Reader<'_>) -> Option<Self> {
         let mut read = Self::new(signals, reader.number()?);
+        read.split = SplitMark { id: reader.number()?, line: Ppm::new(reader.narrow()?)? };
         read.version.decode(reader)?;
         read.stable.decode(reader)?;
         for last in &mut read.failing {

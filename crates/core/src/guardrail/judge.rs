@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use super::codec::{Reader, Writer};
-use super::sequential::Comparison;
-use super::tally::{Closed, Tally};
+use super::sequential::SequentialTest;
+use super::tally::{Sides, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{Window, slot};
-use super::{Guardrails, Limit, Rule};
+use crate::plan::guardrails::{Guardrails, Limit, Rule};
 
 /// What one signal has seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ enum Memory {
     /// Not a rate: judged elsewhere.
     None,
     Window(Window),
-    Comparison(Comparison),
+    Comparison(SequentialTest),
 }
 
 /// The memory of every signal of one version.
@@ -31,14 +31,14 @@ impl Judge {
     pub fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
             Rule::Rate(_, Limit::Share(_)) => Memory::Window(Window::default()),
-            Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(Comparison::default()),
+            Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(SequentialTest::default()),
             Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => Memory::None,
         };
         Self(guardrails.rules().map(memory).collect())
     }
 
     /// What was observed for the signal at this position since the last time; stable's side only counts where the signal compares.
-    pub fn observe(&mut self, guardrails: &Guardrails, (position, observed): (usize, Closed), now: Duration) {
+    pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Sides, now: Duration) {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get_mut(position), rule) {
             (Some(Memory::Window(window)), _) => window.add(slot(guardrails.window, now), observed.version),
@@ -58,7 +58,7 @@ impl Judge {
             Finding::Increase { e_value, wanted, .. } => e_value >= wanted,
             Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
         };
-        (condemns && guardrails.is_enough(&finding)).then_some(Verdict { position, finding })
+        (condemns && finding.is_enough(guardrails)).then_some(Verdict { position, finding })
     }
 
     /// What the signal at this position has seen so far, whether or not that condemns the version; none where it is no rate.
@@ -97,7 +97,7 @@ impl Judge {
             match memory {
                 Memory::None => {}
                 Memory::Window(window) => *window = Window::decode(bytes, Tally::decode)?,
-                Memory::Comparison(comparison) => *comparison = Comparison::decode(bytes)?,
+                Memory::Comparison(comparison) => *comparison = SequentialTest::decode(bytes)?,
             }
         }
         Some(judge)

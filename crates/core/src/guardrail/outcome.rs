@@ -1,16 +1,145 @@
 //! What became of a request: the one place that says what counts as a failure of a version.
+//!
+//! The filter asks Envoy for no more than is needed: [`Call`] says what that is, [`classify`] what it means. The table for users is
+//! "What counts" in `docs/guardrails.md`; a test holds the two together.
 
 use std::time::Duration;
 
 /// How a request ended, as far as its version is to blame or to praise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The version failed, also where failover masked it.
+    /// The version failed, also if failover hid that from the client.
     pub failed: bool,
-    /// Time to the response headers, where the version itself answered.
+    /// Time to the response headers, if the version itself answered.
     pub latency: Option<Duration>,
     /// Bits of the signals whose response header says that the answer is bad.
     pub headers: u16,
+}
+
+impl Outcome {
+    /// The version failed, and another one answered.
+    pub const FAILED_OVER: Self = Self { failed: true, latency: None, headers: 0 };
+
+    /// True if an answer whose headers were fine may still fail: it has a body or trailers, and is not an upgrade, which ends when
+    /// either side closes its connection.
+    #[must_use]
+    pub fn may_fail_late(&self, has_more: bool) -> bool {
+        has_more && !self.failed && self.latency.is_some()
+    }
+}
+
+/// What is known of a request before anybody asks what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Call {
+    /// Guardrails count its outcome.
+    pub is_judged: bool,
+    /// Headers or trailers of the answer carry a gRPC status.
+    pub is_grpc: bool,
+}
+
+/// What Envoy says of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Response<'r> {
+    /// The HTTP status; 0 if there is none.
+    pub status: u16,
+    /// `grpc-status` of the response headers, if [`Call::needs_grpc_status`].
+    pub grpc_status: Option<&'r [u8]>,
+    /// `response.code_details`, if [`Call::needs_details`].
+    pub details: &'r [u8],
+    /// `response.flags`, if [`needs_flags`].
+    pub flags: u64,
+}
+
+/// Who answered, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The version, with nothing that counts as a failure.
+    Answered,
+    /// The version, with a failure.
+    Failed,
+    /// Envoy, because the version did not.
+    Unanswered,
+    /// Another filter.
+    Foreign,
+}
+
+impl Call {
+    /// A request whose outcome guardrails count, with this `content-type`.
+    #[must_use]
+    pub fn judged(content_type: Option<&[u8]>) -> Self {
+        let is_grpc = content_type.is_some_and(|kind| kind.starts_with(b"application/grpc"));
+        Self { is_judged: true, is_grpc }
+    }
+
+    /// The least status that another filter may have given. A request that is not judged is only counted as failed or not.
+    fn may_be_foreign(self, status: u16) -> bool {
+        status >= if self.is_judged { 400 } else { 500 }
+    }
+
+    /// True if the gRPC status may say otherwise than the HTTP status.
+    #[must_use]
+    pub fn needs_grpc_status(self, status: u16) -> bool {
+        self.is_grpc && !self.may_be_foreign(status)
+    }
+
+    /// True if status and gRPC status alone do not tell who answered, so that details and flags have to be asked for.
+    #[must_use]
+    pub fn needs_details(self, status: u16, grpc_status: Option<&[u8]>) -> bool {
+        self.may_be_foreign(status) || grpc_status.is_some_and(|status| status != b"0")
+    }
+}
+
+/// The details of an answer that came from the version.
+const VIA_UPSTREAM: &[u8] = b"via_upstream";
+
+/// True if details alone do not tell who answered, so that flags have to be asked for.
+#[must_use]
+pub fn needs_flags(details: &[u8]) -> bool {
+    details != VIA_UPSTREAM
+}
+
+/// Who answered a call, and how.
+#[must_use]
+pub fn classify(call: Call, response: &Response<'_>) -> Ending {
+    let Response { status, grpc_status, details, flags } = *response;
+    if !call.needs_details(status, grpc_status) {
+        return Ending::Answered;
+    }
+    if details == VIA_UPSTREAM {
+        let failed = status >= 500 || grpc_status.is_some_and(is_failure_status);
+        return if failed { Ending::Failed } else { Ending::Answered };
+    }
+    let is_missing = is_failure_flag(flags) || is_overdue(details, status, grpc_status);
+    if is_missing { Ending::Unanswered } else { Ending::Foreign }
+}
+
+impl Ending {
+    /// True if the answer is the version's own, so that its headers say something about the version.
+    #[must_use]
+    pub fn is_of_version(self) -> bool {
+        matches!(self, Self::Answered | Self::Failed)
+    }
+
+    /// What that means for the version, of an answer that took so long to its response headers, of which signals found these
+    /// bad. `None` if it says nothing about the version.
+    #[must_use]
+    pub fn outcome(self, status: u16, took: Duration, headers: u16) -> Option<Outcome> {
+        // An upgrade has no answer that could be early or late.
+        let latency = Some(took).filter(|_| status != 101);
+        match self {
+            Self::Answered => Some(Outcome { failed: false, latency, headers }),
+            Self::Failed => Some(Outcome { failed: true, latency, headers }),
+            Self::Unanswered => Some(Outcome { failed: true, ..Outcome::default() }),
+            Self::Foreign => None,
+        }
+    }
+}
+
+/// True if a request that was sent to an upstream so often was repeated. A route of the user's own may send to a failover target at
+/// once, which is not a failover.
+#[must_use]
+pub fn is_repeated(attempts: u64) -> bool {
+    attempts > 1
 }
 
 /// Response flags that are a failure of the version (Envoy 1.40, `StreamInfo::CoreResponseFlag`): UH, UT, LR, UR, UF, UC, UO, URX, UMSDR, UPE
@@ -25,27 +154,25 @@ const BREAK_FLAGS: u64 = 0x4 | 0x8 | 0x10 | 0x40 | 0x8_0000 | 0x80_0000;
 /// The client went away.
 const CLIENT_FLAGS: u64 = 0x4000 | 0x1000_0000;
 
-/// True where response flags say that the version failed; a client that went away is no failure, whatever else is flagged.
-#[must_use]
-pub fn is_failure_flag(flags: u64) -> bool {
+/// True if response flags say that the version failed. A client that went away is not a failure, whatever else is flagged.
+fn is_failure_flag(flags: u64) -> bool {
     flags & FAILURE_FLAGS != 0 && flags & CLIENT_FLAGS == 0
 }
 
-/// True where response flags say that the version broke off an answer whose headers were fine.
+/// True if response flags say that the version broke off an answer whose headers were fine.
 #[must_use]
 pub fn is_break_flag(flags: u64) -> bool {
     flags & BREAK_FLAGS != 0 && is_failure_flag(flags)
 }
 
-/// True where Envoy has given up waiting for the version, without a flag that says so. It tells what it waits for: a client that does
-/// not end its request gets 408, or UNKNOWN where a gRPC stream is idle.
-#[must_use]
-pub fn is_overdue(details: &[u8], status: u16, grpc_status: Option<&[u8]>) -> bool {
+/// True if Envoy has given up waiting for the version, without a flag that says so. Its answer tells what it waited for: a client that
+/// does not end its request gets 408, or UNKNOWN if a gRPC stream is idle.
+fn is_overdue(details: &[u8], status: u16, grpc_status: Option<&[u8]>) -> bool {
     let has_given_up = matches!(details, b"stream_idle_timeout" | b"max_duration_timeout");
     has_given_up && (status == 504 || matches!(grpc_status, Some(b"4" | b"14")))
 }
 
-/// True where a gRPC status is the server's failure: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE or DATA_LOSS.
+/// True if a gRPC status is the server's failure: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE or DATA_LOSS.
 #[must_use]
 pub fn is_failure_status(grpc_status: &[u8]) -> bool {
     matches!(grpc_status, b"2" | b"4" | b"13" | b"14" | b"15")

@@ -6,43 +6,44 @@
 use std::time::Duration;
 
 use super::codec::{Reader, Writer};
-use super::evidence::{Basis, Evidence};
+use super::evidence::Evidence;
 use super::judge::Judge;
-use super::sample_ratio::Ratio;
+use super::pending::{Basis, Pending};
+use super::sample_ratio::SampleRatio;
+use super::setting::Setting;
 use super::sketch::Sketch;
 use super::streak::Report;
-use super::tally::{Closed, Tally};
+use super::tally::{Sides, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{Ring, slot};
-use super::worker::{Counts, Pending};
-use super::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
 use crate::hash::bucket::Ppm;
-
-/// What a merge depends on beside the counts.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting<'s> {
-    /// The rollout's guardrails.
-    pub guardrails: &'s Guardrails,
-    /// Time since 1970.
-    pub now: Duration,
-    /// The share of all units that the document gives the version now; none while a ramp runs.
-    pub share: Option<Ppm>,
-    /// What the split is like: a number that changes with it.
-    pub split: u64,
-}
+use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
 
 /// What a merge has found.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Merged {
+pub(crate) struct Found {
     /// Signals that condemn the version, each for the first time in this epoch.
-    pub verdicts: Vec<Verdict>,
-    /// What each signal has been given to judge: its position, the version's side, and stable's where it compares.
-    pub observed: Vec<(usize, Tally, Option<Tally>)>,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) observed: Vec<Observed>,
 }
+
+/// What a signal has been given to judge since the last merge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observed {
+    /// Position of the signal.
+    pub position: usize,
+    /// The version's side.
+    pub version: Tally,
+    /// Stable's side, if the signal compares.
+    pub stable: Option<Tally>,
+}
+
+/// Begins every record: what another layout has written is not read. Greater than any count.
+const LAYOUT: u64 = 0x726f_6c6c_6f75_7402;
 
 /// The shared state of one version's guardrails.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct SharedRecord {
     totals: [Tally; 2],
     /// Failures since the last merge that contained a success.
     consecutive: u64,
@@ -51,7 +52,7 @@ pub struct Record {
     judge: Judge,
     evidence: Option<Evidence>,
     baseline: Option<Baseline>,
-    units: Option<Ratio>,
+    units: Option<SampleRatio>,
 }
 
 /// Stable's latency of the last slots, and what of it is too slow.
@@ -62,7 +63,7 @@ struct Baseline {
     thresholds: [u64; MAX_SIGNALS],
 }
 
-impl Record {
+impl SharedRecord {
     /// The record of a version that has served nobody yet.
     #[must_use]
     pub fn new(guardrails: &Guardrails, now: Duration) -> Self {
@@ -75,7 +76,7 @@ impl Record {
             judge: Judge::new(guardrails),
             evidence: (!bases.is_empty()).then(|| Evidence::new(&bases, now)),
             baseline: guardrails.compares_latency().then(Baseline::new),
-            units: guardrails.counts_units().then(|| Ratio::new(0)),
+            units: guardrails.counts_units().then(|| SampleRatio::new(0)),
         }
     }
 
@@ -85,10 +86,11 @@ impl Record {
         self.totals
     }
 
-    pub(crate) fn merge(&mut self, pending: &Pending, streak: Report, setting: &Setting<'_>) -> Merged {
+    /// Takes in what a worker has recorded, and judges.
+    pub(crate) fn merge(&mut self, pending: &Pending, streak: Report, setting: &Setting<'_>) -> Found {
         let guardrails = setting.guardrails;
         let mut observed = Vec::new();
-        for (total, counts) in self.totals.iter_mut().zip(&pending.counts) {
+        for (total, counts) in self.totals.iter_mut().zip([&pending.version, &pending.stable]) {
             *total = total.plus(Tally { observed: counts.requests, bad: counts.failures });
         }
         self.consecutive = match streak {
@@ -96,47 +98,48 @@ impl Record {
             Report::Unknown => self.consecutive,
             Report::Failures(failures) => self.consecutive.saturating_add(failures),
         };
-        let [version, _] = &pending.counts;
         for (position, (_, rule)) in guardrails.rules().enumerate() {
             let Rule::Rate(measure, Limit::Share(_)) = rule else { continue };
-            observed.push((position, version.tally(measure, position), None));
+            let version = pending.version.tally(measure, position);
+            observed.push(Observed { position, version, stable: None });
         }
-        self.gather_evidence(pending, setting, &mut observed);
+        for slot in self.gather_evidence(pending, setting) {
+            let compared = guardrails.comparisons().zip(slot);
+            observed.extend(compared.map(|((position, _), sides)| Observed {
+                position,
+                version: sides.version,
+                stable: Some(sides.stable),
+            }));
+        }
         if let Some(baseline) = &mut self.baseline {
             baseline.add(guardrails, slot(guardrails.window, setting.now), &pending.latencies);
         }
         self.gather_units(pending, setting);
-        for (position, version, stable) in &observed {
-            let both = Closed { version: *version, stable: stable.unwrap_or_default() };
-            self.judge.observe(guardrails, (*position, both), setting.now);
+        for of in &observed {
+            let both = Sides { version: of.version, stable: of.stable.unwrap_or_default() };
+            self.judge.observe(guardrails, of.position, both, setting.now);
         }
-        observed.retain(|(_, version, stable)| *version != Tally::default() || stable.is_some());
-        Merged { verdicts: self.verdicts(setting), observed }
+        observed.retain(|of| of.version != Tally::default() || of.stable.is_some());
+        Found { verdicts: self.verdicts(setting), observed }
     }
 
-    fn gather_evidence(
-        &mut self,
-        pending: &Pending,
-        setting: &Setting<'_>,
-        observed: &mut Vec<(usize, Tally, Option<Tally>)>,
-    ) {
-        let Some(evidence) = &mut self.evidence else { return };
+    /// The slots that are over, each with the tallies of every comparison. Only requests that began under the split that holds now
+    /// are taken in, on both sides.
+    fn gather_evidence(&mut self, pending: &Pending, setting: &Setting<'_>) -> Vec<Vec<Sides>> {
+        let Some(evidence) = &mut self.evidence else { return Vec::new() };
         let now = milliseconds(setting.now);
-        let overdue = evidence.close_overdue(now);
-        for (side, observation) in &pending.observations {
-            evidence.offer(*side, *observation);
+        let before = evidence.close_overdue(now).or_else(|| evidence.change_split(setting.split, now));
+        for seen in pending.observations.iter().filter(|seen| setting.split.continues(seen.split)) {
+            evidence.offer(seen.side, seen.observation);
         }
-        let Some(closed) = overdue.or_else(|| evidence.close(now)) else { return };
-        for ((position, _), tallies) in setting.guardrails.comparisons().zip(closed) {
-            observed.push((position, tallies.version, Some(tallies.stable)));
-        }
+        before.into_iter().chain(evidence.close(now)).collect()
     }
 
     fn gather_units(&mut self, pending: &Pending, setting: &Setting<'_>) {
         let Some(units) = &mut self.units else { return };
-        units.restart_if(setting.split);
-        for (hash, is_own) in &pending.units {
-            units.add(*hash, *is_own);
+        units.restart_if(setting.split.fingerprint());
+        for unit in pending.units.iter().filter(|_| pending.drawn_by == setting.split) {
+            units.add(unit.hash, unit.is_own);
         }
     }
 
@@ -189,7 +192,7 @@ impl Record {
     }
 
     /// The units met so far, where a signal counts them.
-    pub(crate) fn units(&self) -> Option<&Ratio> {
+    pub(crate) fn units(&self) -> Option<&SampleRatio> {
         self.units.as_ref()
     }
 
@@ -197,6 +200,7 @@ impl Record {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
+        out.number(LAYOUT);
         self.totals.iter().for_each(|total| total.encode(&mut out));
         out.number(self.consecutive);
         out.number(self.tripped.into());
@@ -212,6 +216,9 @@ impl Record {
     pub fn decode(guardrails: &Guardrails, bytes: &[u8]) -> Option<Self> {
         let mut record = Self::new(guardrails, Duration::ZERO);
         let mut bytes = Reader::new(bytes);
+        if bytes.number()? != LAYOUT {
+            return None;
+        }
         for total in &mut record.totals {
             *total = Tally::decode(&mut bytes)?;
         }
@@ -225,20 +232,9 @@ impl Record {
             *baseline = Baseline::decode(&mut bytes)?;
         }
         if let Some(units) = &mut record.units {
-            *units = Ratio::decode(&mut bytes)?;
+            *units = SampleRatio::decode(&mut bytes)?;
         }
         Some(record)
-    }
-}
-
-impl Counts {
-    /// What a signal that is no comparison looks at.
-    fn tally(&self, measure: &Measure, position: usize) -> Tally {
-        let observed = match measure.basis() {
-            Basis::Requests => self.requests,
-            Basis::Answers => self.answers,
-        };
-        Tally { observed, bad: self.bad.get(position).copied().unwrap_or(0) }
     }
 }
 
@@ -246,16 +242,6 @@ impl Guardrails {
     /// What each signal that compares counts, in document order.
     fn bases(&self) -> Vec<Basis> {
         self.comparisons().map(|(_, measure)| measure.basis()).collect()
-    }
-}
-
-impl Measure {
-    /// What it is a share of.
-    fn basis(&self) -> Basis {
-        match self {
-            Self::Failure => Basis::Requests,
-            Self::LongerThan(_) | Self::LongerThanStable { .. } | Self::Header(_) => Basis::Answers,
-        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::codec::{Reader, Writer};
 
-/// Cells of the bitmap, 4 kB: as many draws tell 10 % from 9.3 %, and up to 180,000 units can be told apart.
+/// Cells of the bitmap, 4 kB: as many draws tell 10 % from 9.3 %.
 const CELLS: u32 = 32_768;
 
 const WORDS: usize = 512;
@@ -16,12 +16,9 @@ const WORDS: usize = 512;
 /// Weight of the mixture in draws: its alternatives are about as far from the assigned share as 200 draws can tell.
 const WEIGHT: f64 = 200.0;
 
-/// An estimate from fewer free cells than this would be off by more than it says.
-const LEAST_FREE: f64 = 128.0;
-
 /// Units that came, a version's and the others', since the assignment last changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ratio {
+pub(crate) struct SampleRatio {
     /// What the assignment depends on; another one begins anew.
     fingerprint: u64,
     own: u32,
@@ -29,15 +26,15 @@ pub struct Ratio {
     cells: Box<[u64; WORDS]>,
 }
 
-impl Ratio {
+impl SampleRatio {
     /// Nobody yet, under an assignment with this fingerprint.
     #[must_use]
-    pub fn new(fingerprint: u64) -> Self {
+    pub(crate) fn new(fingerprint: u64) -> Self {
         Self { fingerprint, own: 0, rest: 0, cells: Box::new([0; WORDS]) }
     }
 
     /// Begins anew if the assignment has changed.
-    pub fn restart_if(&mut self, fingerprint: u64) {
+    pub(crate) fn restart_if(&mut self, fingerprint: u64) {
         if fingerprint != self.fingerprint {
             *self = Self::new(fingerprint);
         }
@@ -45,13 +42,13 @@ impl Ratio {
 
     /// True if a unit would be a draw of its own.
     #[must_use]
-    pub fn wants(&self, hash: u32) -> bool {
+    pub(crate) fn wants(&self, hash: u32) -> bool {
         let cell = hash % CELLS;
         self.cells.get(cell as usize / 64).is_some_and(|word| word >> (cell % 64) & 1 == 0)
     }
 
     /// Counts a unit by its hash, which has to be independent of the assignment. `own` if it came to the version.
-    pub fn add(&mut self, hash: u32, own: bool) {
+    pub(crate) fn add(&mut self, hash: u32, own: bool) {
         let cell = hash % CELLS;
         let Some(word) = self.cells.get_mut(cell as usize / 64) else { return };
         let bit = 1 << (cell % 64);
@@ -64,22 +61,13 @@ impl Ratio {
 
     /// The draws that are judged: the version's units and the others'.
     #[must_use]
-    pub fn draws(&self) -> [u32; 2] {
+    pub(crate) fn draws(&self) -> [u32; 2] {
         [self.own, self.rest]
-    }
-
-    /// How many distinct units came, with a standard error of 0.4 % that grows to 1.6 %; absent above about 180,000, where too
-    /// few cells are free.
-    #[must_use]
-    pub fn units(&self) -> Option<f64> {
-        let cells = f64::from(CELLS);
-        let free = cells - f64::from(self.own) - f64::from(self.rest);
-        (free >= LEAST_FREE).then(|| cells * (cells / free).ln())
     }
 
     /// True if the version's share of the units is not the assigned one, at this confidence. The caller latches it.
     #[must_use]
-    pub fn trips(&self, share: f64, confidence: f64) -> bool {
+    pub(crate) fn trips(&self, share: f64, confidence: f64) -> bool {
         let is_share = share > 0.0 && share < 1.0;
         is_share && self.ln_evidence(share) >= -(1.0 - confidence).ln()
     }
@@ -128,8 +116,8 @@ mod tests {
     use crate::guardrail::dice::Dice;
     use proptest::prelude::*;
 
-    fn of(draws: [u32; 2]) -> Ratio {
-        Ratio { own: draws[0], rest: draws[1], ..Ratio::new(0) }
+    fn of(draws: [u32; 2]) -> SampleRatio {
+        SampleRatio { own: draws[0], rest: draws[1], ..SampleRatio::new(0) }
     }
 
     #[test]
@@ -160,28 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn distinct_units_are_counted_within_the_stated_error() {
-        let mut dice = Dice::new(11);
-        let mut ratio = Ratio::new(0);
-        let mut units = 0_u32;
-        for (up_to, error) in [(1_000, 0.004), (20_000, 0.005), (100_000, 0.01), (170_000, 0.016)] {
-            while units < up_to {
-                let hash = dice.word() as u32;
-                ratio.add(hash, true);
-                ratio.add(hash, true);
-                units += 1;
-            }
-            let found = ratio.units().unwrap();
-            assert!((found / f64::from(up_to) - 1.0).abs() < 3.0 * error, "{found} for {up_to}");
-        }
-        (0..CELLS).for_each(|hash| ratio.add(hash, false));
-        assert_eq!(ratio.units(), None);
-    }
-
-    #[test]
     fn the_assigned_share_is_not_blamed_and_a_lost_tenth_is_found() {
         let trips = |seed, share: f64| {
-            let (mut dice, mut ratio) = (Dice::new(seed), Ratio::new(0));
+            let (mut dice, mut ratio) = (Dice::new(seed), SampleRatio::new(0));
             (0..120_000).any(|unit| {
                 ratio.add(dice.word() as u32, dice.chance(share));
                 unit % 100 == 0 && ratio.trips(0.1, 0.999)
@@ -200,28 +169,28 @@ mod tests {
 
     #[test]
     fn another_assignment_begins_anew() {
-        let mut ratio = Ratio::new(1);
+        let mut ratio = SampleRatio::new(1);
         ratio.add(7, true);
         ratio.restart_if(1);
         assert_eq!(ratio.draws(), [1, 0]);
         ratio.restart_if(2);
-        assert_eq!(ratio, Ratio::new(2));
+        assert_eq!(ratio, SampleRatio::new(2));
     }
 
     proptest! {
         #[test]
         fn what_was_written_is_read(units: Vec<(u32, bool)>, fingerprint: u64) {
-            let mut ratio = Ratio::new(fingerprint);
+            let mut ratio = SampleRatio::new(fingerprint);
             units.iter().for_each(|(hash, own)| ratio.add(*hash, *own));
             let mut writer = Writer::default();
             ratio.encode(&mut writer);
-            prop_assert_eq!(Ratio::decode(&mut Reader::new(&writer.finish())), Some(ratio));
+            prop_assert_eq!(SampleRatio::decode(&mut Reader::new(&writer.finish())), Some(ratio));
         }
 
         #[test]
         fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 4_000..4_200), share: f64) {
-            if let Some(read) = Ratio::decode(&mut Reader::new(&bytes)) {
-                let _ = (read.trips(share, 0.99), read.units());
+            if let Some(read) = SampleRatio::decode(&mut Reader::new(&bytes)) {
+                let _ = read.trips(share, 0.99);
             }
         }
     }

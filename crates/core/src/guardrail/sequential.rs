@@ -1,7 +1,7 @@
 //! The test that may be looked at for ever: is the version worse than stable by more than the margin?
 //!
 //! H0: in every slot the version's mean rate `a` and stable's mean rate `b` keep `a <= margin + slope * b`. Rates may drift as
-//! they like, alone or together. If H0 is true, the chance that [`Comparison::trips`] is ever true is at most 1 - confidence.
+//! they like, alone or together. If H0 is true, the chance that [`SequentialTest::trips`] is ever true is at most 1 - confidence.
 //! What it needs: within a slot, given all earlier slots, outcomes are independent and do not decide how many are counted. The
 //! rates are those of the units that come: chance may assign the worse ones to a version. No theorem bounds that; the margin
 //! and `evidence` make it small, and `examples/false_alarms.rs` measures how small.
@@ -28,25 +28,19 @@
 //! ln(8 t^(5/4) / 1000^(1/4)) more evidence than without waiting, 11 after an hour and 15 after a day.
 
 use super::codec::{Reader, Writer};
-use super::tally::{Closed, Tally};
-
-/// What the version is allowed: a rate of `margin + slope * stable's rate`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Null {
-    margin: f64,
-    slope: f64,
-}
+use super::tally::{Sides, Tally};
+use crate::plan::guardrails::NullHypothesis;
 
 /// A comparison of one signal between a version and stable, from the beginning of an epoch on.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Comparison {
+pub struct SequentialTest {
     /// Capital of the bets that have begun, one for each alternative.
     capital: [f64; STEPS.len()],
     /// Slots that were bet on.
     slots: u64,
     /// What stable's rate is predicted from.
     stable: Recent,
-    total: Closed,
+    total: Sides,
 }
 
 /// A tally that forgets by half in `HALF_LIFE` slots.
@@ -81,32 +75,9 @@ const ENOUGH: f64 = 1e100;
 /// Of a logarithm: a float holds its power.
 const MOST_GROWTH: f64 = 700.0;
 
-impl Null {
-    /// The version's rate may exceed stable's by `margin`, 0 to 1.
-    #[must_use]
-    pub fn increase(margin: f64) -> Self {
-        Self { margin: margin.clamp(0.0, 1.0), slope: 1.0 }
-    }
-
-    /// For the rate of answers slower than a multiple of stable's quantile: `1 - q` of those that are not slow at stable may be
-    /// slow. It is the convex hull of "at most 1 - q" and "no more than stable", so it never blames a version for what stable
-    /// shares.
-    #[must_use]
-    pub fn quantile(quantile: f64) -> Self {
-        let quantile = quantile.clamp(0.0, 1.0);
-        Self { margin: 1.0 - quantile, slope: quantile }
-    }
-
-    /// The highest rate that is allowed where stable has this one.
-    #[must_use]
-    pub fn allowed(self, stable: f64) -> f64 {
-        self.margin + self.slope * stable
-    }
-}
-
-impl Comparison {
+impl SequentialTest {
     /// Takes a slot in. `null` is the same for the whole epoch.
-    pub fn observe(&mut self, null: Null, slot: Closed) {
+    pub fn observe(&mut self, null: NullHypothesis, slot: Sides) {
         // The first slots of stable only teach what to bet on.
         if self.stable.observed > 0.0 && slot.version.observed > 0 && slot.stable.observed > 0 {
             self.bet(null, slot);
@@ -115,7 +86,7 @@ impl Comparison {
         self.total = self.total.plus(slot);
     }
 
-    fn bet(&mut self, null: Null, slot: Closed) {
+    fn bet(&mut self, null: NullHypothesis, slot: Sides) {
         let before = self.unshared();
         self.slots = self.slots.saturating_add(1);
         let share = before - self.unshared();
@@ -149,7 +120,7 @@ impl Comparison {
 
     /// What was counted since the epoch began.
     #[must_use]
-    pub fn total(&self) -> Closed {
+    pub fn total(&self) -> Sides {
         self.total
     }
 
@@ -170,7 +141,7 @@ impl Comparison {
             capital,
             slots: reader.number()?,
             stable: Recent::decode(reader)?,
-            total: Closed::decode(reader)?,
+            total: Sides::decode(reader)?,
         })
     }
 }
@@ -193,7 +164,7 @@ impl Recent {
 }
 
 /// The version's rate to bet on, absent where next to everything is allowed.
-fn alternative(null: Null, stable: f64, step: f64) -> Option<f64> {
+fn alternative(null: NullHypothesis, stable: f64, step: f64) -> Option<f64> {
     let [least, most] = SCALE;
     let allowed = null.allowed(stable);
     let room = 1.0 - allowed;
@@ -201,7 +172,7 @@ fn alternative(null: Null, stable: f64, step: f64) -> Option<f64> {
 }
 
 /// What the slot multiplies a bet on these rates by, `S` above.
-fn growth(null: Null, rates: [f64; 2], slot: Closed) -> f64 {
+fn growth(null: NullHypothesis, rates: [f64; 2], slot: Sides) -> f64 {
     let [version, stable] = rates;
     let weights = [slot.version.observed as f64, slot.stable.observed as f64];
     let nearest = projection(null, rates, weights);
@@ -219,7 +190,7 @@ fn log_likelihood(tally: Tally, [one, other]: [f64; 2]) -> f64 {
 /// Stable's rate `b0` at the border. The sum of divergences is convex along it, falls at `b'` and rises where the version's is
 /// `a'`; its derivative, freed of fractions, is a cubic that Newton's method solves from where the root would be if variances
 /// were even.
-fn projection(null: Null, [version, stable]: [f64; 2], [weight, against]: [f64; 2]) -> f64 {
+fn projection(null: NullHypothesis, [version, stable]: [f64; 2], [weight, against]: [f64; 2]) -> f64 {
     let (slope, weight) = (null.slope, null.slope * weight);
     let spread = |rate: f64| rate * (1.0 - rate);
     let (mut low, mut high) = (stable, (version - null.margin) / slope);
@@ -247,15 +218,15 @@ mod tests {
     use crate::guardrail::dice::Dice;
     use proptest::prelude::*;
 
-    fn slot(version: [u64; 2], stable: [u64; 2]) -> Closed {
+    fn slot(version: [u64; 2], stable: [u64; 2]) -> Sides {
         let [version, stable] = [version, stable].map(|[observed, bad]| Tally { observed, bad });
-        Closed { version, stable }
+        Sides { version, stable }
     }
 
-    fn null() -> impl Strategy<Value = Null> {
+    fn null() -> impl Strategy<Value = NullHypothesis> {
         prop_oneof![
-            (0.0..0.5_f64).prop_map(Null::increase),
-            prop_oneof![Just(0.5), Just(0.9), Just(0.99), Just(0.999)].prop_map(Null::quantile)
+            (0.0..0.5_f64).prop_map(NullHypothesis::increase),
+            prop_oneof![Just(0.5), Just(0.9), Just(0.99), Just(0.999)].prop_map(NullHypothesis::quantile)
         ]
     }
 
@@ -285,50 +256,50 @@ mod tests {
 
         #[test]
         fn what_was_written_is_read(slots in prop::collection::vec(((1..100_u64, 0.0..=1.0), (1..100_u64, 0.0..=1.0)), 0..20)) {
-            let mut comparison = Comparison::default();
+            let mut comparison = SequentialTest::default();
             let tally = |(observed, share): (u64, f64)| Tally { observed, bad: (observed as f64 * share) as u64 };
             for (version, stable) in slots {
-                comparison.observe(Null::increase(0.02), Closed { version: tally(version), stable: tally(stable) });
+                comparison.observe(NullHypothesis::increase(0.02), Sides { version: tally(version), stable: tally(stable) });
             }
             let mut writer = Writer::default();
             comparison.encode(&mut writer);
-            prop_assert_eq!(Comparison::decode(&mut Reader::new(&writer.finish())), Some(comparison));
+            prop_assert_eq!(SequentialTest::decode(&mut Reader::new(&writer.finish())), Some(comparison));
         }
 
         #[test]
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
-            let Some(mut read) = Comparison::decode(&mut Reader::new(&bytes)) else { return Ok(()) };
-            read.observe(Null::quantile(0.99), slot([20, 20], [20, 0]));
+            let Some(mut read) = SequentialTest::decode(&mut Reader::new(&bytes)) else { return Ok(()) };
+            read.observe(NullHypothesis::quantile(0.99), slot([20, 20], [20, 0]));
             prop_assert!(!read.e_value().is_nan());
         }
     }
 
     #[test]
     fn the_shares_of_the_capital_add_up_to_it() {
-        let mut comparison = Comparison::default();
+        let mut comparison = SequentialTest::default();
         // Where next to everything is allowed nothing is bet, so the capital has to stay what it was.
         for _ in 0..10_000 {
-            comparison.observe(Null::increase(0.99), slot([50, 1], [400, 3]));
+            comparison.observe(NullHypothesis::increase(0.99), slot([50, 1], [400, 3]));
         }
         assert!((comparison.e_value() - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_side_without_outcomes_is_no_evidence() {
-        let mut comparison = Comparison::default();
+        let mut comparison = SequentialTest::default();
         for _ in 0..100 {
-            comparison.observe(Null::increase(0.02), slot([0, 0], [400, 2]));
-            comparison.observe(Null::increase(0.02), slot([50, 50], [0, 0]));
+            comparison.observe(NullHypothesis::increase(0.02), slot([0, 0], [400, 2]));
+            comparison.observe(NullHypothesis::increase(0.02), slot([50, 50], [0, 0]));
         }
         assert_eq!(comparison.e_value(), 1.0);
     }
 
     /// Slots of one second until it trips, at most ten minutes, after so many healthy ones.
     fn slots_to_trip(seed: u64, healthy: u32, rates: [f64; 2]) -> Option<u32> {
-        let (mut dice, mut comparison) = (Dice::new(seed), Comparison::default());
+        let (mut dice, mut comparison) = (Dice::new(seed), SequentialTest::default());
         let mut second = |version: f64| {
             let slot = slot([50, dice.binomial(50, version)], [450, dice.binomial(450, rates[1])]);
-            comparison.observe(Null::increase(0.02), slot);
+            comparison.observe(NullHypothesis::increase(0.02), slot);
             comparison.trips(0.99)
         };
         assert!(!(0..healthy).any(|_| second(rates[1])), "tripped in health");
@@ -354,11 +325,11 @@ mod tests {
     #[test]
     fn what_stable_shares_never_trips() {
         assert_eq!(slots_to_trip(3, 60, [0.005, 0.005]), None);
-        let (mut dice, mut comparison) = (Dice::new(5), Comparison::default());
+        let (mut dice, mut comparison) = (Dice::new(5), SequentialTest::default());
         for second in 0..600 {
             let rate = if second % 120 < 60 { 0.005 } else { 0.5 };
             let slot = slot([50, dice.binomial(50, rate)], [450, dice.binomial(450, rate)]);
-            comparison.observe(Null::increase(0.02), slot);
+            comparison.observe(NullHypothesis::increase(0.02), slot);
             assert!(!comparison.trips(0.99), "at {second}");
         }
     }

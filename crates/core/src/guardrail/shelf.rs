@@ -3,10 +3,10 @@
 //! The host never gives a key back, so there is a fixed number of them, and a record lies on the shelf that its identity is hashed to.
 //! A shelf holds a few records; where it is full, the one that has not been touched for longest gives way, latched ones last.
 
-use super::Action;
 use super::codec::{Reader, Writer};
 use crate::hash::bucket::Ppm;
 use crate::health::State;
+use crate::plan::guardrails::Action;
 
 /// Number of shelves: bounds the host's memory.
 pub const SHELVES: u64 = 4_096;
@@ -89,7 +89,7 @@ impl Shelf {
     }
 
     /// Puts a record in its place; a latch stays, and a new one is added where there is none yet.
-    pub fn put(&mut self, label: Label, (record, latch): (Vec<u8>, Option<Latch>), now: u64) {
+    pub fn put(&mut self, label: Label, record: Vec<u8>, latch: Option<Latch>, now: u64) {
         let known = self.0.iter().position(|item| item.label == label);
         let before = known.map(|position| self.0.swap_remove(position)).and_then(|item| item.latch);
         if self.0.len() >= MAX_RECORDS {
@@ -175,9 +175,9 @@ mod tests {
     #[test]
     fn a_latch_stays_through_epochs_until_rearm_exceeds_it() {
         let mut shelf = Shelf::default();
-        shelf.put(LABEL, (vec![1], Some(latch(3, Action::Rollback))), 100);
-        shelf.put(LABEL, (vec![2], None), 101);
-        shelf.put(Label { epoch: 2, ..LABEL }, (vec![3], None), 102);
+        shelf.put(LABEL, vec![1], Some(latch(3, Action::Rollback)), 100);
+        shelf.put(LABEL, vec![2], None, 101);
+        shelf.put(Label { epoch: 2, ..LABEL }, vec![3], None, 102);
         let read = Shelf::decode(&shelf.encode());
         assert_eq!(read, shelf);
         assert_eq!(read.record(LABEL), Some([2].as_slice()));
@@ -190,19 +190,19 @@ mod tests {
     #[test]
     fn the_strictest_latch_counts() {
         let mut shelf = Shelf::default();
-        shelf.put(LABEL, (vec![], Some(latch(0, Action::Warn))), 100);
-        shelf.put(Label { epoch: 2, ..LABEL }, (vec![], Some(latch(0, Action::Freeze))), 100);
+        shelf.put(LABEL, vec![], Some(latch(0, Action::Warn)), 100);
+        shelf.put(Label { epoch: 2, ..LABEL }, vec![], Some(latch(0, Action::Freeze)), 100);
         assert_eq!(shelf.latch(7, 0).map(|latch| latch.action), Some(Action::Freeze));
-        shelf.put(Label { epoch: 3, ..LABEL }, (vec![], Some(latch(0, Action::Rollback))), 100);
+        shelf.put(Label { epoch: 3, ..LABEL }, vec![], Some(latch(0, Action::Rollback)), 100);
         assert_eq!(shelf.latch(7, 0).map(|latch| latch.action), Some(Action::Rollback));
     }
 
     #[test]
     fn a_full_shelf_gives_up_the_record_untouched_for_longest_and_latched_ones_last() {
         let mut shelf = Shelf::default();
-        shelf.put(LABEL, (vec![], Some(latch(0, Action::Rollback))), 0);
+        shelf.put(LABEL, vec![], Some(latch(0, Action::Rollback)), 0);
         for epoch in 2..100 {
-            shelf.put(Label { epoch, ..LABEL }, (vec![0; 10], None), epoch);
+            shelf.put(Label { epoch, ..LABEL }, vec![0; 10], None, epoch);
         }
         assert!(shelf.record(LABEL).is_some() && shelf.record(Label { epoch: 99, ..LABEL }).is_some());
         assert!(shelf.record(Label { epoch: 50, ..LABEL }).is_none());

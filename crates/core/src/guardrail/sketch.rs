@@ -7,7 +7,7 @@
 use super::codec::{Reader, Writer};
 
 /// The relative error.
-pub const ALPHA: f64 = 0.01;
+pub(crate) const ALPHA: f64 = 0.01;
 
 const GAMMA: f64 = (1.0 + ALPHA) / (1.0 - ALPHA);
 
@@ -23,31 +23,31 @@ const LAST_BIN: u16 = 1_110;
 
 /// A distribution of whole numbers, latencies in practice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sketch {
+pub(crate) struct Sketch {
     /// Ascending; a bin that is here has a count.
     bins: Vec<(u16, u32)>,
 }
 
 impl Sketch {
     /// Counts a value.
-    pub fn record(&mut self, value: u64) {
+    pub(crate) fn record(&mut self, value: u64) {
         self.add(bin(value), 1);
     }
 
     /// Counts what the other has counted, as if it had been recorded here.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         other.bins.iter().for_each(|(bin, count)| self.add(*bin, *count));
     }
 
     /// How many values have been counted.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.bins.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
     /// The value at rank `floor(quantile * (count - 1))`, within alpha; absent as long as nothing has been counted.
     #[must_use]
-    pub fn quantile(&self, quantile: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, quantile: f64) -> Option<f64> {
         let last = self.count().checked_sub(1)?;
         let rank = (quantile * last as f64) as u64; // a cast saturates
         let mut below = 0_u64;

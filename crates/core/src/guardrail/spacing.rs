@@ -1,7 +1,7 @@
 //! Sets of hash buckets: which have counted in a slot, and which have counted last.
 
 use super::codec::{Reader, Writer};
-use super::evidence::Side;
+use super::tally::Side;
 
 /// Units are hashed into so many buckets.
 pub(super) const HASH_BUCKETS: u16 = 1_024;

@@ -2,6 +2,15 @@
 
 use super::codec::{Reader, Writer};
 
+/// Whose requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The version that is judged.
+    Version,
+    /// The version that it is compared with.
+    Stable,
+}
+
 /// Outcomes of one side in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
@@ -13,7 +22,7 @@ pub struct Tally {
 
 /// Both sides of one signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Closed {
+pub struct Sides {
     /// The version that is judged.
     pub version: Tally,
     /// The version that it is compared with.
@@ -44,7 +53,7 @@ impl Tally {
     }
 }
 
-impl Closed {
+impl Sides {
     pub(crate) fn plus(self, other: Self) -> Self {
         Self { version: self.version.plus(other.version), stable: self.stable.plus(other.stable) }
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::tally::{Closed, Tally};
+use super::setting::Setting;
+use super::tally::{Sides, Tally};
+use crate::plan::guardrails::{Action, Guardrails};
 
 /// A signal's verdict on a version.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +13,23 @@ pub struct Verdict {
     pub position: usize,
     /// What it found.
     pub finding: Finding,
+}
+
+impl Verdict {
+    /// One line for the log: the version, what was done, the signal and its numbers.
+    #[must_use]
+    pub fn line(&self, setting: &Setting<'_>) -> String {
+        let guardrails = setting.guardrails;
+        let done = match (guardrails.action_of(self.position), guardrails.is_dry_run()) {
+            (Action::Rollback, false) => "rolled back",
+            (Action::Rollback, true) => "would be rolled back (dry run)",
+            (Action::Freeze, false) => "frozen",
+            (Action::Freeze, true) => "would be frozen (dry run)",
+            (Action::Warn, _) => "warning only",
+        };
+        let signal = guardrails.signals().get(self.position).map_or("", |signal| signal.name());
+        format!("version {} {done}, signal {signal}: {}", setting.guarded.version.name(), self.finding)
+    }
 }
 
 /// What a signal has found.
@@ -26,7 +45,7 @@ pub enum Finding {
     /// Both sides since the epoch began.
     Increase {
         /// What counted.
-        observed: Closed,
+        observed: Sides,
         /// How much worse the version may be.
         margin: f64,
         /// The evidence: under the hypothesis it ever exceeds `x` with a chance of at most `1 / x`.
@@ -48,6 +67,19 @@ pub enum Finding {
         /// The version's share by the document.
         share: f64,
     },
+}
+
+impl Finding {
+    /// True if a rate rests on enough requests for a verdict, on each side that it compares.
+    #[must_use]
+    pub fn is_enough(&self, guardrails: &Guardrails) -> bool {
+        let is_enough = |tally: Tally| tally.observed >= guardrails.min_requests;
+        match self {
+            Self::Share { observed, .. } => is_enough(*observed),
+            Self::Increase { observed, .. } => is_enough(observed.version) && is_enough(observed.stable),
+            Self::Consecutive { .. } | Self::SampleRatio { .. } => true,
+        }
+    }
 }
 
 /// More than this is only more digits.
@@ -116,7 +148,7 @@ mod tests {
         let version = Tally { observed: 1_012, bad: 57 };
         let stable = Tally { observed: 9_000, bad: 45 };
         let finding = Finding::Increase {
-            observed: Closed { version, stable },
+            observed: Sides { version, stable },
             margin: 0.02,
             e_value: 143.9,
             wanted: 100.0,
@@ -129,8 +161,7 @@ mod tests {
             [(0.9, "of 10"), (0.8, "of 5"), (0.99, "of 100"), (0.97, "of 34"), (0.999_999_9, "of 10000000")]
         {
             let wanted = 1.0 / (1.0 - confidence);
-            let finding =
-                Finding::Increase { observed: Closed::default(), margin: 0.0, e_value: 0.0, wanted };
+            let finding = Finding::Increase { observed: Sides::default(), margin: 0.0, e_value: 0.0, wanted };
             assert!(finding.to_string().ends_with(shown), "{finding} at {confidence}");
         }
         let share = Finding::Share { observed: version, limit: 0.05 };

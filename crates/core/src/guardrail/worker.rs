@@ -1,25 +1,24 @@
 //! One worker's memory of what came of its requests, until it is merged into the record that all workers share.
 //!
-//! A recorder belongs to one rollout of one plan. Recording is a handful of additions; nothing here is shared or looked up by name.
+//! A worker's memory belongs to one rollout of one plan. Recording is a handful of additions; nothing here is shared or looked up by name.
 
 use std::time::Duration;
 
-use super::evidence::{Observation, Side};
+use super::evidence::Observation;
 use super::outcome::Outcome;
-use super::record::{Merged, Record, Setting};
-use super::sample_ratio::Ratio;
-use super::sketch::Sketch;
+use super::pending::{Pending, Seen, Unit};
+use super::record::SharedRecord;
+use super::sample_ratio::SampleRatio;
+use super::setting::SplitMark;
 use super::spacing::{Bits, HASH_BUCKETS};
 use super::streak::{Report, Streak};
-use super::{Guardrails, MAX_SIGNALS, Measure, Rule};
+use super::tally::Side;
 use crate::decision::{Decision, Reason};
-
-/// Protects the VM's memory where nothing can be merged: what is beyond counts, but is no evidence.
-const MAX_OBSERVATIONS: usize = 8_192;
+use crate::plan::guardrails::{Guardrails, MAX_SIGNALS, Measure, Rule, bit};
 
 /// What the guardrails of a rollout remember of a worker's requests.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct Worker {
     stable: usize,
     treatments: Box<[Treatment]>,
     /// Units that count in the current second, by version.
@@ -35,31 +34,9 @@ struct Treatment {
     /// What of stable's latency is too slow, by signal.
     thresholds: [Option<Duration>; MAX_SIGNALS],
     /// Units known to the record already, or soon.
-    known: Option<Ratio>,
+    known: Option<SampleRatio>,
     /// Failures in a row have tripped already, so there is no hurry.
     is_condemned: bool,
-}
-
-/// What a worker has recorded about a version and stable since its last merge.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Pending {
-    /// The version's and stable's.
-    pub(crate) counts: [Counts; 2],
-    pub(crate) observations: Vec<(Side, Observation)>,
-    /// New units, each with whether it belongs to the version.
-    pub(crate) units: Vec<(u32, bool)>,
-    /// Stable's answers, where a signal asks for them.
-    pub(crate) latencies: Sketch,
-}
-
-/// Whole requests of one side.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Counts {
-    pub(crate) requests: u64,
-    pub(crate) failures: u64,
-    pub(crate) answers: u64,
-    /// By signal.
-    pub(crate) bad: [u64; MAX_SIGNALS],
 }
 
 /// Hash buckets of units whose request of this second counts already.
@@ -85,12 +62,14 @@ impl Claims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     ordinal: usize,
-    /// The unit's hash bucket, where this request speaks for it.
+    /// The unit's hash bucket, if this request speaks for it.
     bucket: Option<u16>,
     /// Tells this request from others of its unit.
     tag: u8,
     /// The tick in which it was recorded as fine.
     tick: u32,
+    /// The split under which it began.
+    split: SplitMark,
 }
 
 /// Of a unit's 32-bit hash.
@@ -98,8 +77,8 @@ fn hash_bucket(hash: u32) -> u16 {
     hash as u16 & (HASH_BUCKETS - 1) // a power of two
 }
 
-impl Recorder {
-    /// A recorder without memory.
+impl Worker {
+    /// A worker that has seen nothing. `stable` is the ordinal of the stable version.
     #[must_use]
     pub fn new(guardrails: &Guardrails, stable: usize) -> Self {
         let treatment = |ordinal| Treatment {
@@ -120,8 +99,8 @@ impl Recorder {
         }
     }
 
-    /// A request begins; none where its outcome counts for nobody.
-    pub fn begin(&mut self, decision: &Decision, now: Duration) -> Option<Ticket> {
+    /// Starts tracking a request that begins under this split. `None` if its outcome is not counted.
+    pub fn begin(&mut self, decision: &Decision, now: Duration, split: SplitMark) -> Option<Ticket> {
         let ordinal = decision.version.ordinal();
         if decision.reason == Reason::Forced {
             return None;
@@ -131,14 +110,14 @@ impl Recorder {
             decision.unit_hash.map(hash_bucket).filter(|bucket| claims.claim(*bucket, now.as_secs()));
         if let Some(hash) = decision.unit_hash.filter(|_| decision.reason != Reason::Session) {
             for treatment in &mut self.treatments {
-                treatment.meet(hash, treatment.ordinal == ordinal);
+                treatment.meet(Unit { hash, is_own: treatment.ordinal == ordinal }, split);
             }
         }
         let tag = (now.subsec_micros() & 0xff) as u8;
-        Some(Ticket { ordinal, bucket: claimed, tag, tick: 0 })
+        Some(Ticket { ordinal, bucket: claimed, tag, tick: 0, split })
     }
 
-    /// What came of a request, as far as its response headers say. The ticket that is returned goes with what may follow them.
+    /// Records what came of a request, as far as its response headers say. The returned ticket goes with what may follow them.
     pub fn record(&mut self, guardrails: &Guardrails, ticket: Ticket, outcome: Outcome) -> Ticket {
         let mut recorded = ticket;
         self.each(ticket, |side, treatment| {
@@ -159,22 +138,16 @@ impl Recorder {
             if let Some(latency) = baseline {
                 pending.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
             }
-            let bad = guardrails.compared(bad);
-            pending.offer(
-                side,
-                ticket.bucket.map(|bucket| Observation {
-                    bucket,
-                    tag: ticket.tag,
-                    answered,
-                    bad,
-                    late: false,
-                }),
-            );
+            if let Some(bucket) = ticket.bucket {
+                let bad = guardrails.compared(bad);
+                let observation = Observation { bucket, tag: ticket.tag, answered, bad, late: false };
+                pending.offer(Seen { side, split: ticket.split, observation });
+            }
         });
         recorded
     }
 
-    /// A request that was recorded as fine has failed after its response headers.
+    /// Records that a request failed after its response headers, although it was recorded as fine.
     pub fn record_late_failure(&mut self, guardrails: &Guardrails, ticket: Ticket) {
         let outcome = Outcome { failed: true, ..Outcome::default() };
         self.each(ticket, |side, treatment| {
@@ -183,10 +156,11 @@ impl Recorder {
                 treatment.streak.fail_late(ticket.tick);
             }
             treatment.pending.of(side).add(bad, true);
-            let bad = guardrails.compared(bad);
-            let observation =
-                |bucket| Observation { bucket, tag: ticket.tag, answered: false, bad, late: true };
-            treatment.pending.offer(side, ticket.bucket.map(observation));
+            if let Some(bucket) = ticket.bucket {
+                let bad = guardrails.compared(bad);
+                let observation = Observation { bucket, tag: ticket.tag, answered: false, bad, late: true };
+                treatment.pending.offer(Seen { side, split: ticket.split, observation });
+            }
         });
     }
 
@@ -203,22 +177,19 @@ impl Recorder {
     #[must_use]
     pub fn dirty(&self) -> Vec<usize> {
         let is_dirty = |treatment: &Treatment| {
-            treatment.pending != Pending::default() || treatment.streak.report() != Report::Unknown
+            !treatment.pending.is_empty() || treatment.streak.report() != Report::Unknown
         };
         let dirty = self.treatments.iter().enumerate().filter(|(_, treatment)| is_dirty(treatment));
         dirty.map(|(position, _)| position).collect()
     }
 
-    /// Merges what is known about the guarded version at this position into the record.
-    pub fn merge_into(&self, record: &mut Record, position: usize, setting: &Setting<'_>) -> Merged {
-        let found = self.treatments.get(position);
-        found
-            .map(|treatment| record.merge(&treatment.pending, treatment.streak.report(), setting))
-            .unwrap_or_default()
+    /// What is not merged yet about the guarded version at this position, and its failures in a row.
+    pub(crate) fn pending(&self, position: usize) -> Option<(&Pending, Report)> {
+        self.treatments.get(position).map(|treatment| (&treatment.pending, treatment.streak.report()))
     }
 
-    /// Forgets what has been merged into the record, and learns from it what is slow and which units are known.
-    pub fn merged(&mut self, guardrails: &Guardrails, position: usize, record: &Record) {
+    /// Forgets what has been merged into the record, and learns from the record what is slow and which units are known.
+    pub fn merged(&mut self, guardrails: &Guardrails, position: usize, record: &SharedRecord) {
         if let Some(treatment) = self.treatments.get_mut(position) {
             treatment.pending = Pending::default();
             treatment.streak.merged(treatment.streak.report());
@@ -233,14 +204,18 @@ impl Recorder {
         self.treatments.iter_mut().for_each(|treatment| treatment.streak.age());
     }
 
-    /// The position of a request's version, and its failures in a row that are not merged yet.
+    /// The position of a request's version if it has to be merged at once, so that the fast signal is fast: a quarter of the
+    /// failures in a row that condemn it are pending here, and other workers may have as many.
     #[must_use]
-    pub fn failures_in_a_row(&self, ticket: Ticket) -> Option<(usize, u64)> {
+    pub fn is_urgent(&self, guardrails: &Guardrails, ticket: Ticket) -> Option<usize> {
+        let limit = guardrails.consecutive_failures()?;
         let mut treatments = self.treatments.iter().enumerate();
         let (position, treatment) = treatments.find(|(_, treatment)| treatment.ordinal == ticket.ordinal)?;
         match treatment.streak.report() {
-            Report::Failures(failures) => Some((position, failures)).filter(|_| !treatment.is_condemned),
-            Report::Broken | Report::Unknown => None,
+            Report::Failures(failures) if !treatment.is_condemned => {
+                (failures.saturating_mul(4) >= limit).then_some(position)
+            }
+            Report::Failures(_) | Report::Broken | Report::Unknown => None,
         }
     }
 }
@@ -255,7 +230,7 @@ impl Treatment {
                 let limit = self.thresholds.get(position).copied().flatten();
                 limit.zip(outcome.latency).is_some_and(|(limit, latency)| latency > limit)
             }
-            Measure::Header(_) => outcome.headers & super::bit(position) != 0,
+            Measure::Header(_) => outcome.headers & bit(position) != 0,
         };
         let rules = guardrails.rules().enumerate();
         rules.fold(0, |bits, (position, (bit, rule))| match rule {
@@ -264,46 +239,19 @@ impl Treatment {
         })
     }
 
-    /// A unit that the split has drawn.
-    fn meet(&mut self, hash: u32, is_own: bool) {
-        let Some(known) = self.known.as_mut().filter(|known| known.wants(hash)) else { return };
-        known.add(hash, is_own);
-        self.pending.units.push((hash, is_own));
-    }
-}
-
-impl Pending {
-    fn of(&mut self, side: Side) -> &mut Counts {
-        let [version, stable] = &mut self.counts;
-        match side {
-            Side::Version => version,
-            Side::Stable => stable,
-        }
-    }
-
-    fn offer(&mut self, side: Side, observation: Option<Observation>) {
-        self.observations
-            .extend(observation.filter(|_| self.observations.len() < MAX_OBSERVATIONS).map(|of| (side, of)));
-    }
-}
-
-impl Counts {
-    fn add(&mut self, bad: u16, failed: bool) {
-        self.failures = self.failures.saturating_add(failed.into());
-        if bad == 0 {
-            return; // as nearly always
-        }
-        for (position, count) in self.bad.iter_mut().enumerate() {
-            *count = count.saturating_add((bad & super::bit(position) != 0).into());
-        }
+    /// Notes a unit that the split has drawn.
+    fn meet(&mut self, unit: Unit, split: SplitMark) {
+        let Some(known) = self.known.as_mut().filter(|known| known.wants(unit.hash)) else { return };
+        known.add(unit.hash, unit.is_own);
+        self.pending.meet(unit, split);
     }
 }
 
 impl Guardrails {
     /// The bits of the signals that compare, closed up.
     fn compared(&self, bad: u16) -> u16 {
-        let is_bad = |(_, (position, _)): &(usize, (usize, &Measure))| bad & super::bit(*position) != 0;
+        let is_bad = |(_, (position, _)): &(usize, (usize, &Measure))| bad & bit(*position) != 0;
         let compared = self.comparisons().enumerate().filter(is_bad);
-        compared.fold(0, |bits, (place, _)| bits | super::bit(place))
+        compared.fold(0, |bits, (place, _)| bits | bit(place))
     }
 }

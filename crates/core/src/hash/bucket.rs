@@ -3,7 +3,7 @@
 //! Integers only in this file; other products' hashes are in `scheme`. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
 //! contract, never an edit. `tests/vectors` holds it in place.
 
-use super::murmur3::Murmur3;
+use super::murmur3::murmur3;
 
 /// Number of buckets; also one whole in parts per million, so a bucket and a share compare directly.
 pub const BUCKETS: u32 = 1_000_000;
@@ -26,7 +26,7 @@ impl Bucket {
 }
 
 /// A share in parts per million, `0..=BUCKETS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ppm(u32);
 
 impl Ppm {
@@ -60,15 +60,15 @@ impl From<Ppm> for u64 {
     }
 }
 
-/// What sets one draw of cohorts apart from another, hashed already, with the separator behind it.
+/// What sets one draw of cohorts apart from another: a text, with the separator behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Salt(Murmur3);
+pub struct Salt(Box<[u8]>);
 
 impl Salt {
     /// The salt of this text.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(Murmur3::seeded(0).feed(text.as_bytes()).feed(b":"))
+        Self(format!("{text}:").into_bytes().into())
     }
 
     /// The bucket of a unit, given as its raw bytes.
@@ -79,7 +79,7 @@ impl Salt {
 
     /// The hash that the bucket is made of.
     pub(crate) fn hash(&self, unit: &[u8]) -> u32 {
-        self.0.feed(unit).finish()
+        murmur3(0, &self.0, unit)
     }
 }
 
@@ -112,9 +112,9 @@ mod tests {
             ("6LvT0", 0x8000_0000),
             ("ceQdGm", u32::MAX),
         ] {
-            assert_eq!(Murmur3::seeded(0).feed(unit.as_bytes()).finish(), hash);
+            assert_eq!(murmur3(0, unit.as_bytes(), b""), hash);
         }
-        let bucket = |unit: &str| Salt(Murmur3::seeded(0)).bucket(unit.as_bytes()).get();
+        let bucket = |unit: &str| Salt([].into()).bucket(unit.as_bytes()).get();
         assert_eq!(
             ["ejOoVL", "bY9fO-", "SI7p-", "6LvT0", "ceQdGm"].map(bucket),
             [0, 0, 499_999, 500_000, 999_999]

@@ -2,7 +2,7 @@
 //!
 //! The lowest floor of the core: nothing here knows what a plan or a request is.
 
-pub mod bucket;
+pub(crate) mod bucket;
 pub(crate) mod mac;
 pub(crate) mod murmur3;
 pub(crate) mod secret;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::plan::{Rollout, Version};
+use super::version::Version;
 use crate::request::{Request, Slot};
 
 /// Where a request says which API version it speaks.
@@ -13,15 +13,6 @@ pub(crate) enum Api {
     PathSegment(usize),
 }
 
-/// A decision of another rollout without which a version is not given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Requirement {
-    /// Position of the other rollout in the document.
-    pub(crate) rollout: usize,
-    /// Ordinal of the version that it must decide on.
-    pub(crate) version: usize,
-}
-
 /// What a request asks of the version that serves it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Demand<'r> {
@@ -30,9 +21,10 @@ pub(crate) struct Demand<'r> {
 }
 
 impl<'r> Demand<'r> {
-    pub(crate) fn of(rollout: &Rollout, request: &Request<'r>) -> Self {
-        let api = rollout.api.as_ref().and_then(|api| api.version(request));
-        let features = request.feature_set().filter(|set| rollout.names_features && !set.is_empty());
+    /// `reads_features` if one of the versions names a feature set.
+    pub(crate) fn of(api: Option<&Api>, reads_features: bool, request: &Request<'r>) -> Self {
+        let api = api.and_then(|api| api.version(request));
+        let features = request.feature_set().filter(|set| reads_features && !set.is_empty());
         Self { api, features }
     }
 

@@ -6,7 +6,7 @@ use crate::request::{Request, Slot};
 
 /// What a value must fulfil.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Test {
+pub(crate) enum TextMatch {
     Exact(Box<[u8]>),
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
@@ -15,7 +15,7 @@ pub(crate) enum Test {
     Present(bool),
 }
 
-impl Test {
+impl TextMatch {
     /// An absent value fulfils nothing but `present: false`.
     pub(crate) fn holds(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
@@ -36,7 +36,7 @@ impl Test {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeaderCondition {
     pub(crate) slot: Slot,
-    pub(crate) test: Test,
+    pub(crate) test: TextMatch,
 }
 
 impl HeaderCondition {
@@ -49,7 +49,7 @@ impl HeaderCondition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueryCondition {
     pub(crate) name: Box<[u8]>,
-    pub(crate) test: Test,
+    pub(crate) test: TextMatch,
 }
 
 /// All conditions of one alternative, but for host and path.
@@ -85,18 +85,18 @@ mod tests {
     fn each_test_reads_as_its_name_says() {
         let text = |text: &str| Box::<[u8]>::from(text.as_bytes());
         for (test, fulfilled, not) in [
-            (Test::Exact(text("acme")), "acme", "acme2"),
-            (Test::Prefix(text("ac")), "acme", "bac"),
-            (Test::Suffix(text("me")), "acme", "mea"),
-            (Test::Contains(text("cm")), "acme", "amce"),
-            (Test::In([text("a"), text("b")].into()), "b", "c"),
+            (TextMatch::Exact(text("acme")), "acme", "acme2"),
+            (TextMatch::Prefix(text("ac")), "acme", "bac"),
+            (TextMatch::Suffix(text("me")), "acme", "mea"),
+            (TextMatch::Contains(text("cm")), "acme", "amce"),
+            (TextMatch::In([text("a"), text("b")].into()), "b", "c"),
         ] {
             assert!(test.holds(Some(fulfilled.as_bytes())), "{test:?}");
             assert!(!test.holds(Some(not.as_bytes())), "{test:?}");
             assert!(!test.holds(Some(b"")), "{test:?}");
             assert!(!test.holds(None), "{test:?}");
         }
-        assert!(Test::Present(true).holds(Some(b"")) && !Test::Present(true).holds(None));
-        assert!(Test::Present(false).holds(None) && !Test::Present(false).holds(Some(b"")));
+        assert!(TextMatch::Present(true).holds(Some(b"")) && !TextMatch::Present(true).holds(None));
+        assert!(TextMatch::Present(false).holds(None) && !TextMatch::Present(false).holds(Some(b"")));
     }
 }

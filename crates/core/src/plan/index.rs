@@ -6,8 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::plan::Rollout;
-use crate::plan::condition::Conditions;
+use super::condition::Conditions;
 use crate::request::Request;
 
 /// One alternative of a rollout.
@@ -15,7 +14,6 @@ use crate::request::Request;
 pub(crate) struct Posting {
     /// Position of the rollout in the document.
     pub(crate) order: usize,
-    pub(crate) rollout: Rc<Rollout>,
     pub(crate) conditions: Rc<Conditions>,
 }
 
@@ -62,8 +60,8 @@ impl Index {
         }
     }
 
-    /// The first rollout in document order that matches.
-    pub(crate) fn find(&self, request: &Request<'_>) -> Option<&Rc<Rollout>> {
+    /// The position of the first rollout in document order that matches.
+    pub(crate) fn find(&self, request: &Request<'_>) -> Option<usize> {
         let mut search = Search { request, best: None };
         if let Some(paths) = self.exact.get(&request.host) {
             paths.visit(&mut search);
@@ -78,7 +76,7 @@ impl Index {
             }
         }
         self.any.visit(&mut search);
-        search.best.map(|posting| &posting.rollout)
+        search.best.map(|posting| posting.order)
     }
 }
 

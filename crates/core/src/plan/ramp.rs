@@ -109,6 +109,11 @@ impl Ramp {
         if now < self.start { Ppm::ZERO } else { self.shape.exposure(self.counted(now)) }
     }
 
+    /// True if the exposure rises in a line.
+    pub(crate) fn is_line(&self) -> bool {
+        matches!(self.shape, Shape::Linear { .. })
+    }
+
     /// What the ramp does at a moment.
     #[must_use]
     pub fn phase(&self, now: Time) -> Phase {

@@ -6,9 +6,9 @@
 
 use std::rc::Rc;
 
+use super::version::Version;
 use crate::hash::bucket::{Bucket, Ppm, scale};
-use crate::hash::murmur3::Murmur3;
-use crate::plan::Version;
+use crate::hash::murmur3::murmur3;
 
 /// How another product assigns a unit.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +38,16 @@ struct Range {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Hash {
-    /// murmur3 x86_32 of the unit and what comes after it; what comes before it is hashed already.
-    Murmur { before: Murmur3, after: Box<[u8]>, reduce: Reduce },
+    /// murmur3 x86_32 of the unit with a text before or after it.
+    Murmur { seed: u32, affix: Affix, reduce: Reduce },
     /// FNV-1a of the decimal text of FNV-1a of `seed ++ unit`, modulo 10 000.
     Fnv { seed: Box<str> },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Affix {
+    Prefix(Box<str>),
+    Suffix(Box<str>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +66,7 @@ impl Scheme {
     /// Source: `Unleash/unleash-client-node`, `src/strategy/util.ts` and `src/variant.ts`.
     pub(crate) fn unleash(group: &str, percent: u32, variants: &Weights) -> Self {
         let group = format!("{group}:");
-        let hash = |seed, size| Hash::murmur(&group, "", seed, Reduce::Modulo(size));
+        let hash = |seed, size| Hash::prefixed(&group, seed, Reduce::Modulo(size));
         let ranges = ranges(variants);
         Self {
             gate: Some(Gate { hash: hash(0, 100), percent }),
@@ -76,7 +82,7 @@ impl Scheme {
     /// Source: `optimizely/go-sdk`, `pkg/decision/bucketer`.
     pub(crate) fn optimizely(experiment: &str, allocation: Vec<(Option<Rc<Version>>, u32)>) -> Self {
         let ranges = allocation.into_iter().map(|(version, end)| Range { end, version }).collect();
-        Self::plain(Hash::murmur("", experiment, 1, Reduce::Scale(10_000)), ranges)
+        Self::plain(Hash::suffixed(experiment, 1, Reduce::Scale(10_000)), ranges)
     }
 
     /// Split: `murmur3(unit, seed) % 100 + 1`, then the first partition whose running sum of sizes reaches it; before that the
@@ -84,7 +90,7 @@ impl Scheme {
     ///
     /// Source: `splitio/javascript-commons`, `src/evaluator`, and `splitio/java-client`, `Splitter.java`.
     pub(crate) fn split(seed: i32, traffic: Option<(i32, u32)>, partitions: &Weights) -> Self {
-        let hash = |seed: i32| Hash::murmur("", "", seed.cast_unsigned(), Reduce::Modulo(100));
+        let hash = |seed: i32| Hash::prefixed("", seed.cast_unsigned(), Reduce::Modulo(100));
         let gate = traffic.map(|(seed, percent)| Gate { hash: hash(seed), percent });
         Self { gate, first: 1, ..Self::plain(hash(seed), ranges(partitions)) }
     }
@@ -95,7 +101,7 @@ impl Scheme {
     /// Source: `open-feature/flagd`, `core/pkg/evaluator/fractional.go`.
     pub(crate) fn flagd(prefix: &str, weights: &Weights) -> Self {
         let ranges = ranges(weights);
-        Self::plain(Hash::murmur(prefix, "", 0, Reduce::Scale(whole(&ranges))), ranges)
+        Self::plain(Hash::prefixed(prefix, 0, Reduce::Scale(whole(&ranges))), ranges)
     }
 
     /// GrowthBook, hash version 2: `fnv(str(fnv(seed unit))) % 10000 / 10000`, then the variation whose range holds it: it begins
@@ -140,7 +146,7 @@ impl Scheme {
         let some: Vec<_> = shares.iter().filter(|(_, share)| *share > 0).cloned().collect();
         let mut ranges = ranges(&some);
         ranges.iter_mut().for_each(|range| range.end = range.end.div_euclid(10).saturating_add(1).min(SIZE));
-        Self::plain(Hash::murmur("", &format!(".{feature}"), 1, Reduce::Scale(SIZE)), ranges)
+        Self::plain(Hash::suffixed(&format!(".{feature}"), 1, Reduce::Scale(SIZE)), ranges)
     }
 
     fn plain(hash: Hash, ranges: Box<[Range]>) -> Self {
@@ -188,9 +194,12 @@ impl Scheme {
 }
 
 impl Hash {
-    fn murmur(before: &str, after: &str, seed: u32, reduce: Reduce) -> Self {
-        let before = Murmur3::seeded(seed).feed(before.as_bytes());
-        Self::Murmur { before, after: after.as_bytes().into(), reduce }
+    fn prefixed(prefix: &str, seed: u32, reduce: Reduce) -> Self {
+        Self::Murmur { seed, affix: Affix::Prefix(prefix.into()), reduce }
+    }
+
+    fn suffixed(suffix: &str, seed: u32, reduce: Reduce) -> Self {
+        Self::Murmur { seed, affix: Affix::Suffix(suffix.into()), reduce }
     }
 
     /// Number of buckets.
@@ -203,8 +212,11 @@ impl Hash {
 
     fn bucket(&self, unit: &[u8]) -> u32 {
         match self {
-            Self::Murmur { before, after, reduce } => {
-                let hash = before.feed(unit).feed(after).finish();
+            Self::Murmur { seed, affix, reduce } => {
+                let hash = match affix {
+                    Affix::Prefix(text) => murmur3(*seed, text.as_bytes(), unit),
+                    Affix::Suffix(text) => murmur3(*seed, unit, text.as_bytes()),
+                };
                 match reduce {
                     Reduce::Modulo(size) => hash.checked_rem(*size).unwrap_or(0),
                     Reduce::Scale(size) => scale(hash, *size),

@@ -5,8 +5,8 @@
 
 use std::rc::Rc;
 
+use super::version::Version;
 use crate::hash::mac::{Key, Tag};
-use crate::plan::{Rollout, Version};
 use crate::request::cookie::Cookie;
 use crate::request::{Request, Slot};
 use crate::time::Time;
@@ -23,32 +23,34 @@ pub(crate) struct Sessions {
 
 /// Whose session it is.
 #[derive(Clone, Copy)]
-pub(crate) struct Holder<'r, 'u> {
-    pub(crate) rollout: &'r Rollout,
-    pub(crate) unit: &'u [u8],
+pub(crate) struct Holder<'h> {
+    /// Name of the rollout.
+    pub(crate) rollout: &'h str,
+    pub(crate) unit: &'h [u8],
 }
 
 impl Sessions {
-    /// The version that the holder's cookie names, if the cookie is genuine and in time.
-    pub(crate) fn resumed<'r>(
+    /// The one of these versions that the holder's cookie names, if the cookie is genuine and in time.
+    pub(crate) fn resumed<'v>(
         &self,
-        holder: Holder<'r, '_>,
+        versions: &'v [Rc<Version>],
+        holder: Holder<'_>,
         request: &Request<'_>,
         now: Time,
-    ) -> Option<&'r Rc<Version>> {
+    ) -> Option<&'v Rc<Version>> {
         let value = request.lines(self.slot).next().filter(|_| self.are_open(now))?;
         let (rest, tag) = value.split_last_chunk::<32>()?;
         let rest = rest.strip_suffix(b".")?;
         let dot = rest.iter().rposition(|byte| *byte == b'.')?;
         let (version, expiry) = (rest.get(..dot)?, rest.get(dot..)?.strip_prefix(b".")?);
         let expires = str::from_utf8(expiry).ok()?.parse().map(Time::from_seconds).ok()?;
-        let version = holder.rollout.versions.iter().find(|known| known.name().as_bytes() == version)?;
+        let version = versions.iter().find(|known| known.name().as_bytes() == version)?;
         let is_genuine = |key: &Key| signature(key, holder, version.name(), expiry).is_written(tag);
         (now < expires && self.keys.iter().any(is_genuine)).then_some(version)
     }
 
     /// The `Set-Cookie` line that begins a session on this version; none once the sessions have been drained.
-    pub(crate) fn begun(&self, holder: Holder<'_, '_>, version: &Version, now: Time) -> Option<String> {
+    pub(crate) fn begun(&self, holder: Holder<'_>, version: &Version, now: Time) -> Option<String> {
         let key = self.keys.first().filter(|_| self.are_open(now))?;
         let end = now.after(self.cookie.max_age);
         let expires = self.drain_until.map_or(end, |drained| drained.min(end));
@@ -63,6 +65,6 @@ impl Sessions {
 }
 
 /// Over the text of the expiry, not its number: a number can be written in more than one way.
-fn signature(key: &Key, holder: Holder<'_, '_>, version: &str, expiry: &[u8]) -> Tag {
-    key.tag([b"session", holder.rollout.name.as_bytes(), holder.unit, version.as_bytes(), expiry])
+fn signature(key: &Key, holder: Holder<'_>, version: &str, expiry: &[u8]) -> Tag {
+    key.tag([b"session", holder.rollout.as_bytes(), holder.unit, version.as_bytes(), expiry])
 }

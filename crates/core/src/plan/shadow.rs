@@ -4,9 +4,9 @@
 
 use std::rc::Rc;
 
+use super::condition::{HeaderCondition, contains_method};
+use super::version::Version;
 use crate::hash::bucket::{Ppm, Salt};
-use crate::plan::condition::{HeaderCondition, contains_method};
-use crate::plan::{Rollout, Version};
 use crate::request::Request;
 
 /// At most this many copies of one request; the route has as many mirror policies.
@@ -32,7 +32,7 @@ pub(crate) const SAFE_METHODS: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// The shadows that sample this request, of those whose version fits.
 pub(crate) fn sample(
-    rollout: &Rollout,
+    candidates: &[Rc<Shadow>],
     unit: &[u8],
     request: &Request<'_>,
     fits: impl Fn(&Version) -> bool,
@@ -41,8 +41,7 @@ pub(crate) fn sample(
     if request.is_shadow {
         return shadows;
     }
-    let sampled =
-        rollout.shadows.iter().filter(|shadow| fits(&shadow.version) && shadow.samples(unit, request));
+    let sampled = candidates.iter().filter(|shadow| fits(&shadow.version) && shadow.samples(unit, request));
     for (place, shadow) in shadows.iter_mut().zip(sampled) {
         *place = Some(Rc::clone(shadow));
     }

@@ -2,15 +2,15 @@
 //!
 //! The ends of the lanes depend on weights only and exposure only grows from a lane's start, so raising an exposure moves units
 //! into that treatment and nowhere else, with any number of arms. A rollout that goes on with another product's bucketing
-//! leaves all this to `bucket::scheme`.
+//! leaves all this to `scheme`.
 
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::ramp::Ramp;
+use super::scheme::Scheme;
+use super::version::Version;
 use crate::hash::bucket::{BUCKETS, Bucket, Ppm, Salt};
-use crate::plan::Version;
-use crate::plan::ramp::Ramp;
-use crate::plan::scheme::Scheme;
 use crate::time::Time;
 
 /// How a rollout divides its units.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::hash::mac::Key;
 use crate::request::cookie::Cookie;
-use crate::request::{Request, Slot};
+use crate::request::{Nonce, Request, Slot};
 
 /// Where a unit may come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +29,6 @@ pub(crate) struct Issuer {
     pub(crate) request_id: Slot,
     pub(crate) cookie: Cookie,
     pub(crate) key: Key,
-}
-
-/// What makes a new id different from every other: values of the proxy that no client chooses. A request id alone would not do,
-/// because a client may send its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nonce {
-    /// Number of the connection in the proxy.
-    pub connection: u64,
-    /// Nanoseconds since the epoch.
-    pub clock: u64,
-    /// How many such values the VM has made before.
-    pub counter: u64,
 }
 
 impl Source {

@@ -4,86 +4,25 @@
 //! an override is never shown to a model.
 
 pub(crate) mod cookie;
+mod inputs;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::decision::header;
-use crate::plan::Plan;
-use crate::plan::unit::{Issuer, Nonce};
+use crate::header;
 
-/// Place of a value among those that a plan reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(usize);
+pub(crate) use inputs::{Inputs, Slot};
 
-/// What a plan reads of a request, and what it may believe.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Inputs {
-    headers: Names,
-    cookies: Names,
-    /// Sorted; removed from every request.
-    secrets: Vec<Box<str>>,
-    slots: usize,
-    pub(crate) source_address: bool,
-    pub(crate) trust_hop: bool,
-}
-
-/// Names with their slots, sorted by name.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Names(Vec<(Box<str>, Slot)>);
-
-impl Names {
-    fn position(&self, name: &[u8]) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.as_bytes().cmp(name))
-    }
-
-    fn find(&self, name: &[u8]) -> Option<Slot> {
-        let position = self.position(name).ok()?;
-        self.0.get(position).map(|(_, slot)| *slot)
-    }
-
-    /// The slot of a name: the one it has, or else this one.
-    fn enter(&mut self, name: &str, next: Slot) -> Slot {
-        match self.position(name.as_bytes()) {
-            Ok(position) => self.0.get(position).map_or(next, |(_, slot)| *slot),
-            Err(position) => {
-                self.0.insert(position, (name.into(), next));
-                next
-            }
-        }
-    }
-}
-
-impl Inputs {
-    /// The slot of a header, made at first use.
-    pub(crate) fn header(&mut self, name: &str) -> Slot {
-        let next = self.next();
-        self.headers.enter(name, next)
-    }
-
-    /// The slot of a cookie, made at first use.
-    pub(crate) fn cookie(&mut self, name: &str) -> Slot {
-        let next = self.next();
-        self.cookies.enter(name, next)
-    }
-
-    /// A slot is a name's own; a number that stays unused does no harm.
-    fn next(&mut self) -> Slot {
-        self.slots = self.slots.saturating_add(1);
-        Slot(self.slots)
-    }
-
-    /// Adds a header that carries a secret: read like any other, and removed.
-    pub(crate) fn secret_header(&mut self, name: &str) -> Slot {
-        if let Err(position) = self.secrets.binary_search_by(|known| known.as_ref().cmp(name)) {
-            self.secrets.insert(position, name.into());
-        }
-        self.header(name)
-    }
-
-    fn is_secret(&self, name: &str) -> bool {
-        self.secrets.binary_search_by(|known| known.as_ref().cmp(name)).is_ok()
-    }
+/// What makes a new id different from every other: values of the proxy that no client chooses. A request id alone would not do,
+/// because a client may send its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nonce {
+    /// Number of the connection in the proxy.
+    pub connection: u64,
+    /// Nanoseconds since the epoch.
+    pub clock: u64,
+    /// How many such values the VM has made before.
+    pub counter: u64,
 }
 
 /// The values of one request.
@@ -106,10 +45,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Picks what `plan` reads from the header lines of a request, pseudo headers included, in their order on the wire; names are in
-    /// lower case as HTTP/2 and Envoy have them. `source` is the peer's address, with or without its port, where
-    /// [`Plan::reads_source_address`] asks for it.
-    pub fn new<I>(plan: &Plan, lines: I, source: Option<&[u8]>) -> Self
+    /// The values that a plan asks for; see [`crate::Plan::request`].
+    pub(crate) fn read<I>(inputs: &Inputs, lines: I, source: Option<&[u8]>) -> Self
     where
         I: IntoIterator<Item = (&'a str, &'a [u8])>,
     {
@@ -128,22 +65,15 @@ impl<'a> Request<'a> {
             unwanted: Vec::new(),
         };
         for (name, value) in lines {
-            request.take(&plan.inputs, name, value);
+            request.take(inputs, name, value);
         }
         request
     }
 
-    /// The same request with what a new id is made of, where [`Request::may_need_id`] asks for it.
+    /// The same request with what a new id is made of, if [`crate::Plan::may_issue_id`] asks for it.
     #[must_use]
     pub fn with_nonce(self, nonce: Nonce) -> Self {
         Self { nonce: Some(nonce), ..self }
-    }
-
-    /// True where the plan may have to give this client an id.
-    #[must_use]
-    pub fn may_need_id(&self, plan: &Plan) -> bool {
-        let lacks = |issuer: &Issuer| issuer.brought(self).is_none();
-        plan.issuers.iter().any(|issuer| lacks(issuer))
     }
 
     fn take(&mut self, inputs: &Inputs, name: &'a str, value: &'a [u8]) {
@@ -153,14 +83,14 @@ impl<'a> Request<'a> {
         if name.starts_with(header::PREFIX) {
             return self.take_reserved(inputs, name, value);
         }
-        if let Some(slot) = inputs.headers.find(name.as_bytes()) {
+        if let Some(slot) = inputs.header_slot(name) {
             self.lines.push((slot, value));
             if inputs.is_secret(name) {
                 self.unwanted.push(name);
             }
         }
-        if name == "cookie" && !inputs.cookies.0.is_empty() {
-            let known = |(name, value)| Some((inputs.cookies.find(name)?, value));
+        if name == "cookie" && inputs.reads_cookies() {
+            let known = |(name, value)| Some((inputs.cookie_slot(name)?, value));
             self.lines.extend(cookie::pairs(value).filter_map(known));
         }
     }

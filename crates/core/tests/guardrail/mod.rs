@@ -7,9 +7,9 @@
     reason = "a simulation may stop with the reason"
 )]
 
-use rollout_core::guardrail::evidence::{Basis, Evidence, Observation, Side};
-use rollout_core::guardrail::sequential::{Comparison, Null};
-use rollout_core::guardrail::tally::{Closed, Tally};
+use rollout_core::guardrail::{
+    Basis, Evidence, NullHypothesis, Observation, SequentialTest, Side, Sides, Tally,
+};
 
 #[path = "../../src/guardrail/dice.rs"]
 mod dice;
@@ -62,14 +62,18 @@ impl Slot {
         Self { version: Binomial::new(sizes[0], rates[0]), stable: Binomial::new(sizes[1], rates[1]) }
     }
 
-    pub(crate) fn draw(&self, dice: &mut Dice) -> Closed {
-        Closed { version: self.version.draw(dice), stable: self.stable.draw(dice) }
+    pub(crate) fn draw(&self, dice: &mut Dice) -> Sides {
+        Sides { version: self.version.draw(dice), stable: self.stable.draw(dice) }
     }
 }
 
 /// The highest e-value that anybody sees who looks after each slot.
-pub(crate) fn highest<'s>(null: Null, slots: impl Iterator<Item = &'s Slot>, dice: &mut Dice) -> f64 {
-    let mut comparison = Comparison::default();
+pub(crate) fn highest<'s>(
+    null: NullHypothesis,
+    slots: impl Iterator<Item = &'s Slot>,
+    dice: &mut Dice,
+) -> f64 {
+    let mut comparison = SequentialTest::default();
     slots.fold(1.0, |highest: f64, slot| {
         comparison.observe(null, slot.draw(dice));
         highest.max(comparison.e_value())
@@ -174,12 +178,12 @@ pub(crate) fn rollout(
     seconds: u64,
     mut request: impl FnMut(&mut Dice) -> (Side, u16, bool),
 ) -> [f64; 2] {
-    let null = Null::increase(0.02);
+    let null = NullHypothesis::increase(0.02);
     let mut evidence = Evidence::new(&[Basis::Requests], 0);
-    let [mut bounded, mut plain] = [Comparison::default(), Comparison::default()];
+    let [mut bounded, mut plain] = [SequentialTest::default(), SequentialTest::default()];
     let mut highest = [1.0_f64; 2];
     for second in 1..=seconds {
-        let mut all = Closed::default();
+        let mut all = Sides::default();
         for _ in 0..500 {
             let (side, bucket, fails) = request(dice);
             let observation = Observation {

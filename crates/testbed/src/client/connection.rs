@@ -1,4 +1,4 @@
-//! One persistent connection: opened at first use, and again when the peer closed it in between.
+//! One persistent connection, opened at first use and again if the peer has closed it.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::{Failure, Protocol, Request, Response};
+use super::message::{Failure, Protocol, Request, Response};
 use crate::runtime::runtime;
 
 enum Sender {

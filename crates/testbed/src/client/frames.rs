@@ -3,7 +3,8 @@
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use crate::time::PATIENCE;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"; // with an empty SETTINGS frame
 
@@ -12,7 +13,7 @@ const RESET: u8 = 3;
 const GOAWAY: u8 = 7;
 
 /// Sends one request without a body as these header lines, pseudo headers included, 16 KiB at most. Returns the status
-/// of the answer, or `None` when the peer resets the stream or ends the connection instead; silence for five seconds is
+/// of the answer, or `None` when the peer resets the stream or ends the connection instead; silence for [`PATIENCE`] is
 /// an error.
 pub fn raw_http2(address: SocketAddr, lines: &[(&[u8], &[u8])]) -> Result<Option<u16>> {
     let mut block = Vec::new();
@@ -25,7 +26,7 @@ pub fn raw_http2(address: SocketAddr, lines: &[(&[u8], &[u8])]) -> Result<Option
     }
     assert!(block.len() < 16_384, "a longer block would need a CONTINUATION");
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(PREFACE)?;
     let size = u32::try_from(block.len()).expect("just checked").to_be_bytes();
     stream.write_all(&[size[1], size[2], size[3], HEADERS, 0x05, 0, 0, 0, 1])?; // ends headers and stream

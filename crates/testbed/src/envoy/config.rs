@@ -1,24 +1,13 @@
-//! From the shipped bootstrap to a test's: read as data, changed in few named places, never rewritten by hand.
+//! Makes the bootstrap of a test from the shipped one: read as data, changed in a few named places, never rewritten by hand.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::push::wasm_filter;
+use super::filter::{Filter, lua_filter, wasm_filter};
+use crate::module::workspace;
 use crate::upstream::Upstream;
-
-/// What stands in the place of the rollout filter.
-#[derive(Clone, Debug)]
-pub enum Filter {
-    /// The shipped configuration discovery, to be pushed to.
-    Ecds,
-    /// The wasm filter with this document, in the bootstrap itself.
-    Static(String),
-    /// A Lua filter with this code.
-    Lua(String),
-    /// No filter.
-    Absent,
-}
+use crate::yaml::yaml;
 
 /// A cluster of the test; keeps the circuit breakers of the shipped ones.
 #[derive(Clone, Debug)]
@@ -47,12 +36,12 @@ impl Cluster {
         Self { http2: true, ..self }
     }
 
-    /// Adds loopback ports that get no requests, not even where all are such.
+    /// Adds loopback ports that get no requests, even if all ports are unhealthy.
     pub fn unhealthy(self, ports: &[u16]) -> Self {
         Self { unhealthy: ports.to_vec(), ..self }
     }
 
-    /// The shipped shape: this name stands for `<name>-hosts`, and for the backstop where that has no host to offer.
+    /// The shipped form: this name stands for `<name>-hosts`, and for the backstop if that has no host.
     pub fn backstop(self) -> Self {
         Self { backstop: true, ..self }
     }
@@ -113,7 +102,7 @@ impl From<(&str, u16)> for Cluster {
     }
 }
 
-/// The shipped clusters that a test's are made of.
+/// The shipped clusters from which the clusters of a test are made.
 struct Shipped {
     composite: Value,
     hosts: Value,
@@ -138,12 +127,12 @@ impl Shipped {
 
 /// The path of a shipped file.
 pub(super) fn shipped(name: &str) -> PathBuf {
-    crate::module::workspace().join("envoy").join(name)
+    workspace().join("envoy").join(name)
 }
 
 /// A shipped YAML file.
 pub(super) fn shipped_yaml(name: &str) -> Value {
-    crate::yaml(&std::fs::read_to_string(shipped(name)).expect("the shipped file can be read"))
+    yaml(&std::fs::read_to_string(shipped(name)).expect("the shipped file can be read"))
 }
 
 /// The shipped bootstrap on free loopback ports, with these clusters and this ECDS file.
@@ -202,14 +191,7 @@ pub(super) fn plain_route(bootstrap: &mut Value) {
     ];
 }
 
-fn lua_filter(code: &str) -> Value {
-    json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-        "default_source_code": {"inline_string": code}
-    })
-}
-
-/// Puts a filter behind the rollout filter that answers itself where a request's `x-refuse` names a status, for
+/// Puts a filter behind the rollout filter that answers by itself if `x-refuse` of a request names a status, for
 /// [`super::Builder::tweak`].
 pub fn refuse_on_request(bootstrap: &mut Value) {
     let code = r#"function envoy_on_request(handle)

@@ -1,20 +1,25 @@
-//! Hot pushes by ECDS, as a control plane on the same machine makes them: a file written beside and renamed over.
-
-use std::path::Path;
+//! Hot pushes by ECDS, as a control plane on the same machine makes them: a new file renamed over the old one.
 
 use serde_json::{Value, json};
 
-use super::Envoy;
+use super::filter::{header_mutation, wasm_filter};
+use super::running::Envoy;
 
 const DISCOVERY: &str = "extension_config_discovery.http_filter.rollout.";
 
 /// What Envoy made of a pushed resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Taken; the workers switch to it a moment later (see [`Envoy::wait_revision`]).
+    /// Accepted; the workers switch to it a moment later (see [`Envoy::wait_revision`]).
     Accepted,
-    /// Refused by the filter or by Envoy; the running one goes on.
+    /// Rejected by the filter or by Envoy; the current one keeps serving.
     Rejected,
+}
+
+/// Number of pushes that Envoy has accepted and rejected so far.
+struct Verdicts {
+    accepted: u64,
+    rejected: u64,
 }
 
 impl Envoy {
@@ -57,7 +62,7 @@ impl Envoy {
         self.verdict_of(|| self.write_ecds(text))
     }
 
-    /// Replaces the whole ECDS file, beside and over, without waiting.
+    /// Replaces the whole ECDS file by renaming, without waiting.
     pub fn write_ecds(&self, text: &str) {
         let beside = self.folder().join("ecds.yaml.next");
         std::fs::write(&beside, text).expect("the private folder is writable");
@@ -66,50 +71,27 @@ impl Envoy {
 
     /// Envoy's verdict on the push that `change` makes, by whatever tool.
     pub fn verdict_of(&self, change: impl FnOnce()) -> Outcome {
-        let (accepted, rejected) = self.verdicts();
+        let before = self.verdicts();
         change();
         self.wait_for("Envoy's verdict on a push", |envoy| {
             let now = envoy.verdicts();
-            if now.1 > rejected {
+            if now.rejected > before.rejected {
                 return Some(Outcome::Rejected);
             }
-            (now.0 > accepted).then_some(Outcome::Accepted)
+            (now.accepted > before.accepted).then_some(Outcome::Accepted)
         })
     }
 
-    /// How many pushes Envoy refused so far.
+    /// Number of pushes that Envoy has rejected so far.
     pub fn update_rejected(&self) -> u64 {
-        self.verdicts().1
+        self.verdicts().rejected
     }
 
-    /// Accepted and refused so far, read from one page so that they belong together. A file that is no YAML counts
+    /// Read from one page so that they belong together. A file that is not YAML counts
     /// as `update_failure`, one with a wrong resource as `update_rejected`.
-    fn verdicts(&self) -> (u64, u64) {
+    fn verdicts(&self) -> Verdicts {
         let stats = self.stats(r"^extension_config_discovery\.http_filter\.rollout\.update_");
         let count = |name: &str| stats.get(&format!("{DISCOVERY}update_{name}")).copied().unwrap_or(0);
-        (count("success"), count("rejected") + count("failure"))
+        Verdicts { accepted: count("success"), rejected: count("rejected") + count("failure") }
     }
-}
-
-/// The wasm filter as the project ships it, with this packed configuration.
-pub fn wasm_filter(module: &Path, configuration: Value) -> Value {
-    json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-        "config": {
-            "name": "rollout",
-            "root_id": "rollout",
-            "failure_policy": "FAIL_RELOAD",
-            "vm_config": {
-                "vm_id": "rollout",
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": module}}
-            },
-            "configuration": configuration
-        }
-    })
-}
-
-/// A filter that does nothing.
-pub fn header_mutation() -> Value {
-    json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"})
 }

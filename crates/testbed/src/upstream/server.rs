@@ -1,4 +1,4 @@
-//! The listener and its connections; stopping aborts them all, so that nothing of a killed server lingers.
+//! The listener and its connections. Stopping aborts all of them, so that nothing of a stopped server lingers.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,8 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Shared, answer};
+use super::answer;
+use super::shared::Shared;
 use crate::runtime::{runtime, wait};
+use crate::time::PATIENCE;
 
 pub(super) struct Server {
     port: u16,
@@ -53,9 +55,9 @@ impl Server {
     }
 }
 
-/// A port just left may have a last connection closing on it.
+/// A listener on the port. A port that was just released may still have a closing connection.
 async fn bind(port: u16) -> TcpListener {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
             Ok(listener) => return listener,

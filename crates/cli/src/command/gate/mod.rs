@@ -1,48 +1,40 @@
-//! `gate`: may a pipeline go on? Judges as the proxies do, but over the sum of what all of them observe from its start on.
+//! `gate`: whether a pipeline may continue. Judges as the proxies do, but over the sum of what all of them observe from its start
+//! on.
 
-mod answer;
-mod case;
+mod candidate;
+mod judgement;
 mod proxies;
+mod verdict;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use rollout_core::plan::{Plan, Rollout};
+use rollout_core::{Plan, Rollout};
 
-use self::answer::{Answer, text};
-use self::case::Case;
+use self::candidate::Candidate;
+use self::judgement::{Judgement, text};
 use self::proxies::Proxies;
-use super::chosen;
+use self::verdict::{Verdict, joined};
+use super::named;
 use crate::args::{self, Format, Gate};
 use crate::document::Document;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::output;
 
-/// How often the Envoys are asked: signals that compare are counted by the second.
+/// The interval between rounds: signals that compare are counted by the second.
 const POLL: Duration = Duration::from_secs(1);
-
-/// How it ended, and why.
-enum Verdict {
-    GoOn,
-    No(String),
-    CouldNot(String),
-}
 
 pub(super) fn run(args: &Gate, format: Format) -> Result<Exit> {
     let fleet = Fleet::new(&args.fleet.envoys)?;
     let plan = Document::read(&args.file)?.load()?.compiled.plan;
-    let mut cases = cases(&plan, args.rollout.as_deref())?;
-    let mut proxies = Proxies::new(&fleet, (&args.plugin, plan.hash().into()));
+    let mut candidates = candidates(&plan, args.rollout.as_deref())?;
+    let mut proxies = Proxies::new(&fleet, &args.plugin, plan.hash().into());
     let began = Instant::now();
-    let verdict = judge(&mut cases, &mut proxies, (began, args));
-    let exit = match verdict {
-        Verdict::GoOn => Exit::Fine,
-        Verdict::No(_) => Exit::No,
-        Verdict::CouldNot(_) => Exit::CouldNot,
-    };
-    let answer = Answer::new(verdict, (&cases, &proxies), began.elapsed());
+    let verdict = judge(&mut candidates, &mut proxies, began, args);
+    let exit = verdict.exit();
+    let answer = Judgement::new(verdict, &candidates, &proxies, began.elapsed());
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer, exit))?,
@@ -50,59 +42,58 @@ pub(super) fn run(args: &Gate, format: Format) -> Result<Exit> {
     Ok(exit)
 }
 
-/// One case for each version under guardrails.
-fn cases<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<Case<'p>>> {
-    let mut cases = Vec::new();
-    for rollout in chosen(plan, name)? {
+/// Every version under guardrails.
+fn candidates<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<Candidate<'p>>> {
+    let mut candidates = Vec::new();
+    for rollout in named::rollouts(plan, name)? {
         let Some(guardrails) = rollout.guardrails() else { continue };
-        cases.extend(
-            guardrails.guarded().iter().map(|guarded| Case::new(rollout, guardrails, &guarded.version)),
-        );
+        let guarded = guardrails.guarded().iter();
+        candidates.extend(guarded.map(|guarded| Candidate::new(rollout, guardrails, &guarded.version)));
     }
-    if cases.is_empty() {
-        bail!("no version is under guardrails, so there is nothing to judge by");
+    if candidates.is_empty() {
+        bail!("no version has guardrails, so there is nothing to judge");
     }
-    Ok(cases)
+    Ok(candidates)
 }
 
-fn judge(cases: &mut [Case<'_>], proxies: &mut Proxies<'_>, (began, args): (Instant, &Gate)) -> Verdict {
+fn judge(
+    candidates: &mut [Candidate<'_>],
+    proxies: &mut Proxies<'_>,
+    began: Instant,
+    args: &Gate,
+) -> Verdict {
     loop {
         let asked = Instant::now();
         proxies.ask();
-        for case in &mut *cases {
-            case.take(proxies, began.elapsed());
+        for candidate in &mut *candidates {
+            candidate.take(proxies, began.elapsed());
         }
         if let Some(reason) = proxies.other_documents() {
             return Verdict::CouldNot(reason);
         }
-        if let Some(reason) = joined(cases.iter().flat_map(Case::objections)) {
+        if let Some(reason) = joined(candidates.iter().flat_map(Candidate::objections)) {
             return Verdict::No(reason);
         }
         let left = args.duration.saturating_sub(began.elapsed());
         if left.is_zero() {
-            return last(cases, proxies, args.min_requests);
+            return last(candidates, proxies, args.min_requests);
         }
         thread::sleep(POLL.saturating_sub(asked.elapsed()).min(left));
     }
 }
 
-/// The verdict where nothing has spoken against any version.
-fn last(cases: &[Case<'_>], proxies: &Proxies<'_>, min_requests: u64) -> Verdict {
+/// The verdict at the end, if there was no objection to any version.
+fn last(candidates: &[Candidate<'_>], proxies: &Proxies<'_>, min_requests: u64) -> Verdict {
     if let Some(reason) = proxies.silent() {
         return Verdict::CouldNot(reason);
     }
     let now = args::now();
     let is_exposed = |rollout: &Rollout| {
-        cases.iter().any(|case| case.rollout.name() == rollout.name() && case.is_exposed(now))
+        candidates.iter().any(|of| of.rollout.name() == rollout.name() && of.is_exposed(now))
     };
-    let needed = cases.iter().filter(|case| case.is_exposed(now) || !is_exposed(case.rollout));
-    match joined(needed.filter_map(|case| case.too_few(min_requests))) {
+    let needed = candidates.iter().filter(|of| of.is_exposed(now) || !is_exposed(of.rollout));
+    match joined(needed.filter_map(|candidate| candidate.too_few(min_requests))) {
         Some(reason) => Verdict::No(reason),
         None => Verdict::GoOn,
     }
-}
-
-fn joined(reasons: impl Iterator<Item = String>) -> Option<String> {
-    let reasons: Vec<_> = reasons.collect();
-    Some(reasons.join("; ")).filter(|text| !text.is_empty())
 }

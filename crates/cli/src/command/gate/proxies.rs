@@ -1,6 +1,7 @@
-//! The proxies under judgement: what each has counted since it was asked last, and whether it can be believed.
+//! The proxies that a gate asks: what each has counted since the previous round, and whether its answer can be used.
 
-use crate::fleet::{Counts, Fleet, Page, Version};
+use super::verdict::joined;
+use crate::fleet::{Counts, Fleet, Page, Version, VersionName};
 use crate::output;
 
 /// All proxies, in the order in which they were named.
@@ -15,18 +16,25 @@ struct Proxy<'f> {
     name: &'f str,
     /// Its last answer.
     page: Option<Page>,
-    /// The answer before it, which is what its counts are counted from.
+    /// The answer before it; the difference is what the proxy has counted since.
     before: Option<Page>,
-    /// Why there is no answer this time.
+    /// Why there is no answer in this round. `None` if there is one.
     silent: Option<String>,
-    /// The hash of the document that it serves, where that is not ours.
+    /// The hash of the document that it serves. `None` if that is our document.
     other: Option<u64>,
-    /// How often it was asked in vain.
+    /// Number of rounds without an answer.
     missed: u64,
 }
 
+/// A proxy's answer.
+struct Serving {
+    page: Page,
+    /// The hash of its document. `None` if that is our document.
+    other: Option<u64>,
+}
+
 impl<'f> Proxies<'f> {
-    pub(super) fn new(fleet: &'f Fleet, (plugin, hash): (&'f str, u64)) -> Self {
+    pub(super) fn new(fleet: &'f Fleet, plugin: &'f str, hash: u64) -> Self {
         let proxy = |name| Proxy { name, page: None, before: None, silent: None, other: None, missed: 0 };
         Self { fleet, plugin, hash, proxies: fleet.names().map(proxy).collect() }
     }
@@ -40,16 +48,15 @@ impl<'f> Proxies<'f> {
                 let hash = hash.ok_or_else(|| {
                     format!("no filter `{}` serves a document in Envoy at {}", self.plugin, proxy.name)
                 })?;
-                Ok((page, Some(hash).filter(|hash| *hash != self.hash)))
+                Ok(Serving { page, other: Some(hash).filter(|hash| *hash != self.hash) })
             });
             proxy.take(answer);
         }
     }
 
-    /// What all proxies have counted for a version since they were asked before; a proxy's first answer only says where it begins.
-    pub(super) fn counted(&self, rollout: &str, version: &str) -> Counts {
-        let counts =
-            |page: &Page| page.version(rollout, version).map(|of| of.counts.clone()).unwrap_or_default();
+    /// What all proxies have counted for a version since the previous round. The first answer of a proxy is only the start of its counts.
+    pub(super) fn counted(&self, name: &VersionName) -> Counts {
+        let counts = |page: &Page| page.version(name).map(|of| of.counts.clone()).unwrap_or_default();
         let counted = self.proxies.iter().filter(|proxy| proxy.silent.is_none()).filter_map(|proxy| {
             let (now, before) = (proxy.page.as_ref()?, proxy.before.as_ref()?);
             Some(if now.went_back(before) { counts(now) } else { counts(now).since(&counts(before)) })
@@ -57,36 +64,39 @@ impl<'f> Proxies<'f> {
         counted.fold(Counts::default(), |sum, counted| sum.plus(&counted))
     }
 
-    /// Each proxy that answered, with what it says of a version now.
-    pub(super) fn now(&self, rollout: &str, version: &str) -> impl Iterator<Item = (&'f str, &Version)> {
+    /// Each proxy that answered, with what it reports of a version now.
+    pub(super) fn now(&self, name: &VersionName) -> impl Iterator<Item = (&'f str, &Version)> {
         let answered = self.proxies.iter().filter(|proxy| proxy.silent.is_none());
-        answered.filter_map(move |proxy| Some((proxy.name, proxy.page.as_ref()?.version(rollout, version)?)))
+        answered.filter_map(move |proxy| Some((proxy.name, proxy.page.as_ref()?.version(name)?)))
     }
 
-    /// The proxies that serve another document than ours.
+    /// The proxies that serve a document other than ours, in words.
     pub(super) fn other_documents(&self) -> Option<String> {
         let others = self.proxies.iter().filter_map(|proxy| Some((proxy.name, proxy.other?)));
-        super::joined(others.map(|(name, hash)| {
-            format!("Envoy at {name} serves hash {hash}, the document has hash {}", self.hash)
+        joined(others.map(|(name, hash)| {
+            format!("Envoy at {name} serves hash {hash}, but the document has hash {}", self.hash)
         }))
     }
 
-    /// The proxies that did not answer the last time.
+    /// The proxies that did not answer in the last round, in words.
     pub(super) fn silent(&self) -> Option<String> {
-        super::joined(self.proxies.iter().filter_map(|proxy| proxy.silent.clone()))
+        joined(self.proxies.iter().filter_map(|proxy| proxy.silent.clone()))
     }
 
-    /// The proxies that answered at the last time, but not always.
+    /// The proxies that answered in the last round but missed earlier ones, in words.
     pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
         let gaps = self.proxies.iter().filter(|proxy| proxy.silent.is_none() && proxy.missed > 0);
-        gaps.map(|proxy| format!("Envoy at {} was asked in vain {}", proxy.name, output::times(proxy.missed)))
+        gaps.map(|proxy| {
+            let missed = usize::try_from(proxy.missed).unwrap_or(usize::MAX);
+            format!("Envoy at {} did not answer {}", proxy.name, output::count(missed, "time"))
+        })
     }
 }
 
 impl Proxy<'_> {
-    fn take(&mut self, answer: Result<(Page, Option<u64>), String>) {
+    fn take(&mut self, answer: Result<Serving, String>) {
         match answer {
-            Ok((page, other)) => {
+            Ok(Serving { page, other }) => {
                 self.before = self.page.replace(page);
                 self.other = other;
                 self.silent = None;

@@ -1,18 +1,18 @@
-//! In what Envoys differ that should be alike: the document, an exposure, a latch.
+//! Where the Envoys disagree: on the document, on an exposure, on whether a version is rolled back.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::report::Round;
+use super::round::Round;
 use crate::fleet::{Page, Plugin, Version};
-use crate::percent::Percent;
+use crate::output::percent::Percent;
 
-/// One thing that is not the same everywhere.
+/// A value that is not the same in all Envoys.
 #[derive(Debug, Serialize)]
 pub(super) struct Difference {
     pub(super) what: &'static str,
-    /// Of what: a plugin, or rollout and version.
+    /// What the value belongs to: a plugin, or a rollout and version.
     pub(super) of: String,
     pub(super) values: Vec<Value>,
 }
@@ -40,10 +40,10 @@ pub(super) fn differences(round: &Round<'_>) -> Vec<Difference> {
         compare("document hash", name, &|page| number(plugin(page).and_then(|of: Plugin| of.hash)));
         compare("revision", name, &|page| number(plugin(page).and_then(|of: Plugin| of.revision)));
     }
-    for (rollout, name) in versions {
-        let of = format!("{rollout} {name}");
-        compare("exposure", &of, &|page| exposure(page.version(rollout, name)));
-        compare("state", &of, &|page| state(page.version(rollout, name)));
+    for name in versions {
+        let of = name.to_string();
+        compare("exposure", &of, &|page| exposure(page.version(name)));
+        compare("state", &of, &|page| state(page.version(name)));
     }
     found
 }

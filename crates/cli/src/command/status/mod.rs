@@ -1,7 +1,8 @@
-//! `status`: what the filter does in running Envoys, once or again and again. It judges nothing.
+//! `status`: what the filter does in running Envoys, once or repeatedly. It does not judge.
 
 mod differences;
 mod report;
+mod round;
 mod text;
 
 use std::thread;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use self::report::{Report, Round};
+use self::report::Report;
+use self::round::Round;
 use crate::args::{Format, Status};
 use crate::exit::Exit;
 use crate::fleet::Fleet;
@@ -29,7 +31,7 @@ pub(super) fn run(args: &Status, format: Format) -> Result<Exit> {
     watch(&fleet, interval, format)
 }
 
-/// Ends with the process, or with whoever reads the answers.
+/// Repeats until the process is interrupted or the reader of the answers goes away.
 fn watch(fleet: &Fleet, interval: Duration, format: Format) -> Result<Exit> {
     let mut before: Option<Round<'_>> = None;
     loop {
@@ -40,6 +42,6 @@ fn watch(fleet: &Fleet, interval: Duration, format: Format) -> Result<Exit> {
             Format::Text => output::refresh(&text::text(&report))?,
         }
         before = Some(round);
-        thread::sleep(interval); // from the last answer on: an Envoy that is slow is not asked all the time
+        thread::sleep(interval); // counted from the last answer, so that a slow Envoy is not asked all the time
     }
 }

@@ -1,4 +1,4 @@
-//! The answers of all Envoys put together: what `status` says to programs, and the table is made of.
+//! The answers of all Envoys put together: the JSON answer of `status`, from which the text is made.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::differences::{Difference, differences};
-use crate::fleet::{self, Counts, Fleet, Latency, Page, Seen};
-use crate::percent::Percent;
-
-/// What every Envoy said at one moment.
-pub(super) struct Round<'f> {
-    pub(super) answers: Vec<(&'f str, Result<Page>)>,
-}
+use super::round::Round;
+use crate::fleet::{self, Counts, Latency, Page, Seen, VersionName};
+use crate::output::percent::Percent;
 
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -26,9 +22,9 @@ pub(super) struct Report {
 #[derive(Serialize)]
 pub(super) struct Envoy {
     pub(super) url: String,
-    /// Why it could not be asked.
+    /// Why the Envoy could not be asked. `None` if it answered.
     pub(super) error: Option<String>,
-    /// Empty where no filter serves a document.
+    /// Empty if no filter serves a document.
     pub(super) plugins: Vec<Plugin>,
 }
 
@@ -48,16 +44,16 @@ pub(super) struct Rollout {
 #[derive(Serialize)]
 pub(super) struct Version {
     pub(super) name: String,
-    /// Null for a stable version, and where Envoys differ.
+    /// Null for a stable version, and if the Envoys disagree.
     pub(super) exposure_percent: Option<Percent>,
     pub(super) requests: u64,
-    /// Null where nothing is known of a time before.
+    /// Null in the first round.
     pub(super) requests_per_second: Option<f64>,
     pub(super) failures: u64,
     pub(super) failure_percent: Percent,
     pub(super) failovers: u64,
     pub(super) latency_ms: Option<Quantiles>,
-    /// True where a guardrail watches it.
+    /// True if the version has guardrails.
     pub(super) guarded: bool,
     pub(super) rolled_back_on: Vec<String>,
     pub(super) signals: Vec<Signal>,
@@ -73,45 +69,21 @@ pub(super) struct Quantiles {
 pub(super) struct Signal {
     pub(super) name: String,
     pub(super) version: Seen,
-    /// Null where the signal does not compare, or has nothing to compare with.
+    /// Null if the signal does not compare, or has nothing to compare with.
     pub(super) stable: Option<Seen>,
     pub(super) trips: u64,
 }
 
-impl<'f> Round<'f> {
-    pub(super) fn ask(fleet: &'f Fleet) -> Self {
-        Self { answers: fleet.names().zip(fleet.ask()).collect() }
-    }
-
-    /// The Envoys that answered.
-    pub(super) fn pages(&self) -> impl Iterator<Item = (&'f str, &Page)> {
-        self.answers.iter().filter_map(|(name, answer)| Some((*name, answer.as_ref().ok()?)))
-    }
-
-    /// The requests a second of a version since the round before; of an Envoy that did not answer then nothing is known.
-    fn rate(&self, before: &Self, (rollout, version): (&str, &str)) -> Option<f64> {
-        let of = |page: &Page| page.version(rollout, version).map_or(0, |known| known.counts.requests);
-        let rates = self.pages().filter_map(|(name, now)| {
-            let (_, before) = before.pages().find(|(known, _)| *known == name)?;
-            let requests = of(now).checked_sub(of(before)).unwrap_or_else(|| of(now));
-            let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
-            Some(requests as f64 / seconds.max(f64::MIN_POSITIVE))
-        });
-        let rate = rates.reduce(|sum, rate| sum + rate)?;
-        Some((rate * 10.0).round() / 10.0)
-    }
-}
-
 impl Report {
     pub(super) fn new(round: &Round<'_>, before: Option<&Round<'_>>) -> Self {
-        let names: BTreeSet<&(String, String)> =
+        let names: BTreeSet<&VersionName> =
             round.pages().flat_map(|(_, page)| page.versions.keys()).collect();
         let mut rollouts: Vec<Rollout> = Vec::new();
-        for (rollout, version) in names {
-            let found = Version::new(round, before, (rollout, version));
-            match rollouts.last_mut().filter(|last| last.name == *rollout) {
+        for name in names {
+            let found = Version::new(round, before, name);
+            match rollouts.last_mut().filter(|last| last.name == name.rollout) {
                 Some(last) => last.versions.push(found),
-                None => rollouts.push(Rollout { name: rollout.clone(), versions: vec![found] }),
+                None => rollouts.push(Rollout { name: name.rollout.clone(), versions: vec![found] }),
             }
         }
         Self {
@@ -140,16 +112,16 @@ impl Envoy {
 }
 
 impl Version {
-    fn new(round: &Round<'_>, before: Option<&Round<'_>>, name: (&str, &str)) -> Self {
+    fn new(round: &Round<'_>, before: Option<&Round<'_>>, name: &VersionName) -> Self {
         let known: Vec<_> =
-            round.pages().filter_map(|(envoy, page)| Some((envoy, page.version(name.0, name.1)?))).collect();
+            round.pages().filter_map(|(envoy, page)| Some((envoy, page.version(name)?))).collect();
         let counts = known.iter().fold(Counts::default(), |sum, (_, of)| sum.plus(&of.counts));
         let latency = known.iter().fold(Latency::default(), |sum, (_, of)| sum.plus(&of.latency));
         let exposure = known.first().and_then(|(_, first)| first.exposure);
         let is_same = known.iter().all(|(_, of)| of.exposure == exposure);
         let rolled_back = known.iter().filter(|(_, of)| of.is_rolled_back == Some(true));
         Self {
-            name: name.1.to_owned(),
+            name: name.version.clone(),
             exposure_percent: exposure.filter(|_| is_same).map(Percent::from),
             requests: counts.requests,
             requests_per_second: before.and_then(|before| round.rate(before, name)),
@@ -159,7 +131,7 @@ impl Version {
             latency_ms: Quantiles::of(&latency),
             guarded: known.iter().any(|(_, of)| of.is_rolled_back.is_some()),
             rolled_back_on: rolled_back.map(|(envoy, _)| (*envoy).to_owned()).collect(),
-            signals: counts.signals.iter().map(Signal::new).collect(),
+            signals: counts.signals.iter().map(|(name, of)| Signal::new(name, of)).collect(),
         }
     }
 }
@@ -172,10 +144,10 @@ impl Quantiles {
 }
 
 impl Signal {
-    fn new((name, signal): (&String, &fleet::Signal)) -> Self {
+    fn new(name: &str, signal: &fleet::Signal) -> Self {
         let stable = Some(signal.seen.stable).filter(|stable| stable.observed > 0);
         Self {
-            name: name.clone(),
+            name: name.to_owned(),
             version: signal.seen.version.into(),
             stable: stable.map(Seen::from),
             trips: signal.trips,

@@ -1,11 +1,12 @@
-//! The report for people: what is wrong first, then a table for each rollout and one for its signals.
+//! The report for people: first what is wrong, then two tables for each rollout: its versions and its signals.
 
 use std::fmt::Write as _;
 
+use super::differences::Value;
 use super::report::{Envoy, Report, Rollout, Signal, Version};
 use crate::fleet::Seen;
+use crate::output::percent::Percent;
 use crate::output::{self, BAD, FAINT, TITLE, WARNING, paint};
-use crate::percent::Percent;
 
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::new();
@@ -14,8 +15,7 @@ pub(super) fn text(report: &Report) -> String {
         let _ = writeln!(text, "{}", line(envoy));
     }
     for difference in &report.differences {
-        let value =
-            |value: &super::differences::Value| format!("{} on {}", value.value, value.envoys.join(", "));
+        let value = |value: &Value| format!("{} on {}", value.value, value.envoys.join(", "));
         let values: Vec<_> = difference.values.iter().map(value).collect();
         let title = format!("{} of {}", difference.what, difference.of);
         let _ = writeln!(text, "{} {title}: {}", paint(WARNING, "differs:"), values.join("; "));
@@ -47,9 +47,10 @@ fn line(envoy: &Envoy) -> String {
         format!("`{}` serves revision {}, hash {}", plugin.name, known(plugin.revision), known(plugin.hash))
     });
     let plugins: Vec<_> = plugins.collect();
-    match plugins.is_empty() {
-        true => format!("{url}: {}", paint(WARNING, "no filter serves a document there")),
-        false => format!("{url}: {}", plugins.join("; ")),
+    if plugins.is_empty() {
+        format!("{url}: {}", paint(WARNING, "no filter serves a document"))
+    } else {
+        format!("{url}: {}", plugins.join("; "))
     }
 }
 

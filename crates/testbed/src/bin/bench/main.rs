@@ -1,11 +1,25 @@
-//! What the filter costs: CPU of a real Envoy per request, against native Envoy, an empty filter and Lua, all from one run.
+//! What the filter costs: CPU of a real Envoy's worker per request, against native Envoy, an empty filter and Lua.
 //!
-//! Every variant is an Envoy of its own with one worker; all run at once, pinned to one core, while load and upstream
-//! have another. Rounds go over the variants in an order shuffled each time, so that whatever else the machine does
-//! hits them alike; the least of many rounds is what the work itself costs.
+//! All variants are listeners of one Envoy process with one worker thread, because two processes differ by 5 to 10 % for the
+//! luck of their memory layout alone. A phase is a few hundred requests to one variant, measured by the worker thread's own CPU
+//! clock. Phases come in pairs of neighbours, one right after the other, whose ratio is taken before anything is averaged: what
+//! else the machine does hits both alike. Every round visits all pairs in a new random order, and each pair in a random order.
+//!
+//! How to read the table:
+//! - **CPU** is the median of a variant's phases. It depends on the machine and on its load; compare nothing across two runs.
+//! - **ratio to (b)** is the median of the ratios of all pairs with native `weighted_clusters`, and in brackets its interval:
+//!   with 95 % confidence the true median is between these bounds. The interval counts signs (order statistics of the
+//!   binomial distribution), so it assumes no shape of the noise.
+//! - **aims**: `met` and `missed` compare the median with the aim; `?` follows if the interval contains the aim, so that more rounds
+//!   might say otherwise. An aim against another variant than (b) has pairs of its own with that variant.
+//! - The second table is exact and the same on every machine: host calls, entries into the guest and guest instructions of one
+//!   request, counted in an interpreter. `tests/host_calls.rs` pins them.
 
+mod count;
 mod machine;
+mod pair;
 mod report;
+mod stage;
 mod traffic;
 mod variant;
 
@@ -14,19 +28,20 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use report::Row;
+use pair::Pair;
+use stage::Stage;
 use traffic::{Load, Requests};
-use variant::{Running, Variant};
+use variant::Variant;
 
 /// CPU of Envoy per request: the filter against native Envoy, an empty filter and Lua, from one run.
 #[derive(Parser)]
 #[command(name = "bench", about)]
 struct Options {
-    /// Measured rounds over all variants
-    #[arg(long, default_value_t = 16)]
+    /// Measured rounds over all pairs of variants
+    #[arg(long, default_value_t = 100)]
     rounds: usize,
-    /// Requests of each variant in a round
-    #[arg(long, default_value_t = 3000)]
+    /// Requests of one phase
+    #[arg(long, default_value_t = 240)]
     requests: usize,
     /// Keep-alive connections
     #[arg(long, default_value_t = 8)]
@@ -40,6 +55,9 @@ struct Options {
     /// Measure this module too, with one rollout; may be repeated
     #[arg(long, value_name = "FILE")]
     module: Vec<PathBuf>,
+    /// Print only the exact counts, and start no Envoy
+    #[arg(long)]
+    counts: bool,
 }
 
 fn main() {
@@ -53,40 +71,56 @@ fn main() {
     };
     let module = testbed::module::build();
     let variants: Vec<Variant> = variant::all(&module, &options.module).into_iter().filter(wanted).collect();
-    let mut running: Vec<Running> = variants.into_iter().map(Running::start).collect();
-    eprintln!("{} Envoys run after {:.0?}", running.len(), started.elapsed());
+    if options.counts {
+        return count::print(&variants);
+    }
+    let mut stage = Stage::start(&variants);
+    eprintln!("{} variants run in one Envoy after {:.0?}", variants.len(), started.elapsed());
 
-    let checked = variant::agree(&running, &requests);
+    let checked = stage::agree(&stage, &variants, &requests);
     eprintln!("the same decisions and headers from every filter for {checked} users");
 
     let cores = machine::cores();
     if let Some((first, last)) = cores {
-        running.iter().for_each(|variant| machine::pin(variant.envoy.pid(), first));
+        machine::pin(stage.envoy.pid(), first);
         machine::pin(std::process::id(), last);
     }
     let load = Load { connections: options.connections, requests: options.requests };
-    let mut order: Vec<usize> = (0..running.len()).collect();
-    for round in 0..=options.rounds {
-        fastrand::shuffle(&mut order);
-        for index in &order {
-            let Some(variant) = running.get_mut(*index) else { continue };
-            let cost = variant.measure(&load, &requests);
-            // The first round lets V8 compile and the pools fill.
-            if round > 0 {
-                variant.costs.push(cost);
+    let mut pairs = pair::all(&variants);
+    for round in 0..WARM_UP + options.rounds {
+        fastrand::shuffle(&mut pairs);
+        for pair in &mut pairs {
+            let costs = measure(&mut stage, pair, &load, &requests);
+            if round >= WARM_UP {
+                pair.costs.push(costs);
             }
         }
     }
 
-    let rows: Vec<Row> = running.iter().map(Row::new).collect();
-    report::print(&rows, &module);
+    report::print(&variants, &pairs, &module);
     println!(
-        "{} rounds of {} {} requests on {} connections, {:.0?} in all; {}",
+        "{} rounds of {} pairs, {} {} requests a phase on {} connections, {:.0?} in all; {}\n",
         options.rounds,
+        pairs.len(),
         options.requests,
         if options.post { "POST" } else { "GET" },
         options.connections,
         started.elapsed(),
         machine::describe(cores),
     );
+    count::print(&variants);
+}
+
+/// Rounds in which V8 compiles and the pools fill.
+const WARM_UP: usize = 3;
+
+/// Two neighbouring phases in random order; nanoseconds per request of the pair's first variant and of its second.
+fn measure(stage: &mut Stage, pair: &Pair, load: &Load, requests: &Requests) -> (f64, f64) {
+    if fastrand::bool() {
+        let first = stage.measure(pair.first, load, requests);
+        (first, stage.measure(pair.second, load, requests))
+    } else {
+        let second = stage.measure(pair.second, load, requests);
+        (stage.measure(pair.first, load, requests), second)
+    }
 }

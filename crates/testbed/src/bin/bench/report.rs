@@ -4,95 +4,73 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
+use testbed::module::SIZE_BUDGET;
 
-use crate::variant::{Role, Running};
-
-/// The module should be smaller, in bytes.
-const SIZE_AIM: u64 = 360_000;
-
-/// The costs of one variant in nanoseconds a request.
-pub(crate) struct Row {
-    role: Role,
-    about: String,
-    least: f64,
-    median: f64,
-}
-
-impl Row {
-    pub(crate) fn new(running: &Running) -> Self {
-        let mut costs = running.costs.clone();
-        costs.sort_unstable_by(f64::total_cmp);
-        let at = |index: usize| costs.get(index).copied().unwrap_or(f64::NAN);
-        Self {
-            role: running.variant.role,
-            about: running.variant.about.clone(),
-            least: at(0),
-            median: at(costs.len() / 2),
-        }
-    }
-}
-
-/// An aim: the cost of a role is at most `factor` times that of another.
-struct Aim {
-    factor: f64,
-    of: Role,
-    text: &'static str,
-}
-
-fn aims(role: Role) -> &'static [Aim] {
-    match role {
-        Role::Filter => &[Aim { factor: 1.35, of: Role::Base, text: "<= 1.35 b" }],
-        Role::Thousand => &[Aim { factor: 1.05, of: Role::Filter, text: "<= 1.05 e" }],
-        Role::RequestOnly => &[
-            Aim { factor: 1.25, of: Role::Base, text: "<= 1.25 b" },
-            Aim { factor: 1.0, of: Role::Lua, text: "< d" },
-        ],
-        Role::Guarded => &[Aim { factor: 1.1, of: Role::Filter, text: "<= 1.10 e" }],
-        Role::Plain | Role::Base | Role::Empty | Role::Lua | Role::Extra => &[],
-    }
-}
+use crate::pair::{Pair, Ratio, aims, median};
+use crate::variant::{Role, Variant};
 
 /// Prints the table and the size of the module; a missed aim is shown, nothing more.
-pub(crate) fn print(rows: &[Row], module: &Path) {
-    let of = |role: Role| rows.iter().find(|row| row.role == role);
+pub(crate) fn print(variants: &[Variant], pairs: &[Pair], module: &Path) {
+    let position = |role: Role| variants.iter().position(|variant| variant.role == role);
+    let ratio = |first: usize, of: Role| {
+        let second = position(of)?;
+        let pair = pairs.iter().find(|pair| (pair.first, pair.second) == (first, second))?;
+        Some(pair.ratio())
+    };
+    let mut table = table(&["variant", "CPU", "ratio to (b)", "aims"]);
+    for (index, variant) in variants.iter().enumerate() {
+        let judged = aims(variant.role).iter().filter_map(|aim| {
+            let letter = variants.get(position(aim.of)?)?.letter();
+            let ratio = ratio(index, aim.of)?;
+            let text = format!("<= {:.2} {letter}: {}", aim.factor, verdict(ratio, aim.factor));
+            Some(if aim.of == Role::Base { text } else { format!("{text} {}", shown(ratio)) })
+        });
+        let judged: Vec<String> = judged.collect();
+        table.add_row([
+            variant.about.clone(),
+            format!("{:.2} us", cost(index, pairs) / 1e3),
+            ratio(index, Role::Base).map_or_else(|| "1".into(), shown),
+            judged.join(", "),
+        ]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("CPU of Envoy's worker per request\n{table}");
+    let size = std::fs::metadata(module).map_or(0, |data| data.len());
+    println!("\nModule: {:.1} kB of at most {} kB", size as f64 / 1e3, SIZE_BUDGET / 1_000);
+}
+
+/// An empty table that suits a terminal and a file.
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     let on_terminal = std::io::stdout().is_terminal();
     table.load_style(if on_terminal { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
-    table.set_header([
-        "CPU of Envoy per request",
-        "least",
-        "median",
-        "least / b",
-        "median / b",
-        "aim, of least",
-    ]);
-    let base = of(Role::Base);
-    let ratio =
-        |value: f64, base: Option<f64>| base.map_or(String::new(), |base| format!("{:.3}", value / base));
-    for row in rows {
-        let judged = aims(row.role).iter().filter_map(|aim| {
-            let ratio = row.least / of(aim.of)?.least;
-            let word = if ratio <= aim.factor { "met" } else { "MISSED" };
-            Some(format!("{}: {word} ({ratio:.3})", aim.text))
-        });
-        table.add_row([
-            row.about.clone(),
-            micros(row.least),
-            micros(row.median),
-            ratio(row.least, base.map(|base| base.least)),
-            ratio(row.median, base.map(|base| base.median)),
-            judged.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1).take(4) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    println!("{table}");
-    let size = std::fs::metadata(module).map_or(0, |data| data.len());
-    let word = if size < SIZE_AIM { "met" } else { "MISSED" };
-    println!("\nModule: {:.1} kB; aim < {} kB: {word}", size as f64 / 1e3, SIZE_AIM / 1_000);
+    table.set_header(header);
+    table
 }
 
-fn micros(nanos: f64) -> String {
-    format!("{:.2} us", nanos / 1e3)
+/// The median of all phases of a variant, in nanoseconds per request.
+fn cost(index: usize, pairs: &[Pair]) -> f64 {
+    let phases = |pair: &Pair| -> Vec<f64> {
+        let first = pair.costs.iter().filter(|_| pair.first == index).map(|(first, _)| *first);
+        let second = pair.costs.iter().filter(|_| pair.second == index).map(|(_, second)| *second);
+        first.chain(second).collect()
+    };
+    let mut all: Vec<f64> = pairs.iter().flat_map(phases).collect();
+    all.sort_unstable_by(f64::total_cmp);
+    median(&all)
+}
+
+fn shown(ratio: Ratio) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high)
+}
+
+fn verdict(ratio: Ratio, factor: f64) -> &'static str {
+    match (ratio.median <= factor, ratio.low <= factor && factor <= ratio.high) {
+        (true, false) => "met",
+        (true, true) => "met?",
+        (false, false) => "MISSED",
+        (false, true) => "MISSED?",
+    }
 }

@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::thread;
+use std::time::Duration;
+
+use testbed::guest::Exchange;
 
 use crate::variant::PATH;
 
@@ -39,37 +42,53 @@ impl Requests {
     }
 }
 
-/// What a client behind an edge sends.
+/// Headers that a client behind an edge sends, next to those of [`request`] that differ from one request to the next.
+const FIXED: [(&str, &str); 9] = [
+    ("user-agent", "python-requests/2.32.3"),
+    ("accept", "application/json"),
+    ("accept-encoding", "gzip, deflate, br"),
+    ("content-type", "application/json"),
+    ("x-request-id", "3f9c1c0e-5d0b-4f0e-9a55-6a1f3e0a7c42"),
+    ("x-forwarded-proto", "https"),
+    ("authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyLTEyMyJ9.c2lnbmF0dXJl"),
+    ("cookie", "session=8d1f6a0c2b; theme=dark"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+];
+
+/// The bytes of a user's request.
 fn request(post: bool, user: usize, extra: &str) -> Vec<u8> {
     let (method, body) = if post { ("POST", "x".repeat(300)) } else { ("GET", String::new()) };
     let length = body.len();
+    let fixed: String = FIXED.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!(
-        "{method} {PATH} HTTP/1.1\r\n\
-         host: ml.example.com\r\n\
-         user-agent: python-requests/2.32.3\r\n\
-         accept: application/json\r\n\
-         accept-encoding: gzip, deflate, br\r\n\
-         content-type: application/json\r\n\
-         content-length: {length}\r\n\
-         x-request-id: 3f9c1c0e-5d0b-4f0e-9a55-6a1f3e0a7c42\r\n\
-         x-forwarded-proto: https\r\n\
-         authorization: Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyLTEyMyJ9.c2lnbmF0dXJl\r\n\
-         x-user-id: user-{user}\r\n\
-         cookie: session=8d1f6a0c2b; theme=dark\r\n\
-         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
-         {extra}\r\n{body}"
+        "{method} {PATH} HTTP/1.1\r\nhost: ml.example.com\r\ncontent-length: {length}\r\n\
+         x-user-id: user-{user}\r\n{fixed}{extra}\r\n{body}"
     )
     .into_bytes()
 }
 
+/// One user's request as Envoy shows it to a filter.
+pub(crate) fn seen_by_filter() -> Exchange {
+    let pseudo =
+        [(":authority", "ml.example.com"), (":path", PATH), (":method", "GET"), (":scheme", "https")];
+    let own = [("content-length", "0"), ("x-user-id", "user-1")];
+    let headers: Vec<(&str, &str)> = pseudo.into_iter().chain(own).chain(FIXED).collect();
+    Exchange::new(&headers)
+}
+
+/// How long the worker may need to come to rest.
+const SETTLE: Duration = Duration::from_millis(1);
+
 /// How much load.
+#[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) connections: usize,
     pub(crate) requests: usize,
 }
 
 impl Load {
-    /// Drives it over connections that stay open; returns how many requests were answered, each with 200.
+    /// Drives it over connections that stay open; returns how many requests were answered, each with 200. A moment later, so that
+    /// Envoy has done what it does after an answer, and its clock stands still.
     pub(crate) fn drive(
         &self,
         address: SocketAddr,
@@ -90,6 +109,7 @@ impl Load {
                 });
             }
         });
+        thread::sleep(SETTLE);
         each * open.len()
     }
 }

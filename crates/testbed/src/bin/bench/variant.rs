@@ -1,26 +1,20 @@
-//! The variants: what stands in each Envoy, and what it has to agree with.
+//! The variants: what stands in each listener, and what it has to agree with.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use testbed::envoy::{Builder, Cluster, Filter, Outcome, wasm_filter};
-use testbed::{Envoy, module};
-
-use crate::traffic::{Connection, Load, Requests, serve};
+use testbed::module;
 
 /// What every request asks for: in the rollout in the middle of the thousand.
 pub(crate) const PATH: &str = "/v2/models/model-500/infer";
 
-/// Users whose decisions are compared before anything is measured.
-const CHECKED: usize = 300;
-
 /// What stands in the filter's place.
-enum Content {
+#[derive(Clone)]
+pub(crate) enum Content {
     /// Nothing; these routes instead of the shipped ones.
     Native(Value),
     Lua(&'static str),
-    /// A module and its document, pushed as a user would.
+    /// A module and its document, discovered as a user's would be.
     Wasm(PathBuf, String),
 }
 
@@ -40,19 +34,24 @@ pub(crate) enum Role {
     Extra,
 }
 
-/// One Envoy to measure.
+/// One listener to measure.
 pub(crate) struct Variant {
     pub(crate) about: String,
     pub(crate) role: Role,
-    content: Content,
+    pub(crate) content: Content,
     /// It decides, and sends on the very headers that [`Role::Filter`] does.
-    agrees: bool,
+    pub(crate) agrees: bool,
 }
 
 impl Variant {
     fn new(role: Role, about: &str, content: Content) -> Self {
         let agrees = matches!(role, Role::Lua | Role::Filter | Role::Thousand | Role::RequestOnly);
         Self { about: about.into(), role, content, agrees }
+    }
+
+    /// The letter that stands for the variant: `b` of `(b) native …`.
+    pub(crate) fn letter(&self) -> &str {
+        self.about.trim_start_matches('(').split(')').next().unwrap_or_default()
     }
 
     /// What all others are compared with.
@@ -171,70 +170,4 @@ fn scratch() -> PathBuf {
     let folder = program.with_file_name("bench-modules");
     std::fs::create_dir_all(&folder).expect("the target folder is writable");
     folder
-}
-
-/// A variant in its Envoy.
-pub(crate) struct Running {
-    pub(crate) variant: Variant,
-    pub(crate) envoy: Envoy,
-    /// Nanoseconds of CPU a request, by round.
-    pub(crate) costs: Vec<f64>,
-    connections: Vec<Connection>,
-}
-
-impl Running {
-    pub(crate) fn start(variant: Variant) -> Self {
-        let envoy = match &variant.content {
-            Content::Native(routes) => envoy().filter(Filter::Absent).routes(routes.clone()).start(),
-            Content::Lua(code) => envoy().filter(Filter::Lua((*code).into())).start(),
-            Content::Wasm(module, document) => {
-                let envoy = envoy().start();
-                let text =
-                    json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});
-                assert_eq!(
-                    envoy.push_filter(wasm_filter(module, text)),
-                    Outcome::Accepted,
-                    "{}",
-                    variant.about
-                );
-                envoy
-            }
-        };
-        Self { variant, envoy, costs: Vec::new(), connections: Vec::new() }
-    }
-
-    /// One round: CPU a request in nanoseconds.
-    pub(crate) fn measure(&mut self, load: &Load, requests: &Requests) -> f64 {
-        let before = self.envoy.cpu_nanos();
-        let answered = load.drive(self.envoy.address(), &mut self.connections, requests);
-        let spent = self.envoy.cpu_nanos().saturating_sub(before);
-        spent as f64 / answered as f64
-    }
-}
-
-/// The shipped configuration with one upstream behind both versions.
-fn envoy() -> Builder {
-    static UPSTREAM: OnceLock<u16> = OnceLock::new();
-    let port = *UPSTREAM.get_or_init(serve);
-    Envoy::builder()
-        .log_level("warn")
-        .clusters([Cluster::new("fraud-v1", &[port]), Cluster::new("fraud-v2", &[port])])
-}
-
-/// Panics unless every variant that decides sends on the same headers, forged ones removed; returns for how many users.
-pub(crate) fn agree(running: &[Running], requests: &Requests) -> usize {
-    let deciding: Vec<&Running> = running.iter().filter(|running| running.variant.agrees).collect();
-    let mut treated = 0;
-    for user in 0..CHECKED {
-        let mut expected: Option<Vec<String>> = None;
-        for other in &deciding {
-            let received = requests.received(other.envoy.address(), user);
-            assert_eq!(received.len(), 4, "{}: user {user}: {received:?}", other.variant.about);
-            treated += usize::from(received.iter().any(|line| line.ends_with("=v2")));
-            let expected = expected.get_or_insert_with(|| received.clone());
-            assert_eq!(*expected, received, "{}: user {user}", other.variant.about);
-        }
-    }
-    assert!(deciding.is_empty() || treated > 0, "the canary serves nobody");
-    CHECKED
 }

@@ -1,20 +1,14 @@
-//! The books: who was answered by which version, and whether there was a cause for it.
+//! The books: which version answered whom, and whether there was a cause for it.
 //!
 //! An answer is right if a document that could have been in force while the request was under way gives this user this version,
-//! or if failover says that another version stood in. A version that is rolled back counts as a new document that gives it to
+//! or if failover reports that another version stood in. A version that is rolled back counts as a new document that gives it to
 //! nobody. Any other answer is a change without a cause.
 
 use std::time::Instant;
 
-use rollout_core::compile::compile;
-use rollout_core::decide::decide_unit;
-use rollout_core::health::{Health, Moment, State};
-use rollout_core::time::Time;
+use rollout_core::{Health, Now, State, Time, compile, decide_unit};
 
-use crate::traffic::{Answer, USERS, name};
-
-/// A version's position: v1 is 0, v2 is 1.
-pub(crate) type Version = usize;
+use crate::user::{USERS, Version, Visit, name};
 
 /// What a document gives to each user, and when it was in force.
 struct Document {
@@ -32,7 +26,7 @@ impl Document {
         let rollout = plan.rollouts().first().ok_or("the document has no rollout")?;
         let mut health = Health::default();
         health.set(rollout.versions().get(1).ok_or("the rollout has no v2")?, v2);
-        let moment = Moment { time: TIMELESS, health: &health };
+        let moment = Now { time: TIMELESS, health: &health };
         let decisions = (0..USERS).map(|user| decide_unit(&plan, rollout, name(user).as_bytes(), moment));
         let (given, shadowed) = decisions
             .map(|decision| (decision.version.ordinal(), decision.shadows.iter().any(Option::is_some)))
@@ -41,12 +35,12 @@ impl Document {
     }
 }
 
-/// What clients saw of v2 since it fails.
+/// What clients have seen of v2 since it began to fail.
 #[derive(Default, Clone)]
 pub(crate) struct Trouble {
-    /// The first failure was answered then.
+    /// When the first failure was answered.
     pub(crate) first: Option<Instant>,
-    /// The last request that ran into one was begun then.
+    /// When the last request that met a failure began.
     pub(crate) last: Option<Instant>,
     pub(crate) saved: u64,
     pub(crate) failed: u64,
@@ -55,7 +49,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    fn note(&mut self, answer: &Answer, ended: Instant) {
+    fn note(&mut self, answer: &Visit, ended: Instant) {
         self.first = Some(self.first.map_or(ended, |first| first.min(ended)));
         self.last = self.last.max(Some(answer.begun));
         self.saved += u64::from(answer.failed_over);
@@ -141,7 +135,7 @@ impl Books {
         self.trouble.take().unwrap_or_default()
     }
 
-    /// Begins a step: counts start anew, and nobody has been seen.
+    /// Begins a step: counts restart, and no user has been seen.
     pub(crate) fn begin_step(&mut self) {
         self.step = Counts::default();
         self.seen = vec![false; USERS];
@@ -157,7 +151,7 @@ impl Books {
         [0, 1].map(|version| self.last.iter().filter(|last| **last == Some(version)).count() as u64)
     }
 
-    pub(crate) fn record(&mut self, answer: &Answer) {
+    pub(crate) fn record(&mut self, answer: &Visit) {
         let user = answer.user;
         let (begun, ended) = (answer.begun, Instant::now());
         let possible = |document: &&Document| {

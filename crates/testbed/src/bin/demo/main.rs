@@ -6,45 +6,23 @@
 //! Everything runs on loopback and is stopped at the end, after Ctrl-C too.
 
 mod books;
+mod interrupt;
 mod release;
 mod rescue;
 mod screen;
 mod stage;
 mod story;
 mod traffic;
+mod user;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why the demo did not get to its end.
-pub(crate) enum Stop {
-    /// Ctrl-C.
-    Interrupted,
-    /// Something that should have happened did not.
-    Failed(String),
-}
-
-impl From<String> for Stop {
-    fn from(cause: String) -> Self {
-        Self::Failed(cause)
-    }
-}
-
-/// Whether somebody pressed Ctrl-C.
-#[derive(Clone, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    pub(crate) fn check(&self) -> Result<(), Stop> {
-        if self.0.load(Ordering::Relaxed) { Err(Stop::Interrupted) } else { Ok(()) }
-    }
-}
+use interrupt::{Interrupt, Stop};
 
 fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     let pressed = interrupt.clone();
-    if let Err(error) = ctrlc::set_handler(move || pressed.0.store(true, Ordering::Relaxed)) {
+    if let Err(error) = ctrlc::set_handler(move || pressed.press()) {
         eprintln!("Ctrl-C will not clean up: {error}");
     }
     match run(&interrupt) {

@@ -5,18 +5,15 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testbed::Envoy;
 use testbed::envoy::Outcome;
-use testbed::module::workspace;
+use testbed::{Envoy, PATIENCE};
 
-use crate::books::{Books, Counts, Version};
+use crate::books::{Books, Counts};
+use crate::interrupt::{Interrupt, Stop};
 use crate::screen::{self, Wait, number, percent};
 use crate::stage::module;
-use crate::traffic::{Traffic, USERS};
-use crate::{Interrupt, Stop};
-
-/// Longest that a step may take to see every user.
-const PATIENCE: Duration = Duration::from_secs(40);
+use crate::traffic::Traffic;
+use crate::user::{USERS, Version};
 
 /// The release, and those who watch it.
 pub(crate) struct Release<'e> {
@@ -55,7 +52,9 @@ impl Release<'_> {
     }
 
     fn rolloutctl(&self, arguments: impl FnOnce(&mut Command)) -> Result<Output, Stop> {
-        let mut command = Command::new(workspace().join("dist/rolloutctl"));
+        // Built together with this program.
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(own.with_file_name("rolloutctl"));
         command.arg("push").current_dir(self.envoy.folder());
         arguments(&mut command);
         Ok(command.output().map_err(|error| format!("rolloutctl: {error}"))?)
@@ -187,7 +186,7 @@ impl Release<'_> {
 
     /// Waits until Envoy shows something, and says when it did.
     pub(crate) fn until(&self, what: &str, met: impl Fn(&Envoy) -> bool) -> Result<Instant, Stop> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while !met(self.envoy) {
             self.interrupt.check()?;
             self.must(Instant::now() < deadline, &format!("waited in vain for {what}"))?;

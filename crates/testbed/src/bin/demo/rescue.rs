@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Stop;
+use testbed::Pulse;
+
 use crate::books::Trouble;
+use crate::interrupt::Stop;
 use crate::release::Release;
 use crate::screen::{self, number};
 use crate::stage::Model;
 
-/// Longest from the first failure that a client could see to the last request that v2 is given.
+/// Longest from the first failure that a client could see to the last request that v2 is given; longer if the machine is busy with
+/// something else.
 const SWIFT: Duration = Duration::from_secs(1);
-/// At most so many requests fail where nothing stands in for v2.
+/// At most so many requests fail where nothing stands in for v2, within that time.
 const MOST_FAILED: u64 = 60;
 /// Whether v2 is out.
 const ROLLED_BACK: &str = "wasmcustom.rollout=.=breast-cancer;.;version=.=v2;.;rollout_rolled_back";
@@ -57,9 +60,11 @@ pub(crate) fn tell(release: &mut Release<'_>, v2: &mut Model) -> Result<(), Stop
     bare["failover"] = Value::Null;
     release.push("without-failover", bare)?;
     release.pause(Duration::from_secs(2))?;
+    let pulse = Pulse::start();
     let trouble = rolled_back(release, v2, true)?;
     release.must(trouble.saved == 0, "failover is off, and yet something stood in")?;
-    release.must((1..=MOST_FAILED).contains(&trouble.failed), "too many requests failed, or none")
+    let most = pulse.stretch_count(MOST_FAILED, SWIFT);
+    release.must((1..=most).contains(&trouble.failed), "too many requests failed, or none")
 }
 
 /// A canary that is judged by its failures in a row, and by its failures and its latency against those of v1.
@@ -83,6 +88,7 @@ fn rolled_back(release: &Release<'_>, v2: &mut Model, is_bare: bool) -> Result<T
     let (failovers_before, trips_before, logged) = (envoy.stat(FAILOVERS), trips(), envoy.log().len());
     release.must(envoy.stat(ROLLED_BACK) == 0, "v2 was rolled back before it failed")?;
     screen::command("kill -9 <server of v2>");
+    let pulse = Pulse::start();
     release.books()?.trouble_begins(is_bare)?;
     v2.kill();
     let shown = release.until("a rollback", |envoy| envoy.stat(ROLLED_BACK) == 1)?;
@@ -113,7 +119,9 @@ fn rolled_back(release: &Release<'_>, v2: &mut Model, is_bare: bool) -> Result<T
     );
     release.must(trips > 0, "no verdict was counted")?;
     release.must(failovers == trouble.saved, "Envoy and its clients disagree on what failover saved")?;
-    release.must(since(last) <= SWIFT, "v2 was still given requests a second after its first failure")?;
+    let limit = pulse.stretch(SWIFT);
+    let late = format!("v2 was still given requests {limit:.1?} after its first failure");
+    release.must(since(last) <= limit, &late)?;
     release.pause(SWIFT)?;
     let after = release.step();
     let calm = after.failed_over == 0 && after.answered[1] == 0 && after.failed == 0;

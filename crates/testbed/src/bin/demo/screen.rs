@@ -1,7 +1,7 @@
 //! What you see: headlines, commands, tables, and a line that moves while there is something to wait for. Without a terminal
 //! nothing moves and every line stands on its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use console::{Term, style};
@@ -54,35 +54,63 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// How long nothing is printed where nothing can move.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// Something that takes a while.
-pub(crate) struct Wait(Option<ProgressBar>);
+pub(crate) struct Wait {
+    bar: Option<ProgressBar>,
+    text: String,
+    begun: Instant,
+    printed: Instant,
+}
 
 impl Wait {
     /// Shows what is going on until it is dropped; a plain line where nothing can move.
     pub(crate) fn begin(text: &str) -> Self {
+        let now = Instant::now();
+        let mut wait = Self { bar: None, text: text.to_owned(), begun: now, printed: now };
         if !Term::stdout().is_term() {
             println!("   {text}");
-            return Self(None);
+            return wait;
         }
         let bar = ProgressBar::new_spinner().with_message(text.to_owned());
         let form = ProgressStyle::with_template("   {spinner:.cyan} {msg} {elapsed:.dim}");
         bar.set_style(form.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(Duration::from_millis(100));
-        Self(Some(bar))
+        wait.bar = Some(bar);
+        wait
     }
 
     /// Replaces the words, on a terminal.
     pub(crate) fn say(&self, text: String) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.set_message(text);
+        }
+    }
+
+    /// Shows what a command does: its latest line on a terminal, else the line and the time now and then.
+    pub(crate) fn follow(&mut self, line: &str) {
+        let short: String = line.trim().chars().take(80).collect();
+        match &self.bar {
+            Some(bar) => bar.set_message(format!("{}: {short}", self.text)),
+            None if self.printed.elapsed() >= SILENCE => {
+                println!("     after {} s: {short}", self.begun.elapsed().as_secs());
+                self.printed = Instant::now();
+            }
+            None => {}
         }
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        let took = self.begun.elapsed();
+        if took >= SILENCE {
+            println!("     {}: {} s", self.text, took.as_secs());
         }
     }
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use testbed::module::workspace;
-use testbed::{Client, Cluster, Envoy};
+use testbed::{Client, Cluster, Envoy, PATIENCE};
 
+use crate::interrupt::{Interrupt, Stop};
 use crate::screen::{Wait, note};
-use crate::{Interrupt, Stop};
 
 /// Where a version of the model is asked whether it can answer.
 const READY: &str = "/v2/models/breast-cancer/ready";
@@ -98,9 +98,20 @@ fn environment(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf, Stop> {
             .arg(&home)
             .output_of("making a Python environment", interrupt)?;
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--progress-bar",
+                "off",
+                "--disable-pip-version-check",
+                "--requirement",
+            ])
             .arg(&requirements)
-            .output_of("installing MLServer and scikit-learn, a minute the first time", interrupt)?;
+            .output_of(
+                "installing MLServer and scikit-learn (60 packages, 300 MB), a minute or two the first time",
+                interrupt,
+            )?;
         fs::write(&complete, "").map_err(|error| error.to_string())?;
     }
     Ok(python)
@@ -113,9 +124,10 @@ trait OutputOf {
 
 impl OutputOf for Command {
     fn output_of(&mut self, words: &str, interrupt: &Interrupt) -> Result<String, Stop> {
-        let _waiting = Wait::begin(words);
+        let mut waiting = Wait::begin(words);
         let fault = |error: std::io::Error| format!("{words}: {error}");
         let written = tempfile::NamedTempFile::new().map_err(fault)?;
+        let text = || Ok(String::from_utf8_lossy(&fs::read(written.path())?).into_owned());
         let handle = || written.as_file().try_clone().map_err(fault);
         // A group of its own, so that an interrupt ends pip with all that pip started.
         self.stdin(Stdio::null()).stdout(handle()?).stderr(handle()?).process_group(0);
@@ -125,9 +137,10 @@ impl OutputOf for Command {
                 break status;
             }
             interrupt.check()?;
-            std::thread::sleep(Duration::from_millis(20));
+            waiting.follow(text().map_err(fault)?.lines().next_back().unwrap_or_default());
+            std::thread::sleep(Duration::from_millis(100));
         };
-        let text = String::from_utf8_lossy(&fs::read(written.path()).map_err(fault)?).into_owned();
+        let text = text().map_err(fault)?;
         if status.success() { Ok(text) } else { Err(Stop::Failed(format!("{words}: {status}\n{text}"))) }
     }
 }
@@ -201,7 +214,7 @@ impl Model {
 
     /// Waits until the model can answer.
     pub(crate) fn wait_ready(&mut self, interrupt: &Interrupt) -> Result<(), Stop> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         while !Client::new(address).get(READY, &[]).is_ok_and(|response| response.status == 200) {
             interrupt.check()?;

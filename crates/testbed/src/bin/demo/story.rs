@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::interrupt::{Interrupt, Stop};
 use crate::release::Release;
+use crate::rescue;
 use crate::screen::{self, number, percent};
 use crate::stage::Stage;
 use crate::traffic::Traffic;
-use crate::{Interrupt, Stop, rescue};
 
 /// Counts the copies that Envoy was told to send to v2.
 const COPIES: &str =

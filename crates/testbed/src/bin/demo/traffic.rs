@@ -1,4 +1,4 @@
-//! The users: some thousand of them, each asking again and again. What they are answered goes into the books.
+//! The traffic: each user asks again and again, and every answer goes into the books.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,31 +7,15 @@ use std::time::{Duration, Instant};
 
 use testbed::{Client, Request};
 
-use crate::books::{Books, Version};
+use crate::books::Books;
+use crate::user::{USERS, Visit, name};
 
-/// How many users there are.
-pub(crate) const USERS: usize = 2_000;
 /// Requests per second over all users: what two models and a proxy take on two small cores, with room to spare.
 const RATE: f64 = 250.0;
 /// Connections, so that all workers of Envoy have some.
 const CONNECTIONS: u64 = 8;
 /// Bounds the traffic, whatever happens to the story.
 const MOST: u64 = 100_000;
-
-/// The name by which a user is hashed.
-pub(crate) fn name(user: usize) -> String {
-    format!("user-{user}")
-}
-
-/// What a user got.
-pub(crate) struct Answer {
-    pub(crate) user: usize,
-    pub(crate) begun: Instant,
-    /// None: the request failed.
-    pub(crate) version: Option<Version>,
-    pub(crate) failed_over: bool,
-    pub(crate) words: String,
-}
 
 /// The traffic; it ends when this is dropped.
 pub(crate) struct Traffic {
@@ -93,7 +77,7 @@ fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
 }
 
 /// One request: the model itself says which version it is.
-fn ask(client: &Client, turn: u64, questions: &[String]) -> Answer {
+fn ask(client: &Client, turn: u64, questions: &[String]) -> Visit {
     let user = turn as usize % USERS;
     let question = questions[turn as usize % questions.len()].clone();
     let request = Request::post("/v2/models/breast-cancer/infer", question)
@@ -112,5 +96,5 @@ fn ask(client: &Client, turn: u64, questions: &[String]) -> Answer {
         }
         Err(failure) => (None, false, failure.to_string()),
     };
-    Answer { user, begun, version, failed_over, words }
+    Visit { user, begun, version, failed_over, words }
 }

@@ -1,0 +1,168 @@
+//! The answer of `gate`, for programs and for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rollout_core::guardrail::Finding;
+use serde::Serialize;
+
+use super::candidate::Candidate;
+use super::proxies::Proxies;
+use super::verdict::Verdict;
+use crate::exit::Exit;
+use crate::fleet::Seen;
+use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
+
+#[derive(Serialize)]
+pub(super) struct Judgement<'p> {
+    ok: bool,
+    reason: String,
+    seconds: f64,
+    /// What is worth knowing and does not make the answer a no.
+    warnings: Vec<String>,
+    rollouts: Vec<Rollout<'p>>,
+}
+
+#[derive(Serialize)]
+struct Rollout<'p> {
+    name: &'p str,
+    versions: Vec<Version<'p>>,
+}
+
+#[derive(Serialize)]
+struct Version<'p> {
+    name: &'p str,
+    requests: u64,
+    failures: u64,
+    signals: Vec<Signal<'p>>,
+    latched_on: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Signal<'p> {
+    name: &'p str,
+    state: &'static str,
+    /// Counted since the start, as is `stable`, which is null if the signal does not compare.
+    version: Seen,
+    stable: Option<Seen>,
+    trips: u64,
+    /// What a share is judged by: the recent window, or the window that condemned the version, and the limit. Null for other signals.
+    window: Option<Seen>,
+    limit_percent: Option<f64>,
+    /// What a comparison is judged by: the evidence, and the bound that condemns. Null for other signals.
+    e_value: Option<f64>,
+    bound: Option<f64>,
+    #[serde(skip)]
+    words: String,
+}
+
+impl<'p> Judgement<'p> {
+    pub(super) fn new(
+        verdict: Verdict,
+        candidates: &[Candidate<'p>],
+        proxies: &Proxies<'_>,
+        took: Duration,
+    ) -> Self {
+        let (ok, reason) = match verdict {
+            Verdict::GoOn => (true, "no objections".to_owned()),
+            Verdict::No(reason) | Verdict::CouldNot(reason) => (false, reason),
+        };
+        let mut rollouts: Vec<Rollout<'p>> = Vec::new();
+        for candidate in candidates {
+            let (name, version) = (candidate.rollout.name(), Version::new(candidate));
+            match rollouts.last_mut().filter(|last| last.name == name) {
+                Some(last) => last.versions.push(version),
+                None => rollouts.push(Rollout { name, versions: vec![version] }),
+            }
+        }
+        let warnings = candidates.iter().flat_map(Candidate::warnings).chain(proxies.gaps()).collect();
+        let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
+        Self { ok, reason, seconds, warnings, rollouts }
+    }
+}
+
+impl<'p> Version<'p> {
+    fn new(candidate: &Candidate<'p>) -> Self {
+        let signals = candidate.guardrails.signals().iter().enumerate();
+        Self {
+            name: candidate.version.name(),
+            requests: candidate.requests(),
+            failures: candidate.counts.failures,
+            signals: signals
+                .map(|(position, signal)| Signal::new(candidate, position, signal.name()))
+                .collect(),
+            latched_on: candidate.latched_on(),
+        }
+    }
+}
+
+impl<'p> Signal<'p> {
+    fn new(candidate: &Candidate<'_>, position: usize, name: &'p str) -> Self {
+        let finding = candidate.finding(position);
+        let counted = candidate.signal(name);
+        let state = match finding {
+            _ if candidate.condemned(position).is_some() => "condemns",
+            _ if counted.trips > 0 => "tripped",
+            None => "judged by proxies",
+            Some(_) if counted.seen.version.observed == 0 => "nothing seen",
+            Some(finding) if !finding.is_enough(candidate.guardrails) => "too few",
+            Some(_) => "fine",
+        };
+        let none = Self {
+            name,
+            state,
+            version: counted.seen.version.into(),
+            stable: None,
+            trips: counted.trips,
+            window: None,
+            limit_percent: None,
+            e_value: None,
+            bound: None,
+            words: finding.map_or_else(|| "-".to_owned(), |finding| finding.to_string()),
+        };
+        match finding {
+            Some(Finding::Share { observed, limit }) => {
+                Self { window: Some(observed.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
+            }
+            Some(Finding::Increase { e_value, wanted, .. }) => {
+                let stable = Some(counted.seen.stable.into());
+                Self { stable, e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..none }
+            }
+            Some(Finding::Consecutive { .. } | Finding::SampleRatio { .. }) | None => none,
+        }
+    }
+}
+
+/// Rounded to four decimals, as percentages are.
+fn rounded(number: f64) -> f64 {
+    (number * 10_000.0).round() / 10_000.0
+}
+
+/// The answer for people.
+pub(super) fn text(answer: &Judgement<'_>, exit: Exit) -> String {
+    let title = match exit {
+        Exit::Fine => paint(GOOD, "continue"),
+        Exit::No => paint(BAD, "do not continue"),
+        Exit::CouldNot | Exit::Problems => paint(BAD, "can't tell"),
+    };
+    let mut text = format!("{title}: {}, after {:.0} s\n", answer.reason, answer.seconds);
+    for warning in &answer.warnings {
+        let _ = writeln!(text, "{} {warning}", paint(WARNING, "warning:"));
+    }
+    for rollout in &answer.rollouts {
+        let _ = writeln!(text, "\n{}", paint(TITLE, rollout.name));
+        let rows = rollout.versions.iter().map(|version| {
+            vec![version.name.to_owned(), version.requests.to_string(), version.failures.to_string()]
+        });
+        text.push_str(&output::table(&["version", "requests", "failures"], 1, rows));
+        let rows = rollout.versions.iter().flat_map(|version| {
+            version.signals.iter().map(|signal| {
+                let [name, state] = [signal.name, signal.state].map(str::to_owned);
+                vec![version.name.to_owned(), name, state, signal.words.clone()]
+            })
+        });
+        let table = output::table(&["version", "signal", "state", "finding"], 4, rows);
+        let _ = write!(text, "\n{table}");
+    }
+    text
+}

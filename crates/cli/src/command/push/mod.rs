@@ -1,0 +1,233 @@
+//! `push`: writes a checked document into the file that Envoy watches, and on request waits until Envoy serves it.
+//!
+//! Every reason to refuse is checked before the file changes.
+
+mod replace;
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rollout_core::Plan;
+use serde::Serialize;
+
+use self::replace::Target;
+use crate::args::{Format, Push};
+use crate::document::{Document, Loaded};
+use crate::envoy::admin::{Admin, Status};
+use crate::envoy::ecds::{RESOURCE, Resources, Syntax};
+use crate::exit::Exit;
+use crate::output::{self, BAD, GOOD, paint};
+
+/// The interval between questions to Envoy. The filter reports a document on its first tick, 200 ms after it begins to serve.
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Serialize)]
+struct Receipt {
+    ok: bool,
+    hash: u32,
+    /// Null if no Envoy was asked.
+    live: Option<bool>,
+    missing_clusters: Vec<String>,
+}
+
+pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
+    let document = Document::read(&args.file)?.load()?;
+    for warning in &document.compiled.warnings {
+        output::warning(warning);
+    }
+    let target = Target::read(&args.to)?;
+    let mut resources = fill(args, &document, &target)?;
+    let plugin = resources.plugin_name().unwrap_or_default();
+    let text = resources.write(Syntax::of(&args.to))?;
+    let push = Prepared { target, text, hash: document.compiled.plan.hash() };
+    match &args.envoy {
+        None => push.write_only(format),
+        Some(url) => {
+            let admin = Admin::new(url, args.timeout)?;
+            let watch = Watch { admin: &admin, plugin: &plugin, timeout: args.timeout };
+            push.write_and_watch(&document.compiled.plan, &watch, format)
+        }
+    }
+}
+
+/// The values of the file, with the document inserted.
+fn fill(args: &Push, document: &Loaded, target: &Target) -> Result<Resources> {
+    let shown = args.to.display();
+    let text = target.text.as_deref().unwrap_or_default();
+    let mut resources = Resources::parse(text, Syntax::of(&args.to))
+        .with_context(|| format!("`{shown}` is not an ECDS file"))?;
+    if args.wasm.is_none() && resources.plugin_name().is_none() {
+        let state = match &target.text {
+            Some(_) => format!("has no wasm resource `{RESOURCE}` yet"),
+            None => "does not exist yet".to_owned(),
+        };
+        bail!("`{shown}` {state}: name the filter's module with `--wasm`");
+    }
+    if let Some(module) = &args.wasm {
+        resources.install()?;
+        resources.set_module(module)?;
+        if !module.exists() {
+            output::warning(format_args!(
+                "`{}` does not exist on this machine, which is fine if Envoy runs on another",
+                module.display()
+            ));
+        }
+    }
+    resources.set_document(&document.text, document.compiled.plan.hash())?;
+    Ok(resources)
+}
+
+/// Which Envoy and plugin to ask, and for how long.
+struct Watch<'a> {
+    admin: &'a Admin,
+    plugin: &'a str,
+    timeout: Duration,
+}
+
+/// What Envoy did with the file.
+enum Outcome {
+    Live,
+    Rejected,
+    Late(Result<Status>),
+}
+
+/// A push that is ready to be written.
+struct Prepared {
+    target: Target,
+    text: String,
+    hash: u32,
+}
+
+impl Prepared {
+    fn write_only(&self, format: Format) -> Result<Exit> {
+        self.write()?;
+        self.answer(format, None, &format!("{}\n", self.written()))?;
+        Ok(Exit::Fine)
+    }
+
+    fn write_and_watch(&self, plan: &Plan, watch: &Watch<'_>, format: Format) -> Result<Exit> {
+        let url = watch.admin.url();
+        let missing = missing_clusters(plan, &watch.admin.clusters()?);
+        if !missing.is_empty() {
+            return self.refuse(missing, url, format);
+        }
+        let before = watch.admin.status(watch.plugin)?;
+        self.write()?;
+        let began = Instant::now();
+        let outcome = self.wait(watch, before);
+        let live = matches!(outcome, Outcome::Live);
+        let (verdict, explanation) = match &outcome {
+            Outcome::Live => {
+                let seconds = began.elapsed().as_secs_f64();
+                (paint(GOOD, "live"), format!("Envoy at {url} serves it after {seconds:.1} s"))
+            }
+            Outcome::Rejected => (
+                paint(BAD, "rejected"),
+                format!(
+                    "Envoy at {url} rejected the update and keeps serving the document before it; its log shows the reason"
+                ),
+            ),
+            Outcome::Late(last) => (paint(BAD, "not live"), self.late(watch, before, last)),
+        };
+        let line = format!("{verdict}: {explanation}");
+        self.answer(format, Some(live), &format!("{}\n{line}\n", self.written()))?;
+        if !live && format == Format::Json {
+            output::error(&line);
+        }
+        Ok(if live { Exit::Fine } else { Exit::CouldNot })
+    }
+
+    fn write(&self) -> Result<()> {
+        self.target.replace(&self.text)?;
+        if let Some(link) = &self.target.link {
+            let (link, file) = (link.display(), self.target.path().display());
+            output::warning(format_args!(
+                "`{link}` is a symbolic link, so `{file}` was replaced: Envoy notices if it watches the directory of that file"
+            ));
+        }
+        Ok(())
+    }
+
+    fn written(&self) -> String {
+        format!("{}: hash {} in `{}`", paint(GOOD, "pushed"), self.hash, self.target.path().display())
+    }
+
+    fn answer(&self, format: Format, live: Option<bool>, text: &str) -> Result<()> {
+        let ok = live.unwrap_or(true);
+        match format {
+            Format::Json => {
+                output::json(&Receipt { ok, hash: self.hash, live, missing_clusters: Vec::new() })
+            }
+            Format::Text => output::text(text),
+        }
+    }
+
+    fn refuse(&self, missing_clusters: Vec<String>, url: &str, format: Format) -> Result<Exit> {
+        let count = output::count(missing_clusters.len(), "cluster");
+        let names: String = missing_clusters.iter().map(|name| format!("  {name}\n")).collect();
+        let text = format!(
+            "{}: Envoy at {url} does not have {count}; nothing was written\n{names}",
+            paint(BAD, "refused")
+        );
+        match format {
+            Format::Json => {
+                output::json(&Receipt { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
+            }
+            Format::Text => output::text(&text)?,
+        }
+        Ok(Exit::No)
+    }
+
+    /// Asks until Envoy has read the file and serves the document. An earlier push may have made the same document live, so if
+    /// Envoy counts its reads, the hash alone proves nothing.
+    fn wait(&self, watch: &Watch<'_>, before: Status) -> Outcome {
+        let began = Instant::now();
+        loop {
+            let status = watch.admin.status(watch.plugin);
+            if let Ok(now) = &status {
+                if now.rejections > before.rejections {
+                    return Outcome::Rejected;
+                }
+                let was_read = now.reads.is_none() || now.reads != before.reads;
+                if was_read && now.hash == Some(self.hash.into()) {
+                    return Outcome::Live;
+                }
+            }
+            if began.elapsed() >= watch.timeout {
+                return Outcome::Late(status);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn late(&self, watch: &Watch<'_>, before: Status, last: &Result<Status>) -> String {
+        let (url, timeout) = (watch.admin.url(), humantime::format_duration(watch.timeout));
+        let status = match last {
+            Err(error) => return format!("no answer within {timeout}: {error:#}"),
+            Ok(status) => status,
+        };
+        let serves = match status.hash {
+            Some(hash) if hash == u64::from(self.hash) => {
+                format!("Envoy at {url} already served this document")
+            }
+            Some(hash) => format!("after {timeout} Envoy at {url} serves hash {hash}, not {}", self.hash),
+            None => {
+                format!("after {timeout} no filter `{}` reports a document in Envoy at {url}", watch.plugin)
+            }
+        };
+        if status.reads.is_some() && status.reads == before.reads {
+            let file = self.target.path().display();
+            return format!("{serves} and has not read a file since: does it watch `{file}`?");
+        }
+        serves
+    }
+}
+
+/// The clusters of all versions that Envoy does not have, sorted by name.
+fn missing_clusters(plan: &Plan, known: &BTreeSet<String>) -> Vec<String> {
+    let versions = plan.rollouts().iter().flat_map(|rollout| rollout.versions());
+    let wanted: BTreeSet<&str> = versions.map(|version| version.cluster()).collect();
+    wanted.into_iter().filter(|name| !known.contains(*name)).map(str::to_owned).collect()
+}

@@ -1,0 +1,142 @@
+//! Envoy's ECDS file: a discovery response whose resource `rollout` is the wasm filter with its document inside.
+//!
+//! Everything else in the file stays as it was.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::yaml;
+use crate::yaml::node::Node;
+
+/// Name of the resource, and of the filter in the connection manager.
+pub(crate) const RESOURCE: &str = "rollout";
+
+const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// A whole file, without the path of the module and the document.
+const TEMPLATE: &str = r#"
+version_info: ""
+resources:
+- "@type": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+  name: rollout
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+    config:
+      name: rollout
+      root_id: rollout
+      failure_policy: FAIL_RELOAD
+      vm_config:
+        vm_id: rollout
+        runtime: envoy.wasm.runtime.v8
+        code: {}
+      configuration: {}
+"#;
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    Yaml,
+    Json,
+}
+
+impl Syntax {
+    /// The syntax by the end of the name, as Envoy does.
+    pub(crate) fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|extension| extension == "json") { Self::Json } else { Self::Yaml }
+    }
+}
+
+/// The values of an ECDS file.
+pub(crate) struct Resources(Node);
+
+impl Resources {
+    /// A file with only the wasm resource.
+    pub(crate) fn new() -> Result<Self> {
+        yaml::parse(TEMPLATE).map(Self)
+    }
+
+    /// Reads a file; an empty one has no resources.
+    pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Self> {
+        let node = match syntax {
+            _ if text.trim().is_empty() => Node::NULL,
+            Syntax::Yaml => yaml::parse(text)?,
+            Syntax::Json => Node::from_json(text)?,
+        };
+        let node = if node.is_null() { Node::object([("version_info", Node::NULL)]) } else { node };
+        if !node.is_object() {
+            bail!("expected an object with `resources`");
+        }
+        let is_list = |resources: &Node| resources.is_null() || matches!(resources, Node::List(_));
+        if !node.get("resources").is_none_or(is_list) {
+            bail!("`resources` is not a list");
+        }
+        Ok(Self(node))
+    }
+
+    pub(crate) fn write(&self, syntax: Syntax) -> Result<String> {
+        match syntax {
+            Syntax::Yaml => Ok(yaml::write(&self.0)),
+            Syntax::Json => self.0.to_json(),
+        }
+    }
+
+    /// The name under which the plugin reports its metrics. `None` if `rollout` is not the wasm filter.
+    pub(crate) fn plugin_name(&mut self) -> Option<String> {
+        let name = self.plugin()?.get("name").and_then(Node::as_str);
+        Some(name.unwrap_or_default().to_owned())
+    }
+
+    /// Adds the wasm resource, in place of a resource `rollout` of another kind. Other resources stay.
+    pub(crate) fn install(&mut self) -> Result<()> {
+        if self.plugin().is_some() {
+            return Ok(());
+        }
+        let mut fresh = Self::new()?;
+        let resource = fresh.resource().context("the template has no resource")?.clone();
+        if let Some(place) = self.resource() {
+            *place = resource;
+            return Ok(());
+        }
+        match self.0.get_mut("resources").and_then(Node::as_list_mut) {
+            Some(resources) => resources.push(resource),
+            None => self.0.set("resources", Node::List(vec![resource])),
+        }
+        Ok(())
+    }
+
+    /// Sets the path of the module, in place of whatever named it before.
+    pub(crate) fn set_module(&mut self, path: &Path) -> Result<()> {
+        let path = std::path::absolute(path)?;
+        let path = path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
+        let code = Node::object([("local", Node::object([("filename", Node::text(path))]))]);
+        let plugin = self.plugin().context("no wasm resource")?;
+        match plugin.get_mut("vm_config").filter(|machine| machine.is_object()) {
+            Some(machine) => machine.set("code", code),
+            None => plugin.set("vm_config", Node::object([("code", code)])),
+        }
+        Ok(())
+    }
+
+    /// Inserts the document. Its hash becomes the version that Envoy shows.
+    pub(crate) fn set_document(&mut self, text: &str, hash: u32) -> Result<()> {
+        let kind = Node::Plain("type.googleapis.com/google.protobuf.StringValue".to_owned());
+        let configuration = Node::object([("@type", kind), ("value", Node::text(text))]);
+        self.plugin().context("no wasm resource")?.set("configuration", configuration);
+        self.0.set("version_info", Node::text(hash.to_string()));
+        Ok(())
+    }
+
+    fn resource(&mut self) -> Option<&mut Node> {
+        let resources = self.0.get_mut("resources")?.as_list_mut()?;
+        resources.iter_mut().find(|resource| resource.get("name").and_then(Node::as_str) == Some(RESOURCE))
+    }
+
+    /// The plugin's own configuration, if the resource is a wasm filter.
+    fn plugin(&mut self) -> Option<&mut Node> {
+        let typed = self.resource()?.get_mut("typed_config")?;
+        let kind = typed.get("@type").and_then(Node::as_str)?;
+        let is_wasm = kind.rsplit('/').next() == Some(WASM);
+        typed.get_mut("config").filter(|config| is_wasm && config.is_object())
+    }
+}

@@ -1,0 +1,5 @@
+//! What is specific to Envoy: its admin interface, its ECDS file, and the clusters that failover needs.
+
+pub(crate) mod admin;
+pub(crate) mod backstop;
+pub(crate) mod ecds;

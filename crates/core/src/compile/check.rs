@@ -1,0 +1,184 @@
+//! What the parts of a rollout say together: what is refused although each part is right, and what is probably not meant.
+//!
+//! Asked when all versions of a rollout could be read, also beside other problems, so that an author sees all of them at once.
+
+use super::condition::Alternative;
+use super::context::Context;
+use super::place::shown;
+use super::reader::At;
+use super::shadow::Shadow;
+use super::spec::{RolloutSpec, VersionSpec};
+use super::strategy::Strategy;
+use crate::plan::guardrails::{Action, Limit, Rule};
+
+/// What of a rollout was read without a gap, or not there at all.
+#[derive(Clone, Copy)]
+pub(super) struct Complete {
+    /// The document says where a request names its API version, rightly or not.
+    pub(super) api: bool,
+    /// Every shadow could be read, so that they stand where the document has them.
+    pub(super) shadows: bool,
+}
+
+impl RolloutSpec<'_> {
+    /// Refuses what each part of a rollout may say and all of them together may not.
+    pub(super) fn refuse(&self, at: At<'_, '_>, context: &mut Context, complete: Complete) {
+        if !complete.api {
+            self.refuse_accepts(at, context);
+        }
+        self.refuse_failover(at, context);
+        if complete.shadows {
+            self.refuse_shadows(at, context);
+        }
+    }
+
+    fn refuse_accepts(&self, at: At<'_, '_>, context: &mut Context) {
+        for (position, _) in self.versions.iter().enumerate().filter(|(_, version)| version.accepts.is_some())
+        {
+            at.in_list("versions", position, |at| {
+                at.enter("accepts", at.node, |at| {
+                    let message =
+                        "needs `api` on the rollout, which says where a request names its API version";
+                    at.problem::<()>(context, message)
+                })
+            });
+        }
+    }
+
+    /// A repeated call carries the host, the path and the headers of the first, so it fits only a version that makes the same of a
+    /// request.
+    fn refuse_failover(&self, at: At<'_, '_>, context: &mut Context) {
+        for (position, version) in self.versions.iter().enumerate() {
+            let mut targets = self.targets_of(position).filter(|_| self.may_serve(position));
+            let Some((_, target)) = targets.find(|(_, target)| target.rewrite != version.rewrite) else {
+                continue;
+            };
+            let message = format!(
+                "version {} fails over to {}, whose `request` differs: the repeated call would carry the wrong one",
+                shown(version.name),
+                shown(target.name)
+            );
+            at.in_list("versions", position, |at| {
+                at.enter("request", at.node, |at| at.problem::<()>(context, &message))
+            });
+        }
+    }
+
+    /// So does a copy.
+    fn refuse_shadows(&self, at: At<'_, '_>, context: &mut Context) {
+        for (number, shadow) in self.shadows.iter().enumerate() {
+            let Some(version) = self.beside(shadow, |version, copied| version.rewrite != copied.rewrite)
+            else {
+                continue;
+            };
+            let message =
+                format!("a copy carries the `request` of version {}, which differs", shown(version.name));
+            at.in_list("shadow", number, |at| at.problem::<()>(context, &message));
+        }
+    }
+
+    /// The first version whose requests the shadow may copy although they differ.
+    fn beside(
+        &self,
+        shadow: &Shadow,
+        differ: impl Fn(&VersionSpec<'_>, &VersionSpec<'_>) -> bool,
+    ) -> Option<&VersionSpec<'_>> {
+        let copied = self.versions.get(shadow.version)?;
+        let others = self.versions.iter().enumerate().filter(|(position, _)| *position != shadow.version);
+        let mut copyable = others.filter(|(position, _)| self.may_be_copied(*position));
+        copyable.find(|(_, version)| differ(version, copied)).map(|(_, version)| version)
+    }
+
+    /// Names what is allowed and probably not meant.
+    pub(super) fn warn(&self, at: At<'_, '_>, context: &mut Context, alternatives: &[Alternative]) {
+        let fails_over = (0..self.versions.len()).any(|position| self.failover_of(position).is_some());
+        if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {
+            at.warning(
+                context,
+                "failover repeats methods that may write, and the first attempt may have run; \
+                 say `\"idempotent\": true` if that is harmless",
+            );
+        }
+        for (position, version) in self.versions.iter().enumerate() {
+            let name = shown(version.name);
+            let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
+            if !self.may_serve(position) && !is_shadow {
+                at.warning(context, &format!("nothing sends traffic to version {name}"));
+            }
+            let mut failed = vec![version.cluster];
+            for (_, target) in self.targets_of(position) {
+                if failed.contains(&target.cluster) {
+                    at.warning(
+                        context,
+                        &format!("failover of version {name} goes to the cluster that failed"),
+                    );
+                }
+                failed.push(target.cluster);
+                if target.features != version.features && self.may_serve(position) {
+                    let target = shown(target.name);
+                    at.warning(
+                        context,
+                        &format!(
+                            "failover sends the feature set of version {name} to {target}, which has another"
+                        ),
+                    );
+                }
+            }
+        }
+        for shadow in &self.shadows {
+            let beside = self.beside(shadow, |version, copied| version.features != copied.features);
+            let copied = self.versions.get(shadow.version);
+            if let Some((version, copied)) = beside.zip(copied) {
+                let (name, copied) = (shown(version.name), shown(copied.name));
+                at.warning(
+                    context,
+                    &format!("a copy sends the feature set of version {name} to {copied}, which has another"),
+                );
+            }
+        }
+        self.warn_of_guardrails(at, context);
+        let accepted = self.versions.iter().any(|version| version.accepts.is_some());
+        if self.api.is_some() && !accepted {
+            at.warning(context, "`api` without a version that says what it `accepts` changes nothing");
+        }
+    }
+
+    fn warn_of_guardrails(&self, at: At<'_, '_>, context: &mut Context) {
+        let Some(guardrails) = &self.guardrails else { return };
+        let mut judged = (0..self.versions.len()).filter(|position| *position != self.stable);
+        if !judged.any(|position| self.may_serve(position)) {
+            at.warning(
+                context,
+                "`guardrails` judge versions other than the stable one, and none gets requests",
+            );
+        }
+        let compares = |rule: &Rule| match rule {
+            Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
+            Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
+        };
+        let only_compares = guardrails.signals.iter().all(|signal| compares(&signal.rule));
+        if only_compares && self.sessions.is_none() && self.strategy.leaves_nobody_on(self.stable) {
+            at.warning(
+                context,
+                "every signal compares with the stable version, and the strategy leaves it no requests",
+            );
+        }
+        let counts_units =
+            guardrails.signals.iter().any(|signal| matches!(signal.rule, Rule::SampleRatio { .. }));
+        let moves = |version: &VersionSpec<'_>| {
+            !version.requires.is_empty() || version.accepts.is_some() || version.features.is_some()
+        };
+        if counts_units && self.versions.iter().any(moves) {
+            at.warning(
+                context,
+                "`sample_ratio` is not judged where `requires`, `accepts` or `features` move requests",
+            );
+        }
+        if guardrails.action == Action::Freeze && self.bucketing.is_some() {
+            at.warning(context, "`freeze` holds back no push where another product's `bucketing` decides");
+        }
+        if guardrails.action == Action::Warn && matches!(self.strategy, Strategy::Progressive { .. }) {
+            at.warning(context, "the ramp goes on after a guardrail that only warns");
+        }
+    }
+}

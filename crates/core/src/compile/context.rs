@@ -1,0 +1,69 @@
+//! What compiling gathers on its way through a document: its problems, and what its parts share.
+
+use std::rc::Rc;
+
+use super::dependency::Dependencies;
+use super::place::Place;
+use super::problem::Problem;
+use crate::hash::bucket::Ppm;
+use crate::plan::unit::{Issuer, Source};
+use crate::request::Inputs;
+
+/// Protects Envoy's memory: a megabyte of nonsense has a hundred thousand problems.
+const MAX_PROBLEMS: usize = 1_000;
+
+/// Handed to everything that reads.
+#[derive(Default)]
+pub(super) struct Context {
+    pub(super) problems: Problems,
+    pub(super) shared: Shared,
+}
+
+/// What is wrong, and what is probably not meant.
+#[derive(Default)]
+pub(super) struct Problems {
+    pub(super) all: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// What the parts of a document share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) inputs: Inputs,
+    /// Versions compiled so far, in all rollouts.
+    pub(super) versions: usize,
+    /// Slices of layers taken so far.
+    pub(super) slices: Vec<Slice>,
+    /// Cookies issued so far, each once.
+    pub(super) issuers: Vec<Rc<Issuer>>,
+    /// Names of the cookies that carry sessions so far.
+    pub(super) session_cookies: Vec<Box<str>>,
+    pub(super) dependencies: Dependencies,
+}
+
+/// A slice of a layer that a rollout has taken.
+pub(super) struct Slice {
+    pub(super) layer: Box<str>,
+    pub(super) rollout: Box<str>,
+    pub(super) unit: Box<[Source]>,
+    pub(super) from: Ppm,
+    pub(super) to: Ppm,
+}
+
+impl Problems {
+    /// Keeps a problem, unless there are far too many.
+    pub(super) fn keep(&mut self, problem: Problem) {
+        match self.all.len() {
+            ..MAX_PROBLEMS => self.all.push(problem),
+            MAX_PROBLEMS => {
+                let path = Place::DOCUMENT.to_string();
+                self.all.push(Problem { path, message: "and more problems".to_owned() });
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+}

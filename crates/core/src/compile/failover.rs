@@ -1,0 +1,78 @@
+//! Reads where failed calls go, and which failures Envoy repeats.
+
+use super::context::Context;
+use super::json::Node;
+use super::names::Known;
+use super::place::shown;
+use super::reader::{At, Fields};
+use super::scalar;
+use crate::plan::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, MAX_TARGETS, RETRIABLE_STATUS_CODES, Retry};
+
+/// A failover with its targets as positions in the rollout.
+#[derive(Clone)]
+pub(super) struct Failover {
+    pub(super) to: Vec<usize>,
+    pub(super) retry: Retry,
+}
+
+pub(super) fn failover(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Failover> {
+    let mut fields = Fields::of(at, context)?;
+    let length = fields.peek("to").map_or(1, Node::length).clamp(1, MAX_TARGETS);
+    let to = fields.required("to", context, |at, context| targets(at, context, names));
+    let conditions = fields.optional("retry_on", context, conditions);
+    let codes = fields.optional("status_codes", context, |at, context| {
+        at.list(context, 0..=32, |at, context| scalar::integer(at, context, 100..=599))
+    });
+    let most = i64::try_from(length).unwrap_or(1);
+    let retries = fields.optional("retries", context, |at, context| scalar::integer(at, context, 1..=most));
+    let per_try_timeout = fields
+        .optional("per_try_timeout", context, |at, context| scalar::duration(at, context, 1..=86_400_000));
+    fields.finish(context);
+
+    let (mut http, grpc) =
+        conditions.unwrap_or_else(|| (vec!["5xx", "reset", "connect-failure"], Vec::new()));
+    let status_codes: Vec<u16> =
+        codes.iter().flatten().filter_map(|code| u16::try_from(*code).ok()).collect();
+    if !status_codes.is_empty() && !http.contains(&RETRIABLE_STATUS_CODES) {
+        http.push(RETRIABLE_STATUS_CODES);
+    }
+    let retries = usize::try_from(retries.unwrap_or(1)).ok()?;
+    let retry = Retry { http, grpc, status_codes, retries, per_try_timeout_ms: per_try_timeout };
+    Some(Failover { to: to?, retry })
+}
+
+fn targets(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Vec<usize>> {
+    if at.node.length() > MAX_TARGETS {
+        return at.problem(
+            context,
+            "a chain has at most 3 versions: the route has four entries, and the first is the version's own",
+        );
+    }
+    let mut seen = Vec::new();
+    at.list(context, 1..=MAX_TARGETS, |at, context| {
+        let target = names.resolve(at, context)?;
+        if seen.contains(&target) {
+            return at.problem(context, "duplicate target");
+        }
+        seen.push(target);
+        Some(target)
+    })
+}
+
+type Words = Vec<&'static str>;
+
+/// Envoy's retry conditions, separated by commas, told apart by the header that carries them.
+fn conditions(at: At<'_, '_>, context: &mut Context) -> Option<(Words, Words)> {
+    let (mut http, mut grpc) = (Vec::new(), Vec::new());
+    for word in at.any_text(context)?.split(',').map(str::trim) {
+        let known = |words: &[&'static str]| words.iter().find(|known| **known == word).copied();
+        match (known(&HTTP_CONDITIONS), known(&GRPC_CONDITIONS)) {
+            (Some(word), _) => http.push(word),
+            (None, Some(word)) => grpc.push(word),
+            (None, None) => {
+                at.problem::<()>(context, &format!("{} is no retry condition of Envoy", shown(word)));
+            }
+        }
+    }
+    Some((http, grpc))
+}

@@ -1,0 +1,60 @@
+//! Names of rollouts and versions, known before anything that refers to them is read.
+
+use super::context::Context;
+use super::json::Node;
+use super::place::shown;
+use super::reader::{At, name_of};
+
+/// A rollout's name and those of its versions, known before anything that refers to them is read.
+#[derive(Default)]
+pub(super) struct Known<'n> {
+    pub(super) name: &'n str,
+    pub(super) versions: Vec<&'n str>,
+    pub(super) stable: Option<usize>,
+    /// Ordinal of its first version.
+    pub(super) first: usize,
+}
+
+/// The names of all rollouts, in document order.
+pub(super) fn peek(rollouts: &Node) -> Vec<Known<'_>> {
+    let Node::Array(items) = rollouts else { return Vec::new() };
+    let mut first = 0_usize;
+    let known = items.iter().map(|item| {
+        let known = Known { first, ..Known::of(item) };
+        first = first.saturating_add(known.versions.len());
+        known
+    });
+    known.collect()
+}
+
+impl<'n> Known<'n> {
+    fn of(rollout: &'n Node) -> Self {
+        let versions: Vec<&str> = match rollout.field("versions") {
+            Some(Node::Array(items)) => items.iter().map(|item| name_of(item).unwrap_or_default()).collect(),
+            _ => Vec::new(),
+        };
+        let stable = rollout.field("stable").and_then(name_of).and_then(|stable| position(&versions, stable));
+        Self { name: name_of(rollout).unwrap_or_default(), versions, stable, first: 0 }
+    }
+
+    /// The position of the version that the text at hand names.
+    pub(super) fn resolve(&self, at: At<'_, '_>, context: &mut Context) -> Option<usize> {
+        let name = at.any_text(context)?;
+        match position(&self.versions, name) {
+            Some(position) => Some(position),
+            None => at.problem(context, &format!("no version is named {}", shown(name))),
+        }
+    }
+}
+
+pub(super) fn position(names: &[&str], name: &str) -> Option<usize> {
+    names.iter().position(|known| *known == name && !name.is_empty())
+}
+
+/// The names that the parts of one rollout may refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'n> {
+    pub(super) all: &'n [Known<'n>],
+    /// Position of the rollout at hand.
+    pub(super) order: usize,
+}

@@ -1,0 +1,96 @@
+//! All that a rollout says, read and resolved to positions, with the questions that its parts answer together.
+//!
+//! `check` asks what is wrong with it, `build` makes the rollout of it.
+
+use super::failover::Failover;
+use super::guardrails::Guardrails;
+use super::overrides::Override;
+use super::rewrite::Rewrite;
+use super::scheme::Bucketing;
+use super::shadow::Shadow;
+use super::strategy::Strategy;
+use crate::plan::compatibility::Api;
+use crate::plan::eligibility::Layer;
+use crate::plan::failover::Retry;
+use crate::plan::rollout::{Expose, Freeze};
+use crate::plan::session::Sessions;
+use crate::plan::unit::Source;
+use crate::plan::version::Requirement;
+
+/// What a version says of itself.
+pub(super) struct VersionSpec<'n> {
+    pub(super) name: &'n str,
+    pub(super) cluster: &'n str,
+    pub(super) failover: Option<Failover>,
+    pub(super) accepts: Option<Box<[Box<[u8]>]>>,
+    pub(super) features: Option<&'n str>,
+    pub(super) requires: Vec<Requirement>,
+    pub(super) rewrite: Rewrite,
+}
+
+/// All that a rollout says, versions as positions.
+pub(super) struct RolloutSpec<'n> {
+    pub(super) name: &'n str,
+    pub(super) unit: Box<[Source]>,
+    pub(super) salt: Option<&'n str>,
+    pub(super) stable: usize,
+    pub(super) versions: Vec<VersionSpec<'n>>,
+    pub(super) strategy: Strategy,
+    pub(super) bucketing: Option<Bucketing<'n>>,
+    pub(super) overrides: Vec<Override>,
+    pub(super) failover: Option<Failover>,
+    pub(super) shadows: Vec<Shadow>,
+    /// Whoever gets requests other than copies, as far as the document says by name.
+    pub(super) serving: Vec<usize>,
+    pub(super) idempotent: bool,
+    pub(super) expose: Expose,
+    pub(super) expose_failover: bool,
+    pub(super) layer: Option<Layer>,
+    pub(super) sessions: Option<Sessions>,
+    pub(super) freeze: Option<Freeze>,
+    pub(super) api: Option<Api>,
+    pub(super) guardrails: Option<Guardrails>,
+}
+
+impl RolloutSpec<'_> {
+    /// Where failed calls of the version at this position go, in order: its own failover, or else the rollout's without what leads
+    /// back to it.
+    pub(super) fn targets_of(&self, position: usize) -> impl Iterator<Item = (usize, &VersionSpec<'_>)> {
+        let targets = self.own_failover(position).into_iter().flat_map(|failover| &failover.to);
+        let others = targets.copied().filter(move |target| *target != position);
+        others.filter_map(|target| Some((target, self.versions.get(target)?)))
+    }
+
+    /// When calls of the version at this position are repeated; none where there is nowhere to go.
+    pub(super) fn failover_of(&self, position: usize) -> Option<&Retry> {
+        self.targets_of(position).next()?;
+        self.own_failover(position).map(|failover| &failover.retry)
+    }
+
+    fn own_failover(&self, position: usize) -> Option<&Failover> {
+        self.versions.get(position)?.failover.as_ref().or(self.failover.as_ref())
+    }
+
+    /// True where nothing but a shadow names the version at this position.
+    pub(super) fn is_shadow_only(&self, position: usize) -> bool {
+        let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
+        is_shadow && !self.serving.contains(&position)
+    }
+
+    /// True where a request that the document does not name a version for may still go to this one.
+    fn is_fallback(&self, position: usize) -> bool {
+        let moves = self.api.is_some() || self.versions.iter().any(|version| version.features.is_some());
+        moves && !self.is_shadow_only(position)
+    }
+
+    /// True where requests may be sent to the version at this position, by whatever rule.
+    pub(super) fn may_serve(&self, position: usize) -> bool {
+        let by_header = self.overrides.iter().any(|rule| rule.version().is_none());
+        by_header || self.may_be_copied(position)
+    }
+
+    /// The same, of requests that may be copied: forced ones are not.
+    pub(super) fn may_be_copied(&self, position: usize) -> bool {
+        self.sessions.is_some() || self.serving.contains(&position) || self.is_fallback(position)
+    }
+}

@@ -1,0 +1,63 @@
+//! The one merge: what a worker has recorded joins what all workers of the proxy share, is judged, and latched if it has to be.
+//!
+//! Bytes in, bytes out. The caller reads a shelf, merges, and writes the result back if nobody else has written meanwhile; else it
+//! begins again with what stands there then. Only the writer acts on what came out, so every verdict is acted on once.
+
+use super::record::{Observed, SharedRecord};
+use super::setting::Setting;
+use super::shelf::{Label, Latch, Shelf};
+use super::verdict::Verdict;
+use super::worker::Worker;
+use crate::plan::guardrails::Action;
+
+/// What came of a merge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merge {
+    /// The shelf to write.
+    pub bytes: Vec<u8>,
+    /// The record of the version as it stands there.
+    pub record: SharedRecord,
+    /// Signals that condemn the version, each for the first time in this epoch.
+    pub verdicts: Vec<Verdict>,
+    /// What each signal has been given to judge.
+    pub observed: Vec<Observed>,
+    /// The latch that is in force on the version.
+    pub latch: Option<Latch>,
+    /// True if this merge has set a latch.
+    pub is_latched_now: bool,
+}
+
+/// Merges what `worker` has recorded about the guarded version at `position` into a shelf; whatever stands there that is not a shelf
+/// counts as an empty one.
+#[must_use]
+pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'_>) -> Merge {
+    let mut shelf = Shelf::decode(shelf);
+    let label = Label { identity: setting.guarded.identity, epoch: setting.guarded.epoch };
+    let known = shelf.record(label).and_then(|bytes| SharedRecord::decode(setting.guardrails, bytes));
+    let mut record = known.unwrap_or_else(|| SharedRecord::new(setting.guardrails, setting.now));
+    let found = worker.pending(position).map(|(pending, streak)| record.merge(pending, streak, setting));
+    let found = found.unwrap_or_default();
+    let latch = latched(&found.verdicts, setting);
+    shelf.put(label, record.encode(), latch, setting.now.as_secs());
+    Merge {
+        bytes: shelf.encode(),
+        record,
+        verdicts: found.verdicts,
+        observed: found.observed,
+        latch: shelf.latch(label.identity, setting.guardrails.rearm()),
+        is_latched_now: latch.is_some(),
+    }
+}
+
+/// The latch that verdicts set; sample ratios only warn, and a dry run sets none.
+fn latched(verdicts: &[Verdict], setting: &Setting<'_>) -> Option<Latch> {
+    let guardrails = setting.guardrails;
+    let acts = |verdict: &Verdict| guardrails.action_of(verdict.position) != Action::Warn;
+    let is_latched = !guardrails.is_dry_run() && verdicts.iter().any(acts);
+    is_latched.then(|| Latch {
+        rearm: guardrails.rearm(),
+        action: guardrails.action(),
+        exposure: setting.exposure,
+        at: setting.now.as_secs(),
+    })
+}

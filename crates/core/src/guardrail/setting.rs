@@ -1,0 +1,127 @@
+//! What a merge depends on besides the counts: the rules, the moment, and the split that holds then.
+//!
+//! Comparisons count only requests that began under the split that holds when they end. Otherwise a push from 50 to 2 % would
+//! hold slow failures of the old half against the quick answers of the new 2 %, and stable would have none of either.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use crate::hash::bucket::{BUCKETS, Ppm};
+use crate::health::{Health, State};
+use crate::plan::guardrails::{Guarded, Guardrails};
+use crate::plan::ramp::Phase;
+use crate::plan::rollout::Rollout;
+use crate::plan::version::Version;
+use crate::time::Time;
+
+/// Tells the split of one moment from that of another: lanes, layer, latches and exposures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SplitMark {
+    /// Changes with everything except the exposure of a line.
+    pub(crate) id: u64,
+    /// The exposure of a `linear` ramp, which rises without making another split.
+    pub(crate) line: Ppm,
+}
+
+impl SplitMark {
+    /// The split of a rollout at a moment.
+    #[must_use]
+    pub fn of(rollout: &Rollout, health: &Health, now: Time) -> Self {
+        let mut id = DefaultHasher::new();
+        let mut line = Ppm::ZERO;
+        let is_line = rollout.ramp().is_some_and(|(_, ramp)| ramp.is_line());
+        for (version, exposure) in rollout.exposures(now) {
+            let state = health.of(version);
+            let left = state.leaves(exposure, rollout.has_native_buckets());
+            (version.name(), state).hash(&mut id);
+            if is_line {
+                line = left;
+            } else {
+                left.hash(&mut id);
+            }
+        }
+        (rollout.salt(), &rollout.layer).hash(&mut id);
+        Self { id: id.finish(), line }
+    }
+
+    /// True if a request that began under `earlier` counts now. A line that has risen errs in the version's favour: its slow
+    /// failures are of a time when it had fewer requests. One that has fallen, because a clock was set back, would blame it.
+    #[must_use]
+    pub fn continues(self, earlier: Self) -> bool {
+        self.id == earlier.id && earlier.line <= self.line
+    }
+
+    /// A number that changes with every exposure, that of a line too.
+    pub(crate) fn fingerprint(self) -> u64 {
+        self.id ^ u64::from(self.line).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// What a merge depends on besides the counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'p> {
+    /// The rules.
+    pub guardrails: &'p Guardrails,
+    /// The version that is judged.
+    pub guarded: &'p Guarded,
+    /// Time since 1970.
+    pub now: Duration,
+    /// The version's share of the units that the split draws. `None` if that cannot be told or tested now.
+    pub share: Option<Ppm>,
+    /// What the version is exposed to: a freeze keeps that.
+    pub exposure: Ppm,
+    /// The split that holds now.
+    pub split: SplitMark,
+}
+
+impl<'p> Setting<'p> {
+    /// For the guarded version at this position. `None` if there is none.
+    #[must_use]
+    pub fn of(rollout: &'p Rollout, position: usize, health: &Health, now: Duration) -> Option<Self> {
+        let guardrails = rollout.guardrails()?;
+        let guarded = guardrails.guarded().get(position)?;
+        let time = Time::from_seconds(now.as_secs());
+        let share = drawn(rollout, &guarded.version, health, time);
+        let exposure = rollout.exposure(&guarded.version, time);
+        let split = SplitMark::of(rollout, health, time);
+        Some(Self { guardrails, guarded, now, share, exposure, split })
+    }
+
+    /// The same where another document of this rollout serves meanwhile: its split holds, and this one's shares say nothing.
+    #[must_use]
+    pub fn replaced_by(self, serving: SplitMark) -> Self {
+        let share = self.share.filter(|_| serving == self.split);
+        Self { split: serving, share, ..self }
+    }
+}
+
+const MILLION: u64 = BUCKETS as u64;
+
+/// The part that a version has of the units that the split draws, without those of versions that are rolled back. `None` if it has
+/// none, if a ramp is changing it, or if a rule behind the split moves some of them away.
+fn drawn(rollout: &Rollout, version: &Version, health: &Health, now: Time) -> Option<Ppm> {
+    if !rollout.guardrails().is_some_and(Guardrails::counts_units) {
+        return None;
+    }
+    let is_moving = rollout.ramp().is_some_and(|(_, ramp)| match ramp.phase(now) {
+        Phase::Waiting | Phase::Holding | Phase::Rising => true,
+        Phase::Paused | Phase::Frozen | Phase::Done => false,
+    });
+    let moves = |version: &Version| {
+        !version.requires.is_empty() || version.accepts.is_some() || version.features.is_some()
+    };
+    if is_moving || rollout.versions().iter().any(|version| moves(version)) {
+        return None;
+    }
+    let (mut own, mut drawn) = (0_u64, MILLION);
+    for (treatment, exposure) in rollout.exposures(now) {
+        let state = health.of(treatment);
+        if state == State::RolledBack {
+            drawn = drawn.saturating_sub(exposure.into());
+        } else if treatment.ordinal() == version.ordinal() {
+            own = state.leaves(exposure, rollout.has_native_buckets()).into();
+        }
+    }
+    let share = own.saturating_mul(MILLION).checked_div(drawn)?;
+    Ppm::new(u32::try_from(share).ok()?).filter(|share| *share > Ppm::ZERO)
+}

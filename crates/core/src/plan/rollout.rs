@@ -1,0 +1,154 @@
+//! A rollout: the versions of one model, and every rule about them, resolved.
+//!
+//! It answers what the document says about a moment: who is exposed, by how much, in which window. What a request makes of it is
+//! `decide`'s.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::compatibility::Api;
+use super::eligibility::Layer;
+use super::guardrails::Guardrails;
+use super::ramp::{Phase, Ramp, Stop};
+use super::session::Sessions;
+use super::shadow::Shadow;
+use super::split::Split;
+use super::unit::Source;
+use super::version::Version;
+use crate::hash::bucket::{Ppm, Salt};
+use crate::hash::secret::Secret;
+use crate::request::Slot;
+use crate::time::Time;
+
+/// One rollout: a set of versions and the rule that divides its units among them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    pub(crate) name: Box<str>,
+    pub(crate) unit: Box<[Source]>,
+    pub(crate) salt: Salt,
+    pub(crate) stable: Rc<Version>,
+    pub(crate) versions: Box<[Rc<Version>]>,
+    pub(crate) split: Split,
+    pub(crate) overrides: Box<[Override]>,
+    pub(crate) shadows: Box<[Rc<Shadow>]>,
+    pub(crate) expose: Expose,
+    pub(crate) expose_failover: bool,
+    pub(crate) layer: Option<Layer>,
+    pub(crate) sessions: Option<Sessions>,
+    pub(crate) freeze: Option<Freeze>,
+    pub(crate) api: Option<Api>,
+    /// True where a version names a feature set: only then a request's set is looked at.
+    pub(crate) names_features: bool,
+    pub(crate) guardrails: Option<Guardrails>,
+}
+
+impl Rollout {
+    /// The name, unique in the document.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All versions, in document order.
+    #[must_use]
+    pub fn versions(&self) -> &[Rc<Version>] {
+        &self.versions
+    }
+
+    /// The version that serves whoever has no treatment.
+    #[must_use]
+    pub fn stable(&self) -> &Version {
+        &self.stable
+    }
+
+    /// Each treatment of the strategy with the share of all buckets that is exposed to it, in document order.
+    #[must_use]
+    pub fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
+        self.split.exposures(now)
+    }
+
+    /// The share of all buckets that is exposed to a version; nothing where the strategy does not name it.
+    #[must_use]
+    pub fn exposure(&self, version: &Version, now: Time) -> Ppm {
+        let mut exposures = self.exposures(now).into_iter();
+        let own = exposures.find(|(treatment, _)| treatment.ordinal == version.ordinal);
+        own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
+    }
+
+    /// The buckets that each treatment of the strategy gets, in document order; none where another product's scheme has the buckets.
+    #[must_use]
+    pub fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
+        self.split.exposed(now)
+    }
+
+    /// What sets this rollout's split apart from every other.
+    #[must_use]
+    pub fn salt(&self) -> &Salt {
+        &self.salt
+    }
+
+    /// True where buckets are our own, out of a million; another product's scheme counts as it does.
+    #[must_use]
+    pub fn has_native_buckets(&self) -> bool {
+        !matches!(self.split, Split::Scheme(_))
+    }
+
+    /// The ramp of a progressive rollout, with the version that it exposes.
+    #[must_use]
+    pub fn ramp(&self) -> Option<(&Rc<Version>, &Ramp)> {
+        match &self.split {
+            Split::Ramp(version, ramp) => Some((version, ramp)),
+            Split::Stable | Split::Lanes(_) | Split::Scheme(_) => None,
+        }
+    }
+
+    /// What the versions are judged by.
+    #[must_use]
+    pub fn guardrails(&self) -> Option<&Guardrails> {
+        self.guardrails.as_ref()
+    }
+
+    /// The freeze whose window a moment is in.
+    #[must_use]
+    pub fn freeze(&self, now: Time) -> Option<&Freeze> {
+        self.freeze.as_ref().filter(|freeze| freeze.stop().covers(now))
+    }
+}
+
+/// A window in which nothing about a rollout may change, but that traffic is withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freeze {
+    /// Its first second.
+    pub from: Time,
+    /// The first second after it.
+    pub until: Time,
+    /// Why, in the author's words.
+    pub reason: Option<Box<str>>,
+}
+
+impl Freeze {
+    pub(crate) fn stop(&self) -> Stop {
+        Stop { from: self.from, until: Some(self.until), phase: Phase::Frozen }
+    }
+}
+
+/// A rule that decides before the hash does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Override {
+    /// These units, sorted, get this version.
+    Units { units: Box<[Box<[u8]>]>, version: Rc<Version> },
+    /// The version that the request names, if it knows the secret.
+    Header { name: Slot, secret_header: Slot, secret: Secret },
+}
+
+/// How much of a decision a rollout shows to its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expose {
+    /// Nothing.
+    #[default]
+    None,
+    /// The assignment.
+    Assignment,
+    /// The assignment, its reason, the bucket and the revision.
+    Debug,
+}

@@ -1,0 +1,178 @@
+//! One Envoy with one worker, in which every variant has a listener of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testbed::Envoy;
+use testbed::envoy::{Cluster, connection_manager, routes, wasm_filter};
+
+use crate::traffic::{Connection, Load, Requests, serve};
+use crate::variant::{Content, Variant};
+
+/// Users whose decisions are compared before anything is measured.
+const CHECKED: usize = 300;
+
+/// Requests ahead of each phase that are not measured: they bring the variant's code back into the caches.
+const LEAD: usize = 32;
+
+/// The running Envoy.
+pub(crate) struct Stage {
+    pub(crate) envoy: Envoy,
+    /// By variant.
+    listeners: Vec<Listener>,
+    _documents: TempDir,
+}
+
+struct Listener {
+    address: SocketAddr,
+    connections: Vec<Connection>,
+}
+
+impl Stage {
+    /// Starts the Envoy and waits until every filter serves.
+    pub(crate) fn start(variants: &[Variant]) -> Self {
+        let documents = TempDir::with_prefix("rollout-bench-").expect("the temporary folder is writable");
+        let folder = documents.path().to_owned();
+        let contents: Vec<Content> = variants.iter().map(|variant| variant.content.clone()).collect();
+        let port = serve();
+        let envoy = Envoy::builder()
+            .log_level("warn")
+            .clusters([Cluster::new("fraud-v1", &[port]), Cluster::new("fraud-v2", &[port])])
+            .tweak(move |bootstrap| {
+                let one = |(index, content)| listener(bootstrap.clone(), &name(index), content, &folder);
+                let listeners: Value = contents.iter().enumerate().map(one).collect();
+                bootstrap["static_resources"]["listeners"] = listeners;
+            })
+            .start();
+        let addresses = addresses(&envoy);
+        let listener = |index: usize| {
+            let found = addresses.iter().find(|(of, _)| *of == name(index));
+            let (_, address) = found.expect("every variant has a listener");
+            Listener { address: *address, connections: Vec::new() }
+        };
+        let listeners = (0..variants.len()).map(listener).collect();
+        let stage = Self { envoy, listeners, _documents: documents };
+        stage.wait(variants);
+        stage
+    }
+
+    /// Every discovered filter is taken, and every filter that decides removes what clients forge.
+    fn wait(&self, variants: &[Variant]) {
+        for (index, variant) in variants.iter().enumerate() {
+            let Content::Wasm(..) = variant.content else { continue };
+            let name = name(index);
+            let prefix = format!("extension_config_discovery.http_filter.{name}");
+            self.envoy.wait_stat(&format!("{prefix}.config_reload"), 1);
+            if variant.agrees {
+                let requests = Requests::new(false);
+                self.envoy.wait_for(&format!("{} to serve", variant.about), |_| {
+                    let received = requests.received(self.address(index), 0);
+                    received.iter().all(|line| !line.ends_with("evil")).then_some(())
+                });
+            }
+        }
+    }
+
+    fn address(&self, variant: usize) -> SocketAddr {
+        self.listeners[variant].address
+    }
+
+    /// One phase: nanoseconds of the worker's CPU per request.
+    pub(crate) fn measure(&mut self, variant: usize, load: &Load, requests: &Requests) -> f64 {
+        let Listener { address, connections } = &mut self.listeners[variant];
+        Load { requests: LEAD, ..*load }.drive(*address, connections, requests);
+        let before = self.envoy.worker_cpu_nanos();
+        let answered = load.drive(*address, connections, requests);
+        let spent = self.envoy.worker_cpu_nanos().saturating_sub(before);
+        spent as f64 / answered as f64
+    }
+}
+
+/// Name of a variant's listener and filter.
+fn name(index: usize) -> String {
+    format!("variant-{index}")
+}
+
+/// The shipped listener with this variant's content.
+fn listener(mut bootstrap: Value, name: &str, content: &Content, folder: &Path) -> Value {
+    let filters = connection_manager(&mut bootstrap)["http_filters"].as_array_mut();
+    let filters = filters.expect("the HTTP filters are a list");
+    match content {
+        Content::Native(list) => {
+            filters.remove(0);
+            *routes(&mut bootstrap) = list.clone();
+        }
+        Content::Lua(code) => filters[0] = lua(name, code),
+        Content::Wasm(module, document) => {
+            filters[0]["name"] = json!(name);
+            let file = discovered(name, wasm(name, module, document), folder);
+            filters[0]["config_discovery"]["config_source"]["path_config_source"]["path"] = json!(file);
+        }
+    }
+    let mut listener = bootstrap["static_resources"]["listeners"][0].take();
+    listener["name"] = json!(name);
+    listener
+}
+
+fn lua(name: &str, code: &str) -> Value {
+    json!({"name": name, "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "default_source_code": {"inline_string": code}
+    }})
+}
+
+/// The shipped wasm filter in a VM of its own: filters that share one would share their state too.
+fn wasm(name: &str, module: &Path, document: &str) -> Value {
+    let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document});
+    let mut filter = wasm_filter(module, text);
+    filter["config"]["name"] = json!(name);
+    filter["config"]["vm_config"]["vm_id"] = json!(name);
+    filter
+}
+
+/// Writes a filter where the listener's discovery reads it.
+fn discovered(name: &str, typed_config: Value, folder: &Path) -> PathBuf {
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": name,
+        "typed_config": typed_config
+    });
+    let file = folder.join(format!("{name}.yaml"));
+    let text = json!({"resources": [resource]}).to_string();
+    std::fs::write(&file, text).expect("the private folder is writable");
+    file
+}
+
+/// Every listener's name with its address.
+fn addresses(envoy: &Envoy) -> Vec<(String, SocketAddr)> {
+    let page = envoy.admin("/listeners?format=json");
+    let page: Value = serde_json::from_str(&page).expect("the admin's listeners are JSON");
+    let list = page["listener_statuses"].as_array().expect("the listeners are a list");
+    let one = |listener: &Value| {
+        let port = listener["local_address"]["socket_address"]["port_value"].as_u64();
+        let port = port.and_then(|port| u16::try_from(port).ok()).expect("a listener has a port");
+        let name = listener["name"].as_str().expect("a listener has a name");
+        (name.to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))
+    };
+    list.iter().map(one).collect()
+}
+
+/// Panics unless every variant that decides sends on the same headers, forged ones removed; returns for how many users.
+pub(crate) fn agree(stage: &Stage, variants: &[Variant], requests: &Requests) -> usize {
+    let deciding: Vec<_> = variants.iter().enumerate().filter(|(_, variant)| variant.agrees).collect();
+    let mut treated = 0;
+    for user in 0..CHECKED {
+        let mut expected: Option<Vec<String>> = None;
+        for (index, variant) in &deciding {
+            let received = requests.received(stage.address(*index), user);
+            assert_eq!(received.len(), 4, "{}: user {user}: {received:?}", variant.about);
+            treated += usize::from(received.iter().any(|line| line.ends_with("=v2")));
+            let expected = expected.get_or_insert_with(|| received.clone());
+            assert_eq!(*expected, received, "{}: user {user}", variant.about);
+        }
+    }
+    assert!(deciding.is_empty() || treated > 0, "the canary serves nobody");
+    CHECKED
+}
