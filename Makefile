@@ -11,7 +11,7 @@ STEP := @scripts/step
 NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
-.PHONY: help wasm cli envoy demo test prove-busy bench lint deny advisories fuzz-smoke fuzz clean target
+.PHONY: help wasm cli envoy demo test prove-busy prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,18 +39,21 @@ envoy: ## Install the pinned real Envoy and print its path (ENVOY=/path override
 
 demo: ## Two real models behind a real Envoy: the whole story, live
 	@echo "Two real models behind a real Envoy, released step by step under load; the story takes about two minutes."
-	@$(if $(wildcard .models),,echo "The first start also builds the filter, the tool and the demo, and installs Envoy and MLServer: XX minutes on two cores.")
+	@$(if $(wildcard .models),,echo "The first start also builds the filter, the tool and the demo, and installs Envoy and MLServer: about six minutes on two cores.")
 	$(STEP) "building the demo and rolloutctl, two minutes the first time" $(NATIVE) --bin demo --bin rolloutctl --bin trim
 	@$(MAKE) --no-print-directory wasm
 	@$(MAKE) --no-print-directory envoy >/dev/null
 	@$(TARGET)/debug/demo
 
 test: ## All tests, the real Envoy included
-	@echo "All tests, with the real Envoy; they take about XX minutes on two cores."
-	@$(if $(wildcard .envoy/independent),,echo "The first start also builds everything and installs Envoy and other products' SDKs: about XX minutes more.")
+	@echo "All tests, with the real Envoy; they take about nine minutes on two cores."
+	@$(if $(wildcard .envoy/independent),,echo "The first start also builds everything and installs Envoy and other products' SDKs: about five minutes more.")
 	@$(MAKE) --no-print-directory wasm .envoy/independent
 	@$(MAKE) --no-print-directory envoy >/dev/null
 	@scripts/test
+
+prove-splits: ## Forty rollouts a row whose split changes under shared timeouts (long; not part of CI)
+	@RUNS=40 $(CARGO) test --package rollout-core --test guardrail_splits
 
 prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
 	@scripts/busy $(MAKE) --no-print-directory test

@@ -1,10 +1,8 @@
 //! The gauges of a plan's versions: their exposure, and whether they are rolled back.
 //!
-//! Several plans exist at the same time: a replaced document stays until its last request ends, and each listener has
-//! its own document.
-//! If several plans have the same gauge, the latest plan sets it. The host never removes a series, so a gauge that no
-//! plan has any more
-//! is set to zero.
+//! Several plans exist at the same time: a replaced document stays until its last request ends, and each listener has its
+//! own document. If several plans have the same gauge, the latest plan sets it. The host never removes a series, so a gauge
+//! that no plan has any more is set to zero.
 
 use std::cell::RefCell;
 use std::rc::Rc;

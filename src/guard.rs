@@ -1,10 +1,8 @@
 //! Guardrails in a worker: merges what this worker has seen into shared data, and reads latches back. The core does the judging.
 //!
-//! Shared data has a fixed set of keys (`rollout/<format>/<plugin name>/<shelf>`) and one more key, which is written
-//! if there is a new
-//! latch. Shelves are written by compare-and-swap, so nothing is lost or counted twice. Only the worker whose write
-//! succeeded acts on
-//! the result of a merge.
+//! Shared data has a fixed set of keys (`rollout/<format>/<plugin name>/<shelf>`) and one more key, which is written if
+//! there is a new latch. Shelves are written by compare-and-swap, so nothing is lost or counted twice. Only the worker
+//! whose write succeeded acts on the result of a merge.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;

@@ -1,6 +1,5 @@
-//! The only file that calls the host. Nothing here can trap, because the request must continue whatever happens: if
-//! the host has no
-//! value, the result is `None`, and an action that the host rejects is dropped.
+//! The only file that calls the host. Nothing here can trap, because the request must continue whatever happens: if the
+//! host has no value, the result is `None`, and an action that the host rejects is dropped.
 //!
 //! The SDK's convenience methods unwrap. Its `hostcalls` return a result if each is used in its own phase.
 
@@ -96,9 +95,8 @@ pub(crate) fn shared(key: &str) -> (Option<Bytes>, Option<u32>) {
 
 /// Writes a key if there was no write after `seen`. False if there was one.
 ///
-/// If the key does not exist yet, the host accepts any number. A number that no write has had makes the second of two
-/// first writers
-/// fail.
+/// If the key does not exist yet, the host accepts any number. A number that no write has had makes the second of two first
+/// writers fail.
 pub(crate) fn set_shared(key: &str, value: &[u8], seen: Option<u32>) -> bool {
     hostcalls::set_shared_data(key, Some(value), Some(seen.unwrap_or(u32::MAX))).is_ok()
 }

@@ -4,9 +4,8 @@
 //! It makes no decisions, and compiles only to wasm32.
 //!
 //! The flow: `root` compiles a pushed document and replaces the whole plan (`active`). `stream` handles one request.
-//! `metric` counts,
-//! and `gauge` shows exposures and rollbacks. `guard` shares counts and latches with the other workers, and `serving` knows which
-//! document is the latest. Only `host` calls the host.
+//! `metric` counts, and `gauge` shows exposures and rollbacks. `guard` shares counts and latches with the other workers,
+//! and `serving` knows which document is the latest. Only `host` calls the host.
 
 #![cfg(target_arch = "wasm32")]
 

@@ -1,10 +1,8 @@
 //! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks.
 //!
-//! Whether `on_configure` accepts a document depends on its bytes alone. Envoy runs it in a canary context first and
-//! then on every
-//! thread. If the result depended on anything else, it could differ between threads, and a worker would be left
-//! without the filter
-//! (envoy#43751).
+//! Whether `on_configure` accepts a document depends on its bytes alone. Envoy runs it in a canary context first and then
+//! on every thread. If the result depended on anything else, it could differ between threads, and a worker would be left
+//! without the filter (envoy#43751).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,9 +37,8 @@ struct Root {
 
 impl Context for Root {}
 
-/// Stops the timer, because the host does not stop it when a root context ends. `on_done` would be the natural place,
-/// but if it is
-/// exported, the host calls it for each stream too. `on_delete`, which drops a context, is called in any case.
+/// Stops the timer, because the host does not stop it when a root context ends. `on_done` would be the natural place, but
+/// if it is exported, the host calls it for each stream too. `on_delete`, which drops a context, is called in any case.
 impl Drop for Root {
     fn drop(&mut self) {
         host::set_tick_period(Duration::ZERO);

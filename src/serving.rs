@@ -1,6 +1,5 @@
-//! Knows which split of a rollout serves. A replaced document lives until its last request ends, and its outcomes
-//! must not be compared
-//! with those of its successor.
+//! Knows which split of a rollout serves. A replaced document lives until its last request ends, and its outcomes must not
+//! be compared with those of its successor.
 //!
 //! All documents of a VM with a rollout of the same name share one cell. The latest document writes it, and the others read it.
 //! The core decides what follows from it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use rollout_core::guardrail::outcome::{
-    Call, Response, classify, is_break_flag, is_failure_status, is_repeated, needs_flags,
+use rollout_core::guardrail::{
+    Call, Guardrails, Outcome, Response, Ticket, classify, is_break_flag, is_failure_status, is_repeated,
+    needs_flags,
 };
-use rollout_core::guardrail::{Guardrails, Outcome, Ticket};
 use rollout_core::{Decision, Now, Reason, Target, Time, decide, request_edits};
 
 use crate::active::Active;

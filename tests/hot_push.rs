@@ -24,9 +24,9 @@ fn document(revision: u64) -> String {
 /// CPU of an idle Envoy over two seconds, in nanoseconds: the least of three, because a leak stays and an echo of the load passes.
 fn idle_cpu(envoy: &Envoy) -> u64 {
     let window = |_| {
-        let before = envoy.worker_cpu_nanos();
+        let before = envoy.cpu_nanos();
         std::thread::sleep(Duration::from_secs(2));
-        envoy.worker_cpu_nanos() - before
+        envoy.cpu_nanos() - before
     };
     (0..3).map(window).min().unwrap_or_default()
 }

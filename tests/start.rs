@@ -218,3 +218,23 @@ fn the_readme_shows_these_commands_and_their_answers() {
         checkout.explained()
     );
 }
+
+/// The document in the README, and the user that the picture there and the tool's example show.
+#[test]
+fn the_readme_explains_a_user_of_its_own_document() {
+    let readme = fs::read_to_string(module::workspace().join("README.md")).expect("the README");
+    let block = readme.split("\n```json\n").nth(1).expect("a document");
+    let document = block.split("\n```").next().expect("the end of the document");
+    let example = readme.split("$ rolloutctl explain ").nth(1).expect("an example");
+    let (arguments, rest) = example.split_once('\n').expect("an answer");
+    let answer = rest.split("...").next().expect("the end of the answer");
+
+    let folder = TempDir::with_prefix("rollout-start-").expect("a temporary folder");
+    fs::write(folder.path().join("fraud.json"), document).expect("the folder is writable");
+    let command = format!("'{}' explain {arguments}", module::rolloutctl().display());
+    let output = Command::new("bash").args(["-c", &command]).current_dir(folder.path()).output();
+    let printed = String::from_utf8_lossy(&output.expect("bash runs").stdout).into_owned();
+    assert!(printed.starts_with(answer), "the tool prints\n{printed}");
+    assert!(readme.contains("x-user-id: user-207") && answer.contains("bucket    13959"), "{answer}");
+    assert!(readme.contains("hash ▶ bucket 13959 ▶ v2"));
+}

@@ -7,9 +7,7 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use rollout_core::{
-    Decision, Health, Nonce, Now, Plan, Ppm, Reason, State, Time, compile, decide, request_edits,
-};
+use rollout_core::{Decision, Health, Nonce, Now, Plan, Ppm, Reason, State, Time, compile, decide, request_edits};
 
 const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "holdouts": [{"name": "h", "percent": 5}], "rollouts": [
   {"name": "one", "stable": "v1", "match": [

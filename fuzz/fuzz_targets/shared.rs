@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rollout_core::guardrail::{Guardrails, Label, Outcome, Setting, SharedRecord, Shelf, SplitMark, Worker, merge};
 use rollout_core::{Health, Plan, Rollout, Time, compile, decide};
+use rollout_core::guardrail::{Guardrails, Label, Outcome, Setting, SharedRecord, Shelf, SplitMark, Worker, merge};
 
 const DOCUMENT: &[u8] = br#"{"revision": 1, "rollouts": [
   {"name": "one", "stable": "v1", "unit": [{"header": "x-user-id"}],

@@ -21,9 +21,8 @@ use crate::plan::version::Version;
 use crate::request::Request;
 use crate::time::Time;
 
-/// The decision for `request` at the time `now`. `None` if no rollout matches: then the filter decides nothing, and
-/// the route's own
-/// cluster serves.
+/// The decision for `request` at the time `now`. `None` if no rollout matches: then the filter decides nothing, and the
+/// route's own cluster serves.
 #[must_use]
 pub fn decide<'m>(plan: &Plan, request: &Request<'_>, now: impl Into<Now<'m>>) -> Option<Decision> {
     if request.method == b"CONNECT" {
@@ -267,9 +266,8 @@ impl<'e> Evaluation<'e> {
         Some(decided)
     }
 
-    /// The cookie of a session that starts now, on the version that the hash chose. If that version is rolled back,
-    /// the session is on
-    /// stable, so that the client stays there after the latch is released.
+    /// The cookie of a session that starts now, on the version that the hash chose. If that version is rolled back, the
+    /// session is on stable, so that the client stays there after the latch is released.
     fn begun(&self, case: &Subject<'e>, assigned: Choice<'e>) -> Option<String> {
         let by_hash = matches!(assigned.reason, Reason::NotExposed | Reason::Assigned);
         let sessions = case.rollout.sessions.as_ref().filter(|_| by_hash)?;

@@ -128,9 +128,8 @@ impl<'e> Edit<'e> {
     }
 }
 
-/// Every edit of a request, in order: unwanted headers are removed, even if nothing was decided, and then the headers
-/// of the decision
-/// are set.
+/// Every edit of a request, in order: unwanted headers are removed, even if nothing was decided, and then the headers of
+/// the decision are set.
 pub fn request_edits<'e>(
     decision: Option<&'e Decision>,
     request: &'e Request<'_>,
@@ -240,9 +239,8 @@ impl Decision {
         mark.into_iter().chain(assignment).chain(debug.into_iter().flatten()).chain(cookies)
     }
 
-    /// The target that answered, by the cluster of the response, with its position among the version's targets.
-    /// `None` if the assigned
-    /// version answered.
+    /// The target that answered, by the cluster of the response, with its position among the version's targets. `None` if
+    /// the assigned version answered.
     #[must_use]
     pub fn failed_over(&self, cluster: &[u8]) -> Option<(usize, &Target)> {
         if self.version.cluster.as_bytes() == cluster {

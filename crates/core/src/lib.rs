@@ -18,9 +18,8 @@
 //! assert_eq!(decision.version.cluster(), "fraud-v2");
 //! ```
 //!
-//! The crate deliberately has no clock, no randomness, no file, no socket, no log line and no host trait. Values go
-//! in and values come
-//! out, so the proxy and the tool can't disagree.
+//! The crate deliberately has no clock, no randomness, no file, no socket, no log line and no host trait. Values go in and
+//! values come out, so the proxy and the tool can't disagree.
 
 mod compile;
 mod decide;
@@ -47,4 +46,4 @@ pub use plan::rollout::{Expose, Freeze, Rollout};
 pub use plan::shadow::{MAX_SHADOWS, Shadow, Shadows};
 pub use plan::version::Version;
 pub use request::{Nonce, Request};
-pub use time::Time;
+pub use time::{NotATime, Time};

@@ -1,8 +1,7 @@
 //! The closed set of metrics: names, kinds and labels, shared by the filter, the tool and the documentation.
 //!
-//! Envoy does not support labels for wasm metrics. The name carries them instead, in the form that Istio's
-//! `extraStatTags` and Envoy's
-//! `stats_tags` parse: `rollout=.=fraud-score;.;version=.=v2;.;rollout_failures_total`.
+//! Envoy does not support labels for wasm metrics. The name carries them instead, in the form that Istio's `extraStatTags`
+//! and Envoy's `stats_tags` parse: `rollout=.=fraud-score;.;version=.=v2;.;rollout_failures_total`.
 
 /// A metric and the labels that each of its series carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +34,7 @@ pub const EXPOSURE: Family = Family { name: "rollout_exposure_ppm", labels: &["r
 pub const TRIPS: Family =
     Family { name: "rollout_guardrail_trips_total", labels: &["rollout", "version", "signal"] };
 /// What a signal has judged: requests or answers of the version (`side` is `version`) and, if it compares, of stable
-/// (`stable`). `result`
-/// is `all` or `bad`. If a signal compares, a unit counts at most once per second on each worker.
+/// (`stable`). `result` is `all` or `bad`. If a signal compares, a unit counts at most once per second on each worker.
 pub const OBSERVATIONS: Family = Family {
     name: "rollout_guardrail_observations_total",
     labels: &["rollout", "version", "signal", "side", "result"],

@@ -21,8 +21,8 @@ const EXAMPLES: usize = 5;
 /// Called with a request's number and its outcome, from several threads.
 pub type Observer = Arc<dyn Fn(u64, &Result<Response, Failure>) + Send + Sync>;
 
-/// A load to drive. By default one HTTP/1.1 connection, as fast as answers come, for ten minutes or ten million requests,
-/// whichever is first.
+/// A load to drive. By default one HTTP/1.1 connection, as fast as answers come, until it is stopped, for ten minutes or ten
+/// million requests, whichever is first.
 #[derive(Clone)]
 #[must_use]
 pub struct Load {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
-use rollout_core::Time;
+use rollout_core::{NotATime, Time};
 
 pub(crate) use fleet::{Gate, Status};
 
@@ -322,12 +322,13 @@ impl Now {
 
 /// The present, in whole seconds.
 pub(crate) fn now() -> Time {
-    whole_seconds(SystemTime::now())
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_seconds(since_1970.as_secs())
 }
 
-/// RFC 3339 in UTC.
-pub(crate) fn time(text: &str) -> Result<Time, humantime::TimestampError> {
-    humantime::parse_rfc3339(text).map(whole_seconds)
+/// What a document takes as a time.
+pub(crate) fn time(text: &str) -> Result<Time, NotATime> {
+    text.parse()
 }
 
 /// A duration in whole seconds, at least one, the unit of a ramp.
@@ -335,10 +336,6 @@ fn seconds(text: &str) -> Result<u64, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let is_whole = duration.subsec_nanos() == 0 && duration.as_secs() > 0;
     if is_whole { Ok(duration.as_secs()) } else { Err("expected whole seconds, at least one".to_owned()) }
-}
-
-fn whole_seconds(time: SystemTime) -> Time {
-    Time::from_seconds(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// An address, with or without a port, as Envoy writes it.

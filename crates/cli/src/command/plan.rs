@@ -82,7 +82,7 @@ fn timetable<'p>(rollout: &'p Rc<Rollout>, args: &Plan) -> Result<Option<Timetab
     let Some((version, ramp)) = rollout.ramp() else { return Ok(None) };
     let turns = ramp.turns();
     let (Some(first), Some(last)) = (turns.first().copied(), turns.last().copied()) else { return Ok(None) };
-    if last > Stamp::LAST {
+    if last > Time::LAST {
         bail!("the ramp of rollout `{}` continues after the year 9999", rollout.name());
     }
     let to = args.to.unwrap_or_else(|| last.max(args.from.unwrap_or(last)));

@@ -1,4 +1,4 @@
-//! `check`, and what every verb says of a bad document.
+//! `check`, and how every subcommand reports an invalid document.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn a_good_document_is_summed_up_in_one_line() {
 }
 
 #[test]
-fn a_bad_document_is_told_with_all_its_problems_a_line_each() {
+fn an_invalid_document_is_reported_with_all_its_problems_one_per_line() {
     let place = Place::with_documents();
     let run = place.run(&["check", "bad.json"]);
     assert_eq!((run.code, run.err.as_str()), (3, ""));
@@ -77,7 +77,7 @@ fn a_document_without_end_is_a_problem_and_not_a_hang() {
 }
 
 #[test]
-fn every_verb_tells_the_problems_of_a_bad_document() {
+fn every_subcommand_reports_the_problems_of_an_invalid_document() {
     let place = Place::with_documents();
     let verbs: [&[&str]; 6] = [
         &["explain", "bad.json"],

@@ -12,7 +12,7 @@ fn place() -> Place {
 }
 
 #[test]
-fn moves_are_told_with_their_shares() {
+fn moves_are_shown_with_their_shares() {
     let run = place().run(&["diff", "old.json", "new.json", "--units", "10000"]);
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     insta::assert_snapshot!(run.out, @r#"

@@ -21,7 +21,7 @@ const ALICE: [&str; 9] = [
 ];
 
 #[test]
-fn a_decision_is_told_with_its_reason_in_words() {
+fn a_decision_is_shown_with_its_reason_in_words() {
     let run =
         Place::with_documents().run(&[&ALICE[..], &["text", "--header", "x-rollout-cluster: mine"]].concat());
     assert_eq!((run.code, run.err.as_str()), (0, ""));
@@ -204,7 +204,7 @@ const BASE: [&str; 8] =
     ["explain", "good.json", "--host", "ml.example.com", "--path", "/v2/", "--header", "x-user-id: alice"];
 
 #[test]
-fn a_version_that_is_rolled_back_serves_nobody_but_who_is_forced_on_it() {
+fn a_rolled_back_version_serves_only_forced_requests() {
     let place = Place::with_documents();
     let rolled_back = ["--rolled-back", "fraud-score=v2"];
     let run = place.run(&[&BASE[..], &rolled_back].concat());
@@ -222,7 +222,7 @@ fn a_version_that_is_rolled_back_serves_nobody_but_who_is_forced_on_it() {
 }
 
 #[test]
-fn a_line_of_a_batch_says_itself_what_is_rolled_back() {
+fn a_line_of_a_batch_names_its_own_rollbacks() {
     let place = Place::with_documents();
     let line = |rolled_back: Value| {
         let mut line = json!({"host": "ml.example.com", "path": "/v2/", "headers": [["x-user-id", "alice"]]});

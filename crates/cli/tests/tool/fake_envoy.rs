@@ -1,4 +1,4 @@
-//! An admin interface that says what a test wants, for the faults that a real Envoy shows too seldom.
+//! An admin interface that answers what a test wants, for the faults that a real Envoy shows too rarely.
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers that the tests choose")]
 
@@ -33,7 +33,7 @@ pub(crate) fn clusters(names: &[&str]) -> String {
     json!({"cluster_statuses": statuses}).to_string()
 }
 
-/// What Envoy's `/stats` says of a filter that serves `hash`, after it read and refused so many files.
+/// Envoy's `/stats` for a filter that serves `hash`, after it has read and rejected this many files.
 pub(crate) fn stats(hash: Option<u64>, reads: u64, rejections: u64) -> String {
     let discovery = "extension_config_discovery.http_filter.rollout";
     let mut stats = vec![
@@ -113,7 +113,7 @@ impl Metrics {
     }
 }
 
-/// Serves these metrics, made anew for each question by its number, from 0 on.
+/// Serves these metrics, made for each question by its number, from 0 on.
 pub(crate) fn serve_metrics(metrics: impl Fn(u64) -> Metrics + Send + 'static) -> String {
     let mut number = 0;
     serve(move |path| {

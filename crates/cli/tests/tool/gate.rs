@@ -180,7 +180,7 @@ fn what_trips_in_a_proxy_is_a_no_unless_it_only_warns() {
 }
 
 #[test]
-fn what_condemned_a_version_for_a_while_is_told_with_the_numbers_that_did() {
+fn what_condemned_a_version_for_a_while_is_reported_with_its_numbers() {
     let mut guardrails = guardrails();
     guardrails["window"] = json!("1s");
     guardrails["action"] = json!("warn");
@@ -225,7 +225,7 @@ fn an_envoy_that_serves_another_document_can_not_be_judged() {
 }
 
 #[test]
-fn a_proxy_that_starts_anew_counts_from_zero() {
+fn a_restarted_proxy_counts_from_zero() {
     let (place, hash) = place(&guardrails());
     let url = serve_metrics(move |second| match second {
         0 => v2(Metrics::serving(hash), 0, [0, 0]),
@@ -246,7 +246,7 @@ fn a_proxy_that_starts_anew_counts_from_zero() {
 }
 
 #[test]
-fn an_envoy_that_is_silent_at_the_end_can_not_be_judged_and_one_that_was_silent_can() {
+fn an_envoy_that_is_silent_at_the_end_can_not_be_judged_but_one_that_was_silent_can() {
     let (place, hash) = place(&guardrails());
     let silent_at = |when: u64| {
         let mut number = 0;
@@ -293,7 +293,7 @@ fn a_document_without_guardrails_gives_nothing_to_judge_by() {
 }
 
 #[test]
-fn the_answer_for_people_says_it_first_and_then_what_each_signal_found() {
+fn the_text_shows_the_answer_first_and_then_what_each_signal_found() {
     let (place, hash) = place(&guardrails());
     let url = serve_metrics(move |second| v2(Metrics::serving(hash), second, [60, 30]));
     let run = place.run(&[&["gate", "guarded.json", "--envoy", &url], &LONG[..]].concat());

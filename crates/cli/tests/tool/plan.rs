@@ -39,7 +39,7 @@ fn rows(run: &Run) -> Vec<String> {
 }
 
 #[test]
-fn steps_are_drawn_and_told_with_the_present_among_them() {
+fn steps_are_drawn_and_listed_with_the_present_among_them() {
     let run = plan(&[rollout("fraud-score", STEPS)], &["--at", "2026-12-01T10:00:00Z"]);
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     insta::assert_snapshot!(run.out, @"
@@ -61,7 +61,7 @@ fn steps_are_drawn_and_told_with_the_present_among_them() {
 }
 
 #[test]
-fn the_present_is_told_only_inside_the_range_and_once() {
+fn the_present_is_listed_once_and_only_inside_the_range() {
     for (at, told) in [
         ("2026-12-01T08:59:59Z", 0),
         ("2026-12-01T09:00:00Z", 1),
@@ -95,7 +95,7 @@ fn the_answer_for_programs_has_exactly_the_fields_of_the_contract() {
 }
 
 #[test]
-fn a_rise_is_told_in_even_parts_however_long_it_pauses() {
+fn a_rise_is_listed_in_even_parts_however_long_it_pauses() {
     let run = plan(&[rollout("fraud-score", LINE)], &["--format", "json"]);
     let rows = rows(&run);
     assert_eq!(rows.len(), 22);
@@ -135,7 +135,7 @@ fn a_freeze_is_a_phase_of_the_ramp() {
 }
 
 #[test]
-fn ticks_count_from_the_begin_and_the_turns_stay_among_them() {
+fn ticks_count_from_the_start_and_the_turns_stay_among_them() {
     let range = ["--from", "2026-12-01T09:00:07Z", "--to", "2026-12-01T09:00:14Z", "--every", "2s"];
     let run = plan(&[rollout("fraud-score", LINE)], &[&["--format", "json"], range.as_slice()].concat());
     assert_eq!(
@@ -152,7 +152,7 @@ fn ticks_count_from_the_begin_and_the_turns_stay_among_them() {
 }
 
 #[test]
-fn both_ends_of_a_range_are_told_also_beyond_the_ramp() {
+fn both_ends_of_a_range_are_listed_even_beyond_the_ramp() {
     for (option, moment, wanted) in [
         ("--to", "2026-12-01T08:00:00Z", "08:00:00 0.0 waiting"),
         ("--from", "2026-12-01T12:00:00Z", "12:00:00 100.0 done"),
@@ -186,7 +186,7 @@ fn one_rollout_of_many_can_be_asked_for() {
 }
 
 #[test]
-fn a_document_without_ramps_has_nothing_to_tell() {
+fn a_document_without_ramps_has_no_timetable() {
     let place = Place::with_documents();
     let text = place.run(&["plan", "good.json"]);
     assert_eq!((text.code, text.out.as_str()), (0, "no ramps\n"));
@@ -196,7 +196,7 @@ fn a_document_without_ramps_has_nothing_to_tell() {
 }
 
 #[test]
-fn what_can_t_be_told_is_an_error() {
+fn a_range_that_can_not_be_listed_is_an_error() {
     let ramp = rollout("fraud-score", STEPS);
     let days = ["--from", "2026-12-01T00:00:00Z", "--to", "2026-12-04T00:00:00Z", "--every", "1s"];
     let beyond =

@@ -168,7 +168,7 @@ fn permissions_stay_and_a_link_stays_a_link() {
 }
 
 #[test]
-fn whoever_reads_during_pushes_sees_one_whole_document_or_the_other() {
+fn a_reader_during_pushes_sees_one_whole_document_or_the_other() {
     let place = Place::with_documents();
     place.write("other.json", &document(7.0).to_string());
     assert_eq!(place.run(&FIRST).code, 0);

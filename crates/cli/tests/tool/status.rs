@@ -86,7 +86,7 @@ fn counts_of_several_envoys_add_up() {
 }
 
 #[test]
-fn what_differs_among_envoys_is_said() {
+fn values_on_which_envoys_disagree_are_reported() {
     let rolled_back = |_| {
         Metrics::serving(2)
             .requests("v2", "assigned", 10)
@@ -153,7 +153,7 @@ fn an_envoy_that_never_answers_is_named_in_plain_words() {
 }
 
 #[test]
-fn an_envoy_without_the_filter_says_so() {
+fn an_envoy_without_the_filter_is_reported() {
     let url = serve_metrics(|_| Metrics::none());
     let run = status(&[&url], &[]);
     assert_eq!(run.code, 0);
@@ -177,7 +177,7 @@ fn a_url_that_names_no_envoy_is_refused_before_anybody_is_asked() {
 }
 
 #[test]
-fn watching_gives_a_line_each_time_with_the_requests_a_second() {
+fn watching_prints_a_line_per_round_with_requests_per_second() {
     let url = serve_metrics(|number| match number {
         0..2 => metrics(1).requests("v9", "assigned", number * 1_000),
         _ => metrics(1).requests("v9", "assigned", 500),
@@ -189,7 +189,7 @@ fn watching_gives_a_line_each_time_with_the_requests_a_second() {
 }
 
 #[test]
-fn an_envoy_that_answers_late_distorts_no_requests_a_second_neither_its_own_nor_those_of_others() {
+fn a_late_answer_distorts_no_rate_neither_its_own_nor_that_of_another_envoy() {
     let started = Instant::now();
     let one_a_millisecond = move || {
         Metrics::serving(1).requests("v1", "assigned", started.elapsed().as_millis().try_into().unwrap())

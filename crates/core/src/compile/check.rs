@@ -46,9 +46,8 @@ impl RolloutSpec<'_> {
         }
     }
 
-    /// A version may fail over only to versions with the same `request`: a repeated call carries the host, the path
-    /// and the headers
-    /// of the first.
+    /// A version may fail over only to versions with the same `request`: a repeated call carries the host, the path and the
+    /// headers of the first.
     fn refuse_failover(&self, at: At<'_, '_>, context: &mut Context) {
         for (position, version) in self.versions.iter().enumerate() {
             let mut targets = self.targets_of(position).filter(|_| self.may_serve(position));

@@ -1,8 +1,7 @@
 //! JSON as a tree that keeps everything: duplicate keys stay visible, so that they are reported and not dropped.
 //!
-//! The hash of the canonical form identifies a document, no matter how it was delivered. A `Struct` turns every
-//! number into a double
-//! and loses the order of keys, so the canonical form keeps neither.
+//! The hash of the canonical form identifies a document, no matter how it was delivered. A `Struct` turns every number into
+//! a double and loses the order of keys, so the canonical form keeps neither.
 
 use std::fmt;
 
@@ -93,9 +92,8 @@ impl Node {
         murmur3(0, canonical.as_bytes(), b"")
     }
 
-    /// Writes the canonical form: keys sorted by their UTF-8 bytes, no spaces, integral numbers without a fraction,
-    /// other numbers in their shortest form,
-    /// only quotes, backslashes and control characters escaped.
+    /// Writes the canonical form: keys sorted by their UTF-8 bytes, no spaces, integral numbers without a fraction, other
+    /// numbers in their shortest form, only quotes, backslashes and control characters escaped.
     fn write_canonical(&self, out: &mut String) {
         match self {
             Self::Null => out.push_str("null"),

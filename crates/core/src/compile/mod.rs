@@ -1,8 +1,8 @@
 //! Compiles the bytes of a document into a plan, or into all of its problems.
 //!
-//! This is the only way to get a [`Plan`], so every plan can be served. The result depends on the bytes alone, never
-//! on time, health or
-//! earlier documents: Envoy compiles a document in a canary context and then once per thread, and all of them must agree.
+//! This is the only way to get a [`Plan`], so every plan can be served. The result depends on the bytes alone, never on
+//! time, health or earlier documents: Envoy compiles a document in a canary context and then once per thread, and all of
+//! them must agree.
 
 mod build;
 mod check;

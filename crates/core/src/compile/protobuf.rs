@@ -1,8 +1,7 @@
 //! Parses a `google.protobuf.Struct` as Envoy gives it to a plugin: in its wire form, not as JSON text.
 //!
-//! It reads only what a Struct consists of (protobuf's `struct.proto`): a map of names to values, where a value is
-//! null, a double, a
-//! string, a boolean, a struct or a list. Anything else is not a document.
+//! It reads only what a Struct consists of (protobuf's `struct.proto`): a map of names to values, where a value is null, a
+//! double, a string, a boolean, a struct or a list. Anything else is not a document.
 
 use super::json::{MAX_FIELDS, Node};
 

@@ -10,7 +10,7 @@ use super::place::shown;
 use super::reader::At;
 use crate::hash::bucket::Ppm;
 use crate::header;
-use crate::time::Time;
+use crate::time::{NotATime, Time};
 
 pub(super) fn boolean(at: At<'_, '_>, context: &mut Context) -> Option<bool> {
     match at.node {
@@ -137,15 +137,9 @@ pub(super) fn authority(at: At<'_, '_>, context: &mut Context) -> Option<Box<str
 /// A time in whole seconds.
 pub(super) fn time(at: At<'_, '_>, context: &mut Context) -> Option<Time> {
     let text = at.any_text(context)?;
-    match Time::parse(text) {
-        Some(time) => Some(time),
-        None => at.problem(
-            context,
-            &format!(
-                "expected a time in UTC and whole seconds, like `2026-11-25T09:30:00Z`, found {}",
-                shown(text)
-            ),
-        ),
+    match text.parse() {
+        Ok(time) => Some(time),
+        Err(error @ NotATime) => at.problem(context, &format!("{error}, found {}", shown(text))),
     }
 }
 

@@ -53,9 +53,8 @@ pub(super) struct RolloutSpec<'n> {
 }
 
 impl RolloutSpec<'_> {
-    /// Where failed calls of the version at this position go, in order: the targets of its own failover, or else of
-    /// the rollout's,
-    /// without the version itself.
+    /// Where failed calls of the version at this position go, in order: the targets of its own failover, or else of the
+    /// rollout's, without the version itself.
     pub(super) fn targets_of(&self, position: usize) -> impl Iterator<Item = (usize, &VersionSpec<'_>)> {
         let targets = self.own_failover(position).into_iter().flat_map(|failover| &failover.to);
         let others = targets.copied().filter(move |target| *target != position);

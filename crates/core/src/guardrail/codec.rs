@@ -1,8 +1,7 @@
 //! The bytes of a guardrail's state in shared data: varints, floats and fixed words, one after another, without names.
 //!
-//! All plugins of a proxy share one namespace, so the bytes may be anything. A reader checks every length against the
-//! bytes that are
-//! left and allocates nothing itself. Bytes that do not fit are read as `None`. There is no version field: the key
+//! All plugins of a proxy share one namespace, so the bytes may be anything. A reader checks every length against the bytes
+//! that are left and allocates nothing itself. Bytes that do not fit are read as `None`. There is no version field: the key
 //! names the format.
 
 /// Writes a state.

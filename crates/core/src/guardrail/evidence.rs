@@ -1,8 +1,7 @@
 //! Chooses which requests count as evidence in a comparison of a version with stable, so that no client has too much weight.
 //!
 //! Units are assigned, not requests, so the outcomes of one client depend on each other. Units fall into 1,024 hash
-//! buckets, and three
-//! rules apply:
+//! buckets, and three rules apply:
 //!
 //! 1. Per second, a bucket counts at most once for each worker and side: the first request that starts in that second (`worker`).
 //!    It must not matter which of several requests ends first. If stable is busier, its slow failures would lose to
@@ -13,20 +12,16 @@
 //! bucket is among
 //!    the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
 //!
-//! Rule 1 depends only on when requests start, so it cannot bias rates. Rule 2 depends on when they end: if few
-//! clients call often,
-//! slow failures lose to quick answers, on the version's side as often as on stable's or more often. That is measured
-//! (`tests/guardrail_false_alarms.rs`), not proven. Rule 3 can only help the version: the test's bets never rise when
-//! a bad outcome
-//! becomes a good one. All bad outcomes of stable count: dropping some would blame the version. The rules do not make
-//! clients alike;
-//! `sequential` says what that means.
+//! Rule 1 depends only on when requests start, so it cannot bias rates. Rule 2 depends on when they end: if few clients
+//! call often, slow failures lose to quick answers, on the version's side as often as on stable's or more often. That is
+//! measured (`tests/guardrail_false_alarms.rs`), not proven. Rule 3 can only help the version: the test's bets never rise
+//! when a bad outcome becomes a good one. All bad outcomes of stable count: dropping some would blame the version. The
+//! rules do not make clients alike; `sequential` says what that means.
 
 use super::codec::{Reader, Writer};
-use super::pending::Basis;
 use super::setting::SplitMark;
 use super::spacing::{Bits, HASH_BUCKETS, Last, Spacing};
-use super::tally::{Side, Sides, Tally};
+use super::tally::{Basis, Side, Sides, Tally};
 use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::MAX_SIGNALS;
 

@@ -1,11 +1,9 @@
 //! Merges what a worker has recorded into what all workers of the proxy share, judges it, and sets a latch if a
 //! verdict asks for one.
 //!
-//! It turns bytes into bytes. The caller reads a shelf, merges, and writes the result back if the shelf has not
-//! changed meanwhile;
-//! otherwise it starts again with the new bytes. Only the worker whose write succeeded acts on the result, so each
-//! verdict has its
-//! effect once.
+//! It turns bytes into bytes. The caller reads a shelf, merges, and writes the result back if the shelf has not changed
+//! meanwhile; otherwise it starts again with the new bytes. Only the worker whose write succeeded acts on the result, so
+//! each verdict has its effect once.
 
 use super::record::{Observed, SharedRecord};
 use super::setting::Setting;

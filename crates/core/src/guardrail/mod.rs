@@ -1,12 +1,10 @@
 //! Guardrails at work: outcomes of requests are counted, compared and judged. The rules are in `plan::guardrails`.
 //!
-//! Each worker records outcomes (`worker`) and merges them (`merge`) into a record that all workers share (`record`).
-//! In the record,
-//! outcomes become evidence (`evidence`). The signals judge it (`judge`): shares over a sliding window (`window`), or the version
-//! against stable with an always-valid test (`sequential`). Failures in a row (`streak`) and sample ratios
-//! (`sample_ratio`) are judged
-//! in the record itself. A verdict is latched on the shelf of the record (`shelf`).
-//! Time is always an argument, and nothing here does I/O.
+//! Each worker records outcomes (`worker`) and merges them (`merge`) into a record that all workers share (`record`). In
+//! the record, outcomes become evidence (`evidence`). The signals judge it (`judge`): shares over a sliding window
+//! (`window`), or the version against stable with an always-valid test (`sequential`). Failures in a row (`streak`) and
+//! sample ratios (`sample_ratio`) are judged in the record itself. A verdict is latched on the shelf of the record
+//! (`shelf`). Time is always an argument, and nothing here does I/O.
 
 mod codec;
 #[cfg(test)]
@@ -14,7 +12,7 @@ mod dice;
 mod evidence;
 mod judge;
 mod merge;
-pub mod outcome;
+mod outcome;
 mod pending;
 mod record;
 mod sample_ratio;
@@ -35,12 +33,13 @@ pub use crate::plan::guardrails::{
 pub use evidence::{Evidence, Observation};
 pub use judge::Judge;
 pub use merge::{Merge, merge};
-pub use outcome::Outcome;
-pub use pending::Basis;
+pub use outcome::{
+    Call, Ending, Outcome, Response, classify, is_break_flag, is_failure_status, is_repeated, needs_flags,
+};
 pub use record::{Observed, SharedRecord};
 pub use sequential::SequentialTest;
 pub use setting::{Setting, SplitMark};
 pub use shelf::{FORMAT, Label, Latch, SHELVES, Shelf};
-pub use tally::{Side, Sides, Tally};
+pub use tally::{Basis, Side, Sides, Tally};
 pub use verdict::{Finding, Verdict};
 pub use worker::{Ticket, Worker};

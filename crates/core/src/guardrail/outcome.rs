@@ -120,9 +120,8 @@ impl Ending {
         matches!(self, Self::Answered | Self::Failed)
     }
 
-    /// The outcome for the version. `took` is the time to the response headers, and `headers` are the bits of the
-    /// signals that found
-    /// them bad. `None` if the answer says nothing about the version.
+    /// The outcome for the version. `took` is the time to the response headers, and `headers` are the bits of the signals
+    /// that found them bad. `None` if the answer says nothing about the version.
     #[must_use]
     pub fn outcome(self, status: u16, took: Duration, headers: u16) -> Option<Outcome> {
         // An upgrade has no answer that could be early or late.
@@ -143,15 +142,13 @@ pub fn is_repeated(attempts: u64) -> bool {
     attempts > 1
 }
 
-/// Response flags that are a failure of the version (Envoy 1.40, `StreamInfo::CoreResponseFlag`): UH, UT, LR, UR, UF,
-/// UC, UO, URX, UMSDR, UPE
-/// and NC. Others are the client's doing or another filter's.
+/// Response flags that are a failure of the version (Envoy 1.40, `StreamInfo::CoreResponseFlag`): UH, UT, LR, UR, UF, UC,
+/// UO, URX, UMSDR, UPE and NC. Others are the client's doing or another filter's.
 const FAILURE_FLAGS: u64 =
     0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x8000 | 0x8_0000 | 0x80_0000 | 0x100_0000;
 
 /// The failure flags that end an answer after its headers: UT, LR, UR, UC, UMSDR and UPE. An answer that was received
-/// completely may
-/// have the others: UO and URX if it was not repeated, or repeated without success.
+/// completely may have the others: UO and URX if it was not repeated, or repeated without success.
 const BREAK_FLAGS: u64 = 0x4 | 0x8 | 0x10 | 0x40 | 0x8_0000 | 0x80_0000;
 
 /// Response flags of a client that went away.
@@ -169,9 +166,8 @@ pub fn is_break_flag(flags: u64) -> bool {
     flags & BREAK_FLAGS != 0 && is_failure_flag(flags)
 }
 
-/// True if Envoy stopped waiting for the version without setting a flag. The status shows what it waited for: a
-/// client that does not
-/// end its request gets 408, or UNKNOWN if a gRPC stream is idle.
+/// True if Envoy stopped waiting for the version without setting a flag. The status shows what it waited for: a client that
+/// does not end its request gets 408, or UNKNOWN if a gRPC stream is idle.
 fn is_overdue(details: &[u8], status: u16, grpc_status: Option<&[u8]>) -> bool {
     let has_given_up = matches!(details, b"stream_idle_timeout" | b"max_duration_timeout");
     has_given_up && (status == 504 || matches!(grpc_status, Some(b"4" | b"14")))
@@ -181,50 +177,4 @@ fn is_overdue(details: &[u8], status: u16, grpc_status: Option<&[u8]>) -> bool {
 #[must_use]
 pub fn is_failure_status(grpc_status: &[u8]) -> bool {
     matches!(grpc_status, b"2" | b"4" | b"13" | b"14" | b"15")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flag_of_the_upstream_is_a_failure_and_one_of_the_client_or_another_filter_is_not() {
-        for flag in [0x2, 0x4, 0x8, 0x10, 0x20, 0x40, 0x80, 0x8000, 0x8_0000, 0x80_0000, 0x100_0000] {
-            assert!(is_failure_flag(flag), "{flag:#x}");
-        }
-        // Nothing, NR, FI, RL, DC, DR, and an upstream reset that the client's own end caused.
-        for flag in [0, 0x100, 0x400, 0x800, 0x4000, 0x1000_0000, 0x4000 | 0x10] {
-            assert!(!is_failure_flag(flag), "{flag:#x}");
-        }
-    }
-
-    #[test]
-    fn a_flag_that_ends_an_answer_after_its_headers_is_a_failure_and_the_others_are_not() {
-        for flag in [0x4, 0x8, 0x10, 0x40, 0x8_0000, 0x80_0000] {
-            assert!(is_break_flag(flag), "{flag:#x}");
-        }
-        for flag in [0, 0x2, 0x20, 0x80, 0x8000, 0x100_0000, 0x4000 | 0x40] {
-            assert!(!is_break_flag(flag), "{flag:#x}");
-        }
-    }
-
-    #[test]
-    fn a_limit_on_idleness_or_duration_is_the_versions_failure_if_envoy_waited_for_it() {
-        for details in ["stream_idle_timeout", "max_duration_timeout"].map(str::as_bytes) {
-            assert!(is_overdue(details, 504, None));
-            assert!(is_overdue(details, 200, Some(b"14")));
-            assert!(!is_overdue(details, 408, None));
-            assert!(!is_overdue(details, 200, Some(b"2")));
-        }
-        assert!(!is_overdue(b"lua_response", 504, None));
-        assert!(!is_overdue(b"lua_response", 200, Some(b"14")));
-    }
-
-    #[test]
-    fn five_grpc_statuses_are_the_servers_failure() {
-        let failures: Vec<u8> =
-            (0..17).filter(|status: &u8| is_failure_status(status.to_string().as_bytes())).collect();
-        assert_eq!(failures, [2, 4, 13, 14, 15]);
-        assert!(!is_failure_status(b""));
-    }
 }

@@ -5,7 +5,7 @@
 use super::evidence::Observation;
 use super::setting::SplitMark;
 use super::sketch::Sketch;
-use super::tally::{Side, Tally};
+use super::tally::{Basis, Side, Tally};
 use crate::plan::guardrails::{MAX_SIGNALS, Measure, bit};
 
 /// Protects the VM's memory if nothing can be merged. Requests beyond the limit are counted, but are not evidence.
@@ -52,15 +52,6 @@ pub(crate) struct Counts {
     pub(crate) answers: u64,
     /// By signal.
     pub(crate) bad: [u64; MAX_SIGNALS],
-}
-
-/// The requests that a signal takes a share of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
-    /// All requests: failures.
-    Requests,
-    /// Answered requests: latencies and headers.
-    Answers,
 }
 
 impl Pending {

@@ -1,8 +1,7 @@
 //! The record of one guarded version: what all workers of a proxy know together, from the first request of its epoch.
 //!
-//! A record is a value. `merge` reads it, adds what a worker has recorded, and returns the new record; the caller
-//! writes it back only
-//! if no other worker wrote meanwhile. The merge that closes a slot of evidence also judges it, so each slot is
+//! A record is a value. `merge` reads it, adds what a worker has recorded, and returns the new record; the caller writes it
+//! back only if no other worker wrote meanwhile. The merge that closes a slot of evidence also judges it, so each slot is
 //! judged exactly once.
 
 use std::time::Duration;
@@ -10,12 +9,12 @@ use std::time::Duration;
 use super::codec::{Reader, Writer};
 use super::evidence::Evidence;
 use super::judge::Judge;
-use super::pending::{Basis, Pending};
+use super::pending::Pending;
 use super::sample_ratio::SampleRatio;
 use super::setting::Setting;
 use super::sketch::Sketch;
 use super::streak::Report;
-use super::tally::{Sides, Tally};
+use super::tally::{Basis, Sides, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{Ring, slot};
 use crate::hash::bucket::Ppm;
@@ -125,9 +124,8 @@ impl SharedRecord {
         Found { verdicts: self.verdicts(setting), observed }
     }
 
-    /// The slots that are over, each with the tallies of every comparison. On both sides, only requests that started
-    /// under the current
-    /// split count.
+    /// The slots that are over, each with the tallies of every comparison. On both sides, only requests that started under
+    /// the current split count.
     fn gather_evidence(&mut self, pending: &Pending, setting: &Setting<'_>) -> Vec<Vec<Sides>> {
         let Some(evidence) = &mut self.evidence else { return Vec::new() };
         let now = milliseconds(setting.now);

@@ -1,12 +1,11 @@
 //! Sample-ratio check: do as many units come to a version as were assigned to it? If not, something loses or moves units.
 //!
-//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one of
-//! 32,768 cells of a bitmap. The first unit in a cell is a draw, and later units in that cell are ignored. So under the assigned
-//! share each draw belongs to the version with exactly that chance, whatever came before. A mixture of Beta(200
-//! share, 200 (1 - share))
-//! over the true share against the assigned one is then a martingale. By Ville's inequality it stays valid no matter
-//! how often it is
-//! checked (Lindon and Malek, "Anytime-valid inference for multinomial count data", 2022). The check only warns.
+//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one
+//! of 32,768 cells of a bitmap. The first unit in a cell is a draw, and later units in that cell are ignored. So under the
+//! assigned share each draw belongs to the version with exactly that chance, whatever came before. A mixture of Beta(200
+//! share, 200 (1 - share)) over the true share against the assigned one is then a martingale. By Ville's inequality it
+//! stays valid no matter how often it is checked (Lindon and Malek, "Anytime-valid inference for multinomial count data",
+//! 2022). The check only warns.
 
 use super::codec::{Reader, Writer};
 

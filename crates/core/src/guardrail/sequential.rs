@@ -1,12 +1,11 @@
 //! An always-valid test: is the version worse than stable by more than the margin? It may be checked at any time, any
 //! number of times.
 //!
-//! H0: in every slot the version's mean rate `a` and stable's mean rate `b` satisfy `a <= margin + slope * b`. Both
-//! rates may drift,
-//! alone or together. If H0 is true, the chance that [`SequentialTest::trips`] is ever true is at most 1 - confidence.
-//! Assumptions: within a slot, given all earlier slots, outcomes are independent and do not decide how many are counted. The
-//! rates are those of the units that come, and chance may assign the worse units to a version. No theorem bounds that effect. The
-//! margin and `evidence` make it small, and `examples/false_alarms.rs` measures how small.
+//! H0: in every slot the version's mean rate `a` and stable's mean rate `b` satisfy `a <= margin + slope * b`. Both rates
+//! may drift, alone or together. If H0 is true, the chance that [`SequentialTest::trips`] is ever true is at most
+//! 1 - confidence. Assumptions: within a slot, given all earlier slots, outcomes are independent and do not decide how many are
+//! counted. The rates are those of the units that come, and chance may assign the worse units to a version. No theorem
+//! bounds that effect. The margin and `evidence` make it small, and `examples/false_alarms.rs` measures how small.
 //!
 //! # One slot
 //!
@@ -23,13 +22,11 @@
 //!
 //! # All slots
 //!
-//! A version may fail after hours of health, so a new bet starts in every slot, with a share of the capital. This is
-//! an e-detector
-//! (Shin, Ramdas and Rinaldo, 2023) whose shares w_t are fixed and add up to 1, so it is a martingale: M <- S (M +
-//! w_t). The capital
-//! is the mean of M over the alternatives plus the shares of later slots. Ville's inequality gives the bound.
-//! Half of the capital is for the first slot. The rest decays like t^(-5/4): after a change at slot t the verdict needs about
-//! ln(8 t^(5/4) / 1000^(1/4)) more evidence than without waiting, 11 after an hour and 15 after a day.
+//! A version may fail after hours of health, so a new bet starts in every slot, with a share of the capital. This is an
+//! e-detector (Shin, Ramdas and Rinaldo, 2023) whose shares w_t are fixed and add up to 1, so it is a martingale:
+//! M <- S (M + w_t). The capital is the mean of M over the alternatives plus the shares of later slots. Ville's inequality
+//! gives the bound. Half of the capital is for the first slot. The rest decays like t^(-5/4): after a change at slot t the
+//! verdict needs about ln(8 t^(5/4) / 1000^(1/4)) more evidence than without waiting, 11 after an hour and 15 after a day.
 
 use super::codec::{Reader, Writer};
 use super::tally::{Sides, Tally};
@@ -54,9 +51,8 @@ struct Recent {
     bad: f64,
 }
 
-/// Distances of the alternatives above the allowed rate, in scales. Steps of 4: between two alternatives, the nearer
-/// one still has
-/// two thirds of the best growth, and a finer grid would cost more evidence than it finds.
+/// Distances of the alternatives above the allowed rate, in scales. Steps of 4: between two alternatives, the nearer one
+/// still has two thirds of the best growth, and a finer grid would cost more evidence than it finds.
 const STEPS: [f64; 4] = [0.25, 1.0, 4.0, 16.0];
 
 /// The scale is the margin within these bounds. Smaller steps could not be found, and larger ones would end above 1.

@@ -45,10 +45,8 @@ impl SplitMark {
     }
 
     /// True if a request that started under `earlier` counts now. If a `linear` ramp has risen, the error favours the
-    /// version: its
-    /// slow failures come from a time when it had fewer requests. If a ramp has fallen, because a clock was set back,
-    /// the error would
-    /// blame the version.
+    /// version: its slow failures come from a time when it had fewer requests. If a ramp has fallen, because a clock was
+    /// set back, the error would blame the version.
     #[must_use]
     pub fn continues(self, earlier: Self) -> bool {
         self.id == earlier.id && earlier.line <= self.line
@@ -100,9 +98,8 @@ impl<'p> Setting<'p> {
 
 const MILLION: u64 = BUCKETS as u64;
 
-/// The version's share of the units that the split draws, without the units of versions that are rolled back. `None`
-/// if the share is
-/// zero, if a ramp is changing it, or if a rule after the split moves some units away.
+/// The version's share of the units that the split draws, without the units of versions that are rolled back. `None` if the
+/// share is zero, if a ramp is changing it, or if a rule after the split moves some units away.
 fn drawn(rollout: &Rollout, version: &Version, health: &Health, now: Time) -> Option<Ppm> {
     if !rollout.guardrails().is_some_and(Guardrails::counts_units) {
         return None;

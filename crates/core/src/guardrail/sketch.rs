@@ -1,11 +1,9 @@
-//! Quantiles of latencies with a relative error of 1 %, in bins that can be merged. The signal `latency` with
-//! `max_ratio` learns from
-//! them what is slow on stable.
+//! Quantiles of latencies with a relative error of 1 %, in bins that can be merged. The signal `latency` with `max_ratio`
+//! learns from them what is slow on stable.
 //!
 //! After DDSketch (Masson, Rim and Lee, VLDB 2019): bin `i` holds the values in `(gamma^(i-1), gamma^i]`, and its middle is
-//! within alpha of each of them. Bins are fixed, so merging is addition and loses nothing. A sketch has no mean and
-//! no window: the
-//! caller keeps one per slot.
+//! within alpha of each of them. Bins are fixed, so merging is addition and loses nothing. A sketch has no mean and no
+//! window: the caller keeps one per slot.
 
 use super::codec::{Reader, Writer};
 

@@ -45,11 +45,9 @@ impl Bits {
 
 /// Decides which buckets of both sides may count.
 ///
-/// A bucket counts again only after 19 others on its side. A bucket of the version also waits until stable has
-/// counted 19. The reason:
-/// if requests overlap, the one that ends first keeps the other out, mostly if few clients call often, and a quick
-/// success ends before
-/// a slow failure. What this costs stable, it must cost the version too.
+/// A bucket counts again only after 19 others on its side. A bucket of the version also waits until stable has counted 19.
+/// The reason: if requests overlap, the one that ends first keeps the other out, mostly if few clients call often, and a
+/// quick success ends before a slow failure. What this costs stable, it must cost the version too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Spacing {
     version: Last,

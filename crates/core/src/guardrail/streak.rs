@@ -1,8 +1,7 @@
 //! Counts failures in a row, as one worker sees them.
 //!
-//! A request with good response headers may still fail in its body or trailers, and an answer may stream for minutes.
-//! So a success
-//! counts only after one tick. Until then, failures next to it wait: they neither add up nor are they dropped.
+//! A request with good response headers may still fail in its body or trailers, and an answer may stream for minutes. So a
+//! success counts only after one tick. Until then, failures next to it wait: they neither add up nor are they dropped.
 
 /// What a worker has seen since its last merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,6 +13,15 @@ pub enum Side {
     Stable,
 }
 
+/// The requests that a signal takes a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// All requests: failures.
+    Requests,
+    /// Answered requests: latencies and headers.
+    Answers,
+}
+
 /// Outcomes of one side in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {

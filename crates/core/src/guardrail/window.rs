@@ -33,9 +33,8 @@ impl<T: Default> Ring<T> {
         slot > self.newest
     }
 
-    /// The slot with this number. Slots skipped since the last call are empty. If a clock was set back, the newest
-    /// slot is used; if it
-    /// was set back by more than a window, the ring starts again.
+    /// The slot with this number. Slots skipped since the last call are empty. If a clock was set back, the newest slot is
+    /// used; if it was set back by more than a window, the ring starts again.
     pub(crate) fn at(&mut self, slot: u64) -> Option<&mut T> {
         if self.newest.saturating_sub(slot) > SLOTS as u64 {
             *self = Self { newest: slot, slots: Default::default() };

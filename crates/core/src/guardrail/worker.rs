@@ -204,9 +204,9 @@ impl Worker {
         self.treatments.iter_mut().for_each(|treatment| treatment.streak.age());
     }
 
-    /// The position of a request's version if it must be merged at once, so that the signal of failures in a row is
-    /// fast. That is the
-    /// case if a quarter of the failures that condemn the version are pending here, because other workers may have as many.
+    /// The position of a request's version if it must be merged at once, so that the signal of failures in a row is fast.
+    /// That is the case if a quarter of the failures that condemn the version are pending here, because other workers may
+    /// have as many.
     #[must_use]
     pub fn is_urgent(&self, guardrails: &Guardrails, ticket: Ticket) -> Option<usize> {
         let limit = guardrails.consecutive_failures()?;

@@ -1,8 +1,7 @@
 //! MurmurHash3, x86_32, of two texts as if they were one: a salt and a unit, joined without a copy.
 //!
-//! The `murmur3` package hashes, and this file only gives it the bytes. The package reads four bytes at a time, so
-//! the reader here
-//! returns whole words, also across the end of the first text, and a shorter piece only at the end.
+//! The `murmur3` package hashes, and this file only gives it the bytes. The package reads four bytes at a time, so the
+//! reader here returns whole words, also across the end of the first text, and a shorter piece only at the end.
 
 use std::io::{Read, Result};
 use std::mem;
@@ -36,8 +35,8 @@ impl Read for Joined<'_> {
     /// Reads one word, or what is left at the end.
     ///
     /// A buffer smaller than a word gets nothing: the package passes one only after a short read, so at the end. The
-    /// compiler then
-    /// sees that a word takes one read and inlines the reader into the package's loop, which makes it three times as fast.
+    /// compiler then sees that a word takes one read and inlines the reader into the package's loop, which makes it three
+    /// times as fast.
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let Some(buffer) = buffer.first_chunk_mut() else { return Ok(0) };

@@ -157,9 +157,8 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// The name in metrics and logs: the kind, then `_increase` or `_ratio` if it compares with stable, then a number
-    /// if the document
-    /// has several of the same name.
+    /// The name in metrics and logs: the kind, then `_increase` or `_ratio` if it compares with stable, then a number if
+    /// the document has several of the same name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -253,11 +252,9 @@ impl NullHypothesis {
         Self { margin: margin.clamp(0.0, 1.0), slope: 1.0 }
     }
 
-    /// For the rate of answers that are slower than a multiple of stable's quantile: `1 - q` of those that are not
-    /// slow on stable may
-    /// be slow. This is the convex hull of "at most 1 - q" and "no more than stable", so a version is never blamed
-    /// for slowness that
-    /// stable shares.
+    /// For the rate of answers that are slower than a multiple of stable's quantile: `1 - q` of those that are not slow on
+    /// stable may be slow. This is the convex hull of "at most 1 - q" and "no more than stable", so a version is never
+    /// blamed for slowness that stable shares.
     #[must_use]
     pub fn quantile(quantile: f64) -> Self {
         let quantile = quantile.clamp(0.0, 1.0);

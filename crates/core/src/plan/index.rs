@@ -1,8 +1,7 @@
 //! An index from host and path to rollouts, so that a thousand rollouts do not cost a thousand comparisons per request.
 //!
-//! Each alternative of each rollout is posted under its hosts and its path. A request looks up its own host and path,
-//! and only the
-//! postings found there test their conditions. The first rollout in document order wins.
+//! Each alternative of each rollout is posted under its hosts and its path. A request looks up its own host and path, and
+//! only the postings found there test their conditions. The first rollout in document order wins.
 
 use std::rc::Rc;
 
@@ -139,9 +138,9 @@ fn reversed(text: &[u8]) -> Vec<u8> {
     text.iter().rev().copied().collect()
 }
 
-/// Keys that may be prefixes of each other. All keys that are prefixes of a text are on one chain: the last key that
-/// sorts at or before
-/// the text starts with each of them. So one binary search and a walk over shorter and shorter keys finds them all.
+/// Keys that may be prefixes of each other. All keys that are prefixes of a text are on one chain: the last key that sorts
+/// at or before the text starts with each of them. So one binary search and a walk over shorter and shorter keys finds them
+/// all.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Prefixes {
     table: Table<Vec<Posting>>,

@@ -1,8 +1,7 @@
 //! A plan: the compiled document, immutable and valid by construction.
 //!
-//! A plan that exists can be served: names are resolved, lanes cover what they should, and header values are legal.
-//! Only `compile`
-//! makes plans.
+//! A plan that exists can be served: names are resolved, lanes cover what they should, and header values are legal. Only
+//! `compile` makes plans.
 
 pub(crate) mod compatibility;
 pub(crate) mod condition;
@@ -76,9 +75,8 @@ impl Plan {
     }
 
     /// Picks what this plan reads from the header lines of a request. `lines` are in their order on the wire, with
-    /// pseudo-headers, and
-    /// names are in lower case, as in HTTP/2 and Envoy. `source` is the peer's address, with or without its port; it is needed if
-    /// [`Plan::reads_source_address`] is true.
+    /// pseudo-headers, and names are in lower case, as in HTTP/2 and Envoy. `source` is the peer's address, with or without
+    /// its port; it is needed if [`Plan::reads_source_address`] is true.
     pub fn request<'a, I>(&self, lines: I, source: Option<&[u8]>) -> Request<'a>
     where
         I: IntoIterator<Item = (&'a str, &'a [u8])>,

@@ -1,10 +1,9 @@
 //! Ramps: an exposure that grows with time, the same on every proxy that has the document and a clock.
 //!
-//! A ramp counts the seconds since its start, without those in a pause or a freeze, and its shape gives the exposure
-//! for that count.
-//! There is no state, so proxies need not agree on one: a proxy that restarts, or gets the document late, exposes the same units.
-//! If the clock of a proxy is wrong by some seconds, its ramp is early or late by as many. A clock that is set back lowers the
-//! exposure.
+//! A ramp counts the seconds since its start, without those in a pause or a freeze, and its shape gives the exposure for
+//! that count. There is no state, so proxies need not agree on one: a proxy that restarts, or gets the document late,
+//! exposes the same units. If the clock of a proxy is wrong by some seconds, its ramp is early or late by as many. A clock
+//! that is set back lowers the exposure.
 
 use crate::hash::bucket::Ppm;
 use crate::time::Time;
@@ -134,9 +133,8 @@ impl Ramp {
         }
     }
 
-    /// Every time at which the exposure jumps or the phase changes, in order. Between two of them the exposure is
-    /// constant or rises in
-    /// a straight line.
+    /// Every time at which the exposure jumps or the phase changes, in order. Between two of them the exposure is constant
+    /// or rises in a straight line.
     #[must_use]
     pub fn turns(&self) -> Vec<Time> {
         let reached = |corner: u64| self.reaches(corner.div_ceil(1_000));

@@ -1,8 +1,7 @@
 //! A rollout: the versions of one model, and every rule about them, resolved.
 //!
-//! It says what the document says about a time: which versions are exposed, how far, and in which window. What that
-//! means for a request
-//! is in `decide`.
+//! It says what the document says about a time: which versions are exposed, how far, and in which window. What that means
+//! for a request is in `decide`.
 
 use std::ops::Range;
 use std::rc::Rc;

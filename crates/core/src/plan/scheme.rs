@@ -1,10 +1,8 @@
 //! The bucketing of six other products, so that a split that started in an SDK continues in the proxy with the same users.
 //!
-//! The products differ only in what is hashed and in how a hash becomes a bucket. In each, a gate may let in a share
-//! of the units, and
-//! then the buckets are divided into ranges in order. Each constructor states the formula and its source. The hashes
-//! are those of the
-//! products, with their seeds and off-by-ones; the vectors in `tests/vectors/schemes` pin them.
+//! The products differ only in what is hashed and in how a hash becomes a bucket. In each, a gate may let in a share of the
+//! units, and then the buckets are divided into ranges in order. Each constructor states the formula and its source. The
+//! hashes are those of the products, with their seeds and off-by-ones; the vectors in `tests/vectors/schemes` pin them.
 
 use std::rc::Rc;
 

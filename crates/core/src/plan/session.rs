@@ -1,8 +1,7 @@
 //! Sessions: a client stays on the version that it started with, even if weights change or blue becomes green.
 //!
-//! The cookie is `<version>.<expiry>.<tag>`. The tag is a keyed hash of rollout, unit, version and expiry. So a
-//! client can't choose its
-//! version, extend its session or give it to another client. A cookie with any error is ignored.
+//! The cookie is `<version>.<expiry>.<tag>`. The tag is a keyed hash of rollout, unit, version and expiry. So a client
+//! can't choose its version, extend its session or give it to another client. A cookie with any error is ignored.
 
 use std::rc::Rc;
 

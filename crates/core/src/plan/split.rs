@@ -101,9 +101,8 @@ impl Split {
         Some(Placement { bucket, treatment, depth })
     }
 
-    /// What every unit gets, if all get the same: `Some(None)` is stable. So a request without a unit can be decided
-    /// too. That is the
-    /// case for a single lane that is exposed to no unit or to all.
+    /// What every unit gets, if all get the same: `Some(None)` is stable. So a request without a unit can be decided too.
+    /// That is the case for a single lane that is exposed to no unit or to all.
     pub(crate) fn settled(&self, now: Time) -> Option<Option<&Rc<Version>>> {
         let lanes = match self {
             Self::Stable => 0,

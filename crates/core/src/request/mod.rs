@@ -1,8 +1,7 @@
 //! A request as the plan sees it: only the values that the plan reads, picked from the header lines in one pass.
 //!
-//! The same pass finds the headers to remove: what a client sends in `x-rollout-*` is never believed, and no model
-//! sees the secret of
-//! an override.
+//! The same pass finds the headers to remove: what a client sends in `x-rollout-*` is never believed, and no model sees the
+//! secret of an override.
 
 pub(crate) mod cookie;
 mod inputs;
@@ -14,9 +13,8 @@ use crate::header;
 
 pub(crate) use inputs::{Inputs, Slot};
 
-/// Values of the proxy that make a new id unique. No client can choose them; a request id alone is not enough,
-/// because a client may
-/// send its own.
+/// Values of the proxy that make a new id unique. No client can choose them; a request id alone is not enough, because a
+/// client may send its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nonce {
     /// Number of the connection in the proxy.

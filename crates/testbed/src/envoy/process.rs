@@ -33,15 +33,13 @@ impl Process {
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     }
 
-    pub(super) fn worker_cpu_nanos(&self) -> u64 {
+    pub(super) fn cpu_nanos(&self) -> u64 {
         let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else { return 0 };
-        let of_worker = |thread: std::fs::DirEntry| {
-            // A thread may end between the listing and the reading.
-            let read = |file: &str| std::fs::read_to_string(thread.path().join(file)).ok();
-            let is_worker = read("comm")?.starts_with("wrk:worker_");
-            if is_worker { read("schedstat")?.split_whitespace().next()?.parse::<u64>().ok() } else { None }
-        };
-        threads.flatten().filter_map(of_worker).sum::<u64>()
+        // A thread may end between the listing and the reading.
+        let texts = threads
+            .flatten()
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+        texts.filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok()).sum()
     }
 }
 

@@ -149,7 +149,7 @@ impl Envoy {
         self.stats(r"^wasm\..*vm_reload").values().sum()
     }
 
-    /// Waits until `met` returns something; panics after 20 seconds, naming `what` and showing the log's end.
+    /// Waits until `met` returns something; panics after [`PATIENCE`], naming `what` and showing the log's end.
     pub fn wait_for<T>(&self, what: &str, mut met: impl FnMut(&Self) -> Option<T>) -> T {
         time::wait_for(|| met(self), || format!("{what}; Envoy's log:\n{}", self.log_tail()))
     }
@@ -176,9 +176,9 @@ impl Envoy {
         self.started.process.rss_kib()
     }
 
-    /// CPU time of the worker threads so far, by the kernel's clock of each.
-    pub fn worker_cpu_nanos(&self) -> u64 {
-        self.started.process.worker_cpu_nanos()
+    /// CPU time of all threads so far.
+    pub fn cpu_nanos(&self) -> u64 {
+        self.started.process.cpu_nanos()
     }
 
     /// Whether the process still runs.

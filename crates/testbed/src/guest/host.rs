@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wasmi::{Caller, Error, ExternType, Linker, Memory, Module, Val};
 
-use super::{Exchange, Line};
+use super::exchange::{Exchange, Line};
 
 /// Nanoseconds since the epoch at which everything happens.
 const NOW: u64 = 1_800_000_000_000_000_000;

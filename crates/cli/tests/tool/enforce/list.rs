@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{and, as_it_is, canary, judge};
 
 #[test]
-fn versions_may_go_where_nobody_is_moved_to_another_treatment() {
+fn versions_may_be_removed_if_nobody_is_moved_to_another_treatment() {
     let versions = |names: &[&str]| {
         let version = |name: &&str| json!({"name": name, "cluster": format!("fraud-{name}")});
         json!({"shadow": null, "versions": names.iter().map(version).collect::<Vec<_>>()})
@@ -47,7 +47,7 @@ fn sessions_may_end_while_nobody_gets_a_treatment_instead() {
 }
 
 #[test]
-fn copies_may_go_and_become_fewer() {
+fn copies_may_end_or_become_fewer() {
     let shadow = |percents: &[(&str, f64)]| {
         let shadow = |(version, percent): &(&str, f64)| json!({"version": version, "percent": percent});
         json!({"shadow": percents.iter().map(shadow).collect::<Vec<_>>()})
@@ -78,7 +78,7 @@ fn copies_may_go_and_become_fewer() {
 }
 
 #[test]
-fn a_layer_may_come_and_its_slice_shrink() {
+fn a_layer_may_be_added_and_its_slice_may_shrink() {
     let layer = |name: &str, from: f64, to: f64| json!({"layer": {"name": name, "from": from, "to": to}});
     judge(&[
         (as_it_is(), layer("checkout", 0.0, 50.0), &[]),

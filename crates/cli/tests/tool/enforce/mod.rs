@@ -181,7 +181,7 @@ fn and_raised(document: &Value) -> Value {
 }
 
 #[test]
-fn people_are_told_until_when_and_why_and_what_is_wrong() {
+fn the_text_shows_until_when_and_why_and_what_is_wrong() {
     let mut old = frozen();
     let mut second = plain("ranker", "/rank/");
     second["freeze"] = json!({"from": "2026-12-24T00:00:00Z", "until": "2026-12-26T00:00:00Z"});

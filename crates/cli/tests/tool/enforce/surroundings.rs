@@ -12,7 +12,7 @@ fn around(fields: &Value) -> Value {
 }
 
 #[test]
-fn holdouts_may_come_and_grow() {
+fn holdouts_may_be_added_and_may_grow() {
     let holdouts = |list: &[(&str, f64)]| {
         let holdout = |(name, percent): &(&str, f64)| json!({"name": name, "percent": percent});
         around(&json!({"holdouts": list.iter().map(holdout).collect::<Vec<_>>()}))

@@ -104,7 +104,7 @@ fn a_ramp_is_judged_by_what_it_exposes_from_now_on() {
 }
 
 #[test]
-fn nobody_is_drawn_anew() {
+fn no_unit_is_drawn_again() {
     let names = |versions: &Value| and(versions.clone(), &json!({"salt": null}));
     let shadowless = json!({"salt": null, "shadow": null});
     judge(&[
@@ -153,7 +153,7 @@ fn overrides_may_only_take_units_back() {
 }
 
 #[test]
-fn other_products_buckets_may_only_be_left_or_used_less() {
+fn buckets_of_other_products_may_only_be_left_or_used_less() {
     let scheme = |bucketing: Value, strategy: Value| json!({"bucketing": bucketing, "strategy": strategy, "shadow": null});
     let test = |weights: [u32; 2], percent: Value| {
         let arms = json!([{"version": "v1", "weight": weights[0]}, {"version": "v2", "weight": weights[1]}]);

@@ -12,7 +12,7 @@ use crate::variant::{Content, Variant};
 /// Prints the counts of one request to each variant that is a module.
 pub(crate) fn print(variants: &[Variant]) {
     let mut table =
-        table(&["variant", "host calls", "entries", "fuel", "host calls by kind", "entries by kind"]);
+        table(&["variant", "host calls", "entries", "instructions", "host calls by kind", "entries by kind"]);
     for variant in variants {
         let Content::Wasm(module, document) = &variant.content else { continue };
         let counts = Guest::start(module, document).settled(&seen_by_filter());
@@ -20,7 +20,7 @@ pub(crate) fn print(variants: &[Variant]) {
             variant.about.clone(),
             counts.all_calls().to_string(),
             counts.all_entries().to_string(),
-            counts.fuel.to_string(),
+            counts.instructions.to_string(),
             by_kind(&counts.calls),
             by_kind(&counts.entries),
         ]);

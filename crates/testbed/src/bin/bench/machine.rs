@@ -1,9 +1,12 @@
-//! The machine: who runs on which core, and what to print about it.
+//! The machine: who runs on which core, the clock of Envoy's worker, and what to print about it all.
 
 use std::process::Command;
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// What Envoy calls its worker threads.
+const WORKER: &str = "wrk:worker_";
 
 /// A core for Envoy and another for everything else; none on a machine of one core, where pinning means nothing.
 pub(crate) fn cores() -> Option<(usize, usize)> {
@@ -23,6 +26,18 @@ pub(crate) fn pin(process: u32, core: usize) {
         // A thread may have ended since the listing.
         let _ = id.map(|id| sched_setaffinity(Some(id), &set));
     }
+}
+
+/// CPU time of a process's Envoy workers so far, by the kernel's clock of each thread, in nanoseconds.
+pub(crate) fn worker_nanos(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("Envoy runs");
+    let of_worker = |thread: std::fs::DirEntry| -> Option<u64> {
+        // A thread may end between the listing and the reading.
+        let read = |file: &str| std::fs::read_to_string(thread.path().join(file)).ok();
+        let spent = read("schedstat").filter(|_| read("comm").is_some_and(|name| name.starts_with(WORKER)));
+        spent?.split_whitespace().next()?.parse().ok()
+    };
+    threads.flatten().filter_map(of_worker).sum()
 }
 
 /// Processor, cores and Envoy in one line.

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
+
 use testbed::module::SIZE_BUDGET;
 
 use crate::pair::{Pair, Ratio, aims, median};

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use testbed::Envoy;
 use testbed::envoy::{Cluster, connection_manager, routes, wasm_filter};
 
+use crate::machine;
 use crate::traffic::{Connection, Load, Requests, serve};
 use crate::variant::{Content, Variant};
 
@@ -83,9 +84,9 @@ impl Stage {
     pub(crate) fn measure(&mut self, variant: usize, load: &Load, requests: &Requests) -> f64 {
         let Listener { address, connections } = &mut self.listeners[variant];
         Load { requests: LEAD, ..*load }.drive(*address, connections, requests);
-        let before = self.envoy.worker_cpu_nanos();
+        let before = machine::worker_nanos(self.envoy.pid());
         let answered = load.drive(*address, connections, requests);
-        let spent = self.envoy.worker_cpu_nanos().saturating_sub(before);
+        let spent = machine::worker_nanos(self.envoy.pid()).saturating_sub(before);
         spent as f64 / answered as f64
     }
 }

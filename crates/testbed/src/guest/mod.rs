@@ -4,55 +4,21 @@
 //! routes nothing: the response is given by the caller. Time stands still unless a request moves it, so every count is the same on
 //! every machine.
 
+mod exchange;
 mod host;
+mod meter;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use wasmi::{CompilationMode, Config, Engine, Instance, Linker, Module, Store, Val};
+use wasmi::{Engine, Global, Instance, Linker, Module, Store, Val};
 
 use host::Host;
 
+pub use exchange::{Exchange, Line};
+
 /// The root context, which holds the document.
 const ROOT: u32 = 1;
-
-/// Fuel is measured, not limited.
-const TANK: u64 = u64::MAX / 2;
-
-/// A header's name and value.
-pub type Line = (String, String);
-
-/// One request and what came back.
-#[derive(Clone, Debug, Default)]
-pub struct Exchange {
-    request: Vec<Line>,
-    response: Vec<Line>,
-    properties: BTreeMap<String, Vec<u8>>,
-}
-
-impl Exchange {
-    /// A request with these headers, pseudo headers included, that the upstream answers with 200.
-    pub fn new(request: &[(&str, &str)]) -> Self {
-        let exchange = Self { request: lines(request), ..Self::default() };
-        exchange.response(&[(":status", "200"), ("content-type", "application/json")])
-    }
-
-    /// Another answer.
-    pub fn response(mut self, headers: &[(&str, &str)]) -> Self {
-        self.response = lines(headers);
-        self
-    }
-
-    /// A property that the host knows, by its path with dots (`xds.cluster_name`).
-    pub fn property(mut self, path: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.properties.insert(path.into(), value.into());
-        self
-    }
-}
-
-fn lines(headers: &[(&str, &str)]) -> Vec<Line> {
-    headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
-}
 
 /// What one request costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,8 +27,8 @@ pub struct Counts {
     pub calls: BTreeMap<String, usize>,
     /// Entries into the guest, by exported function without `proxy_on_`. Each call that returns data has one more, `allocate`.
     pub entries: BTreeMap<String, usize>,
-    /// Instructions of the guest, as the interpreter counts them.
-    pub fuel: u64,
+    /// Instructions of the guest.
+    pub instructions: u64,
 }
 
 impl Counts {
@@ -81,6 +47,8 @@ impl Counts {
 pub struct Guest {
     store: Store<Host>,
     instance: Instance,
+    /// Instructions so far.
+    counter: Global,
     /// Number of the next stream's context.
     next: u32,
 }
@@ -88,17 +56,15 @@ pub struct Guest {
 impl Guest {
     /// Starts a module's VM and configures it; panics if it refuses the document.
     pub fn start(module: &Path, document: &str) -> Self {
-        let mut config = Config::default();
-        config.consume_fuel(true).compilation_mode(CompilationMode::Eager);
-        let engine = Engine::new(&config);
+        let engine = Engine::default();
         let bytes = std::fs::read(module).expect("the module can be read");
-        let module = Module::new(&engine, bytes).expect("the module is valid");
+        let module = Module::new(&engine, meter::metered(&bytes)).expect("the module is valid");
         let mut store = Store::new(&engine, Host::new(document));
-        store.set_fuel(TANK).expect("the engine meters fuel");
         let mut linker = Linker::new(&engine);
         host::define(&mut linker, &module);
         let instance = linker.instantiate_and_start(&mut store, &module).expect("the imports are known");
-        let mut guest = Self { store, instance, next: ROOT + 1 };
+        let counter = instance.get_global(&store, meter::COUNTER).expect("a metered module has a counter");
+        let mut guest = Self { store, instance, counter, next: ROOT + 1 };
         guest.enter("_initialize", &[]);
         guest.enter("proxy_on_context_create", &[ROOT, 0]);
         guest.enter("proxy_on_vm_start", &[ROOT, 0]);
@@ -117,7 +83,7 @@ impl Guest {
         let stream = self.next;
         self.next += 1;
         self.store.data_mut().begin(exchange);
-        let before = self.fuel();
+        let before = self.instructions();
         let sizes = [exchange.request.len(), exchange.response.len()];
         let [request, response] = sizes.map(|size| u32::try_from(size).expect("few headers"));
         self.enter("proxy_on_context_create", &[stream, ROOT]);
@@ -128,10 +94,10 @@ impl Guest {
         self.enter("proxy_on_done", &[stream]);
         self.enter("proxy_on_log", &[stream]);
         self.enter("proxy_on_delete", &[stream]);
-        let fuel = before.saturating_sub(self.fuel());
+        let instructions = self.instructions() - before;
         let host = self.store.data_mut();
         let (calls, entries) = host.take_counts();
-        (Counts { calls, entries, fuel }, host.request_headers())
+        (Counts { calls, entries, instructions }, host.request_headers())
     }
 
     /// The cost of a request once everything is in place that only a first one needs: after a few of the same and a tick.
@@ -145,8 +111,9 @@ impl Guest {
         self.exchange(exchange).0
     }
 
-    fn fuel(&self) -> u64 {
-        self.store.get_fuel().expect("the engine meters fuel")
+    fn instructions(&self) -> u64 {
+        let counted = self.counter.get(&self.store).i64();
+        counted.expect("the counter has 64 bits").cast_unsigned()
     }
 
     /// Calls an exported function as Envoy does: not at all if it is not there.

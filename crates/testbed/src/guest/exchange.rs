@@ -1,0 +1,38 @@
+//! One request to the guest, and what the upstream and Envoy say of it.
+
+use std::collections::BTreeMap;
+
+/// A header's name and value.
+pub type Line = (String, String);
+
+/// One request and what came back.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    pub(super) request: Vec<Line>,
+    pub(super) response: Vec<Line>,
+    pub(super) properties: BTreeMap<String, Vec<u8>>,
+}
+
+impl Exchange {
+    /// A request with these headers, pseudo headers included, that the upstream answers with 200.
+    pub fn new(request: &[(&str, &str)]) -> Self {
+        let exchange = Self { request: lines(request), ..Self::default() };
+        exchange.response(&[(":status", "200"), ("content-type", "application/json")])
+    }
+
+    /// Another answer.
+    pub fn response(mut self, headers: &[(&str, &str)]) -> Self {
+        self.response = lines(headers);
+        self
+    }
+
+    /// A property that the host knows, by its path with dots (`xds.cluster_name`).
+    pub fn property(mut self, path: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.properties.insert(path.into(), value.into());
+        self
+    }
+}
+
+fn lines(headers: &[(&str, &str)]) -> Vec<Line> {
+    headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}

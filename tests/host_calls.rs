@@ -1,0 +1,146 @@
+//! What a request costs, exactly: host calls by kind and entries into the guest, in an interpreter that runs the very module.
+//!
+//! A host call is what costs on the request path, a hundred times an instruction. A test that fails here has found a call that
+//! was added or removed: change the table only if that was the purpose. Guest instructions have a budget, since each change of
+//! the code moves them a little.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use testbed::guest::{Counts, Exchange, Guest};
+
+/// Instructions may exceed the measured number of the table by this share before a test fails.
+const MARGIN_PERCENT: f64 = 10.0;
+
+fn rollout(edit: fn(&mut Value)) -> String {
+    let mut rollout = json!({
+        "name": "fraud",
+        "match": [{"path": {"prefix": "/v2/models/fraud/"}}],
+        "unit": [{"header": "x-user-id"}],
+        "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+        "strategy": {"canary": {"version": "v2", "percent": 10}}
+    });
+    edit(&mut rollout);
+    json!({"revision": 1, "rollouts": [rollout]}).to_string()
+}
+
+fn guard(rollout: &mut Value) {
+    rollout["failover"] = json!({"to": ["v1"]});
+    rollout["guardrails"] = json!({"signals": [
+        {"error_rate": {"max_percent": 20}},
+        {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"latency": {"quantile": 0.99, "max_ms": 10_000}},
+        {"latency": {"quantile": 0.99, "max_ratio": 100, "confidence": 0.999_999}},
+        {"consecutive_failures": 20},
+        {"sample_ratio": {"confidence": 0.999_999}}
+    ]});
+}
+
+fn shadow(rollout: &mut Value) {
+    rollout["versions"] = json!([
+        {"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}, {"name": "v3", "cluster": "fraud-v3"}
+    ]);
+    rollout["shadow"] = json!([{"version": "v3", "percent": 100, "methods": ["POST"]}]);
+    rollout["idempotent"] = json!(true);
+}
+
+/// A request as Envoy shows it to a filter.
+fn request(path: &str) -> Exchange {
+    Exchange::new(&[
+        (":authority", "ml.example.com"),
+        (":path", path),
+        (":method", "POST"),
+        (":scheme", "https"),
+        ("user-agent", "python-requests/2.32.3"),
+        ("accept", "application/json"),
+        ("content-type", "application/json"),
+        ("content-length", "300"),
+        ("x-request-id", "3f9c1c0e-5d0b-4f0e-9a55-6a1f3e0a7c42"),
+        ("x-forwarded-proto", "https"),
+        ("x-user-id", "user-1"),
+        ("cookie", "session=8d1f6a0c2b; theme=dark"),
+    ])
+}
+
+const MATCHED: &str = "/v2/models/fraud/infer";
+
+/// Calls or entries by kind.
+type Rows = [(&'static str, usize)];
+
+/// What a request may cost.
+struct Expected<'r> {
+    calls: &'r Rows,
+    entries: &'r Rows,
+    instructions: u64,
+}
+
+/// Panics unless a settled request makes exactly these calls and entries, and stays in its budget of instructions.
+#[track_caller]
+fn expect(document: &str, path: &str, expected: &Expected<'_>) {
+    let counts = Guest::start(&testbed::module::build(), document).settled(&request(path));
+    let table = |rows: &Rows| -> BTreeMap<String, usize> {
+        rows.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect()
+    };
+    let Counts { calls, entries, instructions } = counts;
+    println!("{instructions} instructions");
+    assert_eq!(calls, table(expected.calls), "host calls");
+    assert_eq!(entries, table(expected.entries), "entries into the guest");
+    let share = (instructions as f64 / expected.instructions as f64 - 1.0) * 100.0;
+    assert!(share <= MARGIN_PERCENT, "{instructions} instructions, {share:.0} % more than in the table");
+}
+
+#[test]
+fn a_request_that_no_rollout_matches_costs_one_read_of_its_headers() {
+    expect(
+        &rollout(|_| {}),
+        "/elsewhere",
+        &Expected {
+            calls: &[("get_current_time_nanoseconds", 1), ("get_header_map_pairs request", 1)],
+            entries: &[
+                ("allocate", 1),
+                ("context_create", 1),
+                ("delete", 1),
+                ("request_headers", 1),
+                ("response_headers", 1),
+            ],
+            instructions: 16_700,
+        },
+    );
+}
+
+/// What a request of a rollout costs whatever the rollout does with it.
+const DECIDED: Expected<'static> = Expected {
+    calls: &[
+        ("add_header_map_value request", 4),
+        ("get_current_time_nanoseconds", 2),
+        ("get_header_map_pairs request", 1),
+        ("get_header_map_value response :status", 1),
+        ("record_metric", 1),
+    ],
+    entries: &[
+        ("allocate", 2),
+        ("context_create", 1),
+        ("delete", 1),
+        ("request_headers", 1),
+        ("response_headers", 1),
+    ],
+    instructions: 22_000,
+};
+
+#[test]
+fn a_rollout_costs_four_headers_two_looks_at_the_clock_the_status_and_the_duration() {
+    expect(&rollout(|_| {}), MATCHED, &DECIDED);
+}
+
+#[test]
+fn guardrails_and_failover_cost_one_look_at_the_flags_when_the_request_ends() {
+    let calls = [DECIDED.calls, &[("get_property response.flags", 1)]].concat();
+    expect(&rollout(guard), MATCHED, &Expected { calls: &calls, instructions: 25_000, ..DECIDED });
+}
+
+#[test]
+fn a_shadow_costs_one_header() {
+    let calls = [&[("add_header_map_value request", 5)], &DECIDED.calls[1..]].concat();
+    expect(&rollout(shadow), MATCHED, &Expected { calls: &calls, instructions: 23_400, ..DECIDED });
+}
