@@ -3,14 +3,14 @@
 //! Units are assigned, not requests, so the outcomes of one client depend on each other. Units fall into 1,024 hash
 //! buckets, and three rules apply:
 //!
-//! 1. Per second, a bucket counts at most once for each worker and side: the first request that starts in that second (`worker`).
-//!    It must not matter which of several requests ends first. If stable is busier, its slow failures would lose to
-//! quick answers.
-//! 2. A bucket counts again only after 19 others have counted on that side. So any 20 outcomes in a row come from 20 buckets, and
-//!    of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch. A bucket of the version also waits for 19 of stable.
-//! 3. On the version's side the same holds for bad outcomes alone, per signal: a bad outcome counts as good if its
-//! bucket is among
-//!    the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
+//! 1. Per second, a bucket counts at most once for each worker and side: the first request that starts in that second
+//!    (`worker`). It must not matter which of several requests ends first. If stable is busier, its slow failures would
+//!    lose to quick answers.
+//! 2. A bucket counts again only after 19 others have counted on that side. So any 20 outcomes in a row come from 20
+//!    buckets, and of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch. A bucket of the version also waits
+//!    for 19 of stable.
+//! 3. On the version's side the same holds for bad outcomes alone, per signal: a bad outcome counts as good if its bucket
+//!    is among the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
 //!
 //! Rule 1 depends only on when requests start, so it cannot bias rates. Rule 2 depends on when they end: if few clients
 //! call often, slow failures lose to quick answers, on the version's side as often as on stable's or more often. That is
