@@ -59,7 +59,7 @@ impl RootContext for Root {
                 let shown: Vec<String> =
                     refused.problems.iter().take(LOGGED).map(ToString::to_string).collect();
                 log::error!(
-                    "rollout document refused, {} problems: {}",
+                    "rollout document rejected, {} problems: {}",
                     refused.problems.len(),
                     shown.join("; ")
                 );

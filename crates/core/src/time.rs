@@ -63,7 +63,7 @@ impl fmt::Display for Time {
 
 impl fmt::Display for NotATime {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("expected a time in UTC and whole seconds like `2026-11-25T09:30:00Z`")
+        formatter.write_str("expected a time in UTC and whole seconds, like `2026-11-25T09:30:00Z`")
     }
 }
 

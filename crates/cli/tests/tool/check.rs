@@ -10,7 +10,7 @@ fn a_good_document_is_summed_up_in_one_line() {
     let run = place.run(&["check", "good.json"]);
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     insta::assert_snapshot!(run.out, @r#"
-    warning: rollouts[0]: failover repeats methods that may write, and the first attempt may have run; say `"idempotent": true` if that is harmless
+    warning: rollouts[0]: failover repeats methods that may write, and the first attempt may have run: set `"idempotent": true` if that is harmless
     `good.json`: ok, 1 rollout, revision 42, hash 4263719717, 1 warning
     "#);
 }

@@ -308,7 +308,7 @@ fn the_text_shows_the_answer_first_and_then_what_each_signal_found() {
 
       version  signal                state              finding
       v2       error_rate            condemns           30 of 60 (50.0000 %), limit 20.0000 %
-      v2       error_rate_increase   nothing seen       0 of 0 (0.0000 %), stable 0 of 0 (0.0000 %), margin 2.0000 points, evidence 1 of 100
+      v2       error_rate_increase   nothing seen       0 of 0 (0.0000 %), stable 0 of 0 (0.0000 %), margin 2.0000 points, evidence 1, limit 100
       v2       consecutive_failures  judged by proxies  -
       v2       sample_ratio          judged by proxies  -
     ");

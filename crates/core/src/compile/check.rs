@@ -37,8 +37,7 @@ impl RolloutSpec<'_> {
         {
             at.in_list("versions", position, |at| {
                 at.enter("accepts", at.node, |at| {
-                    let message =
-                        "needs `api` on the rollout, which says where a request names its API version";
+                    let message = "needs `api` on the rollout, to say where a request names its API version";
                     at.problem::<()>(context, message)
                 })
             });
@@ -54,7 +53,7 @@ impl RolloutSpec<'_> {
                 continue;
             };
             let message = format!(
-                "version {} fails over to {}, whose `request` differs: the repeated call would carry the wrong one",
+                "version {} fails over to {}, whose `request` differs: make both equal, a repeated call keeps the first",
                 shown(version.name),
                 shown(target.name)
             );
@@ -71,8 +70,10 @@ impl RolloutSpec<'_> {
             else {
                 continue;
             };
-            let message =
-                format!("a copy carries the `request` of version {}, which differs", shown(version.name));
+            let message = format!(
+                "a copy keeps the `request` of version {}, which differs: make both equal",
+                shown(version.name)
+            );
             at.in_list("shadow", number, |at| at.problem::<()>(context, &message));
         }
     }
@@ -95,22 +96,27 @@ impl RolloutSpec<'_> {
         if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {
             at.warning(
                 context,
-                "failover repeats methods that may write, and the first attempt may have run; \
-                 say `\"idempotent\": true` if that is harmless",
+                "failover repeats methods that may write, and the first attempt may have run: \
+                 set `\"idempotent\": true` if that is harmless",
             );
         }
         for (position, version) in self.versions.iter().enumerate() {
             let name = shown(version.name);
             let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
             if !self.may_serve(position) && !is_shadow {
-                at.warning(context, &format!("nothing sends traffic to version {name}"));
+                at.warning(
+                    context,
+                    &format!(
+                        "no traffic goes to version {name}: name it in `strategy` or `shadow`, or remove it"
+                    ),
+                );
             }
             let mut failed = vec![version.cluster];
             for (_, target) in self.targets_of(position) {
                 if failed.contains(&target.cluster) {
                     at.warning(
                         context,
-                        &format!("failover of version {name} goes to the cluster that failed"),
+                        &format!("failover of version {name} returns to a cluster that failed"),
                     );
                 }
                 failed.push(target.cluster);
@@ -119,7 +125,7 @@ impl RolloutSpec<'_> {
                     at.warning(
                         context,
                         &format!(
-                            "failover sends the feature set of version {name} to {target}, which has another"
+                            "failover sends the feature set of version {name} to {target}, whose `features` differ"
                         ),
                     );
                 }
@@ -132,14 +138,16 @@ impl RolloutSpec<'_> {
                 let (name, copied) = (shown(version.name), shown(copied.name));
                 at.warning(
                     context,
-                    &format!("a copy sends the feature set of version {name} to {copied}, which has another"),
+                    &format!(
+                        "a copy sends the feature set of version {name} to {copied}, whose `features` differ"
+                    ),
                 );
             }
         }
         self.warn_of_guardrails(at, context);
         let accepted = self.versions.iter().any(|version| version.accepts.is_some());
         if self.api.is_some() && !accepted {
-            at.warning(context, "`api` without a version that says what it `accepts` changes nothing");
+            at.warning(context, "`api` has no effect: no version has `accepts`");
         }
     }
 
@@ -147,10 +155,7 @@ impl RolloutSpec<'_> {
         let Some(guardrails) = &self.guardrails else { return };
         let mut judged = (0..self.versions.len()).filter(|position| *position != self.stable);
         if !judged.any(|position| self.may_serve(position)) {
-            at.warning(
-                context,
-                "`guardrails` judge versions other than the stable one, and none gets requests",
-            );
+            at.warning(context, "`guardrails` have no effect: no version except stable gets requests");
         }
         let compares = |rule: &Rule| match rule {
             Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
@@ -160,7 +165,7 @@ impl RolloutSpec<'_> {
         if only_compares && self.sessions.is_none() && self.strategy.leaves_nobody_on(self.stable) {
             at.warning(
                 context,
-                "every signal compares with the stable version, and the strategy leaves it no requests",
+                "every signal compares with the stable version, but the strategy sends it no requests",
             );
         }
         let counts_units =
@@ -171,14 +176,17 @@ impl RolloutSpec<'_> {
         if counts_units && self.versions.iter().any(moves) {
             at.warning(
                 context,
-                "`sample_ratio` is not judged where `requires`, `accepts` or `features` move requests",
+                "`sample_ratio` has no effect: `requires`, `accepts` or `features` may move requests",
             );
         }
         if guardrails.action == Action::Freeze && self.bucketing.is_some() {
-            at.warning(context, "`freeze` holds back no push where another product's `bucketing` decides");
+            at.warning(
+                context,
+                "action `freeze` can't keep the exposure with `bucketing`: a push still changes it",
+            );
         }
         if guardrails.action == Action::Warn && matches!(self.strategy, Strategy::Progressive { .. }) {
-            at.warning(context, "the ramp goes on after a guardrail that only warns");
+            at.warning(context, "the ramp continues after a verdict, because the action is `warn`");
         }
     }
 }

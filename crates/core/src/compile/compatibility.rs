@@ -35,7 +35,7 @@ pub(super) fn accepts(at: At<'_, '_>, context: &mut Context) -> Option<Box<[Box<
 pub(super) fn features<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let name = scalar::text(at, context, 1..=128)?;
     if name.trim() != name {
-        return at.problem(context, "a header can't carry spaces around a name");
+        return at.problem(context, "remove the spaces around the name: a header can't carry them");
     }
     Some(name)
 }

@@ -74,7 +74,10 @@ fn host(at: At<'_, '_>, context: &mut Context) -> Option<HostPattern> {
     if !legal {
         return at.problem(
             context,
-            &format!("expected a host or `*.` and a host, without a port, found {}", shown(text)),
+            &format!(
+                "expected a host like `example.com` or `*.example.com`, without a port, found {}",
+                shown(text)
+            ),
         );
     }
     let bytes = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
@@ -92,7 +95,7 @@ fn path(at: At<'_, '_>, context: &mut Context) -> Option<PathPattern> {
     at.enter(kind, node, |at| {
         let text = scalar::text(at, context, 1..=4096)?;
         if text.contains(['?', '#']) {
-            return at.problem(context, "a path is matched without its query; use `query` for that");
+            return at.problem(context, "a path is matched without its query: use `query` to match that");
         }
         if kind != "suffix" && !text.starts_with(['/', '*']) {
             return at
@@ -133,7 +136,7 @@ pub(super) fn header_test(
         let legal = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
         let edges = text.trim_ascii().len() != text.len();
         if edges || !text.iter().all(legal) {
-            return at.problem(context, "no header value has control characters, or spaces around it");
+            return at.problem(context, "a header value can't have control characters or spaces around it");
         }
         Some(text)
     })
@@ -186,7 +189,7 @@ pub(super) fn sources(at: At<'_, '_>, context: &mut Context) -> Option<Box<[Sour
     let mut is_issued = false;
     let sources = at.list(context, 1..=8, |at, context| {
         if is_issued {
-            at.warning(context, "never asked: an `issued_cookie` before it always has a value");
+            at.warning(context, "never used: the `issued_cookie` before it always has a value");
         }
         let source = source(at, context)?;
         is_issued |= matches!(source, Source::Issued(_));
@@ -213,6 +216,6 @@ fn source(at: At<'_, '_>, context: &mut Context) -> Option<Source> {
             context.shared.inputs.source_address = true;
             Some(Source::PeerAddress)
         }
-        _ => at.problem(context, "expected `true`; leave the source out instead"),
+        _ => at.problem(context, "expected `true`: remove the source instead"),
     })
 }

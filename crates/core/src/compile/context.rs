@@ -57,7 +57,10 @@ impl Problems {
             ..MAX_PROBLEMS => self.all.push(problem),
             MAX_PROBLEMS => {
                 let path = Place::DOCUMENT.to_string();
-                self.all.push(Problem { path, message: "and more problems".to_owned() });
+                self.all.push(Problem {
+                    path,
+                    message: "too many problems, the others are not listed".to_owned(),
+                });
             }
             _ => {}
         }

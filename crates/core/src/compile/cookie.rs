@@ -26,14 +26,16 @@ pub(super) fn issuer(at: At<'_, '_>, context: &mut Context) -> Option<Rc<Issuer>
     let request_id = context.shared.inputs.header("x-request-id");
     let issuer = Issuer { slot, request_id, cookie: cookie?, key: key? };
     if context.shared.session_cookies.contains(&issuer.cookie.name) {
-        return at
-            .problem(context, "a rollout keeps its sessions in this cookie: each would replace the other");
+        return at.problem(context, "a rollout keeps its sessions in this cookie: use another name");
     }
     match context.shared.issuers.iter().find(|known| known.cookie.name == issuer.cookie.name) {
         Some(known) if **known == issuer => Some(Rc::clone(known)),
         Some(_) => at.problem(
             context,
-            &format!("{} is issued elsewhere with other settings", shown(&issuer.cookie.name)),
+            &format!(
+                "{} is issued elsewhere with other settings: use the same or another name",
+                shown(&issuer.cookie.name)
+            ),
         ),
         None => {
             let issuer = Rc::new(issuer);
@@ -51,12 +53,12 @@ pub(super) fn sessions(at: At<'_, '_>, context: &mut Context, unit: &[Source]) -
         let slot = context.shared.inputs.cookie(name);
         let is_unit = unit.contains(&Source::Cookie(slot));
         if is_unit || context.shared.issuers.iter().any(|issuer| *issuer.cookie.name == *name) {
-            return at.problem(context, "the unit comes from this cookie: each would replace the other");
+            return at.problem(context, "the unit comes from this cookie: use another name");
         }
         if context.shared.session_cookies.iter().any(|known| **known == *name) {
             at.warning(
                 context,
-                "another rollout keeps its sessions in this cookie: they will end each other",
+                "another rollout keeps its sessions in this cookie, and each ends the other's: use another name",
             );
         }
         context.shared.session_cookies.push(name.into());
@@ -82,7 +84,7 @@ fn cookie(fields: &mut Fields<'_, '_>, context: &mut Context, name: Option<&str>
         if !path.starts_with('/') || path.contains([';', ',']) || !path.is_ascii() {
             return at.problem(
                 context,
-                &format!("expected ASCII that begins with `/`, without `;` and `,`, found {}", shown(path)),
+                &format!("expected ASCII that begins with `/`, without `;` or `,`, found {}", shown(path)),
             );
         }
         Some(path)

@@ -1,6 +1,6 @@
 //! Which rollouts ask which others: no way leads back, and none of them asks too many.
 
-use super::place::Place;
+use super::place::{Place, shown};
 use super::problem::Problem;
 
 /// Protects the request path: a request may have to be decided in each rollout that its own depends on.
@@ -58,8 +58,9 @@ impl Dependencies {
                 };
                 if let Some(begin) = way.iter().position(|(on, _)| *on == edge.to) {
                     let cycle = way.iter().skip(begin).map(|(on, _)| on).chain([&edge.to]);
-                    let cycle: Vec<&str> = cycle.filter_map(|rollout| names.get(*rollout).copied()).collect();
-                    let message = format!("a cycle: {}", cycle.join(" -> "));
+                    let cycle: Vec<String> =
+                        cycle.filter_map(|rollout| names.get(*rollout).map(|name| shown(name))).collect();
+                    let message = format!("`requires` forms a cycle: {}", cycle.join(" -> "));
                     found.push(Problem { path: edge.path.clone(), message });
                 }
                 way.extend(enter(edge.to)); // nothing where it was entered before, as all on the way were

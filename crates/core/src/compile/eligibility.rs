@@ -22,7 +22,7 @@ pub(super) fn layer(at: At<'_, '_>, context: &mut Context, taker: Taker<'_>) -> 
     let to = fields.required("to", context, |at, context| {
         let to = scalar::percent(at, context)?;
         if from.is_some_and(|from| to <= from) {
-            return at.problem(context, "the slice is empty: `to` is not above `from`");
+            return at.problem(context, "the slice is empty: `to` must be above `from`");
         }
         Some(to)
     });
@@ -36,7 +36,7 @@ pub(super) fn layer(at: At<'_, '_>, context: &mut Context, taker: Taker<'_>) -> 
         }
         if *other.unit != *unit {
             problems.push(format!(
-                "rollout {} of this layer takes its unit from other sources",
+                "rollout {} of this layer takes its unit from other sources: use the same",
                 shown(&other.rollout)
             ));
         }

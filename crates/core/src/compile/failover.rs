@@ -45,7 +45,7 @@ fn targets(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<V
     if at.node.length() > MAX_TARGETS {
         return at.problem(
             context,
-            "a chain has at most 3 versions: the route has four entries, and the first is the version's own",
+            "a failover has at most 3 targets: the route has four entries, and the first is the version's own",
         );
     }
     let mut seen = Vec::new();
@@ -70,7 +70,7 @@ fn conditions(at: At<'_, '_>, context: &mut Context) -> Option<(Words, Words)> {
             (Some(word), _) => http.push(word),
             (None, Some(word)) => grpc.push(word),
             (None, None) => {
-                at.problem::<()>(context, &format!("{} is no retry condition of Envoy", shown(word)));
+                at.problem::<()>(context, &format!("{} is not a retry condition of Envoy", shown(word)));
             }
         }
     }

@@ -76,7 +76,7 @@ fn warn_of_few(at: At<'_, '_>, context: &mut Context, rule: &Rule, min_requests:
         at.warning(
             context,
             &format!(
-                "at this quantile `min_requests` should be {} at least, it is {min_requests}",
+                "for this quantile `min_requests` should be at least {}, found {min_requests}",
                 wanted as u64
             ),
         );

@@ -111,7 +111,10 @@ fn document(at: At<'_, '_>, context: &mut Context) -> Option<Parts> {
             let names = Names { all: &all, order: order.next()? };
             let routed = rollout::rollout(at, context, names)?;
             if let Some(name) = &covered_by {
-                at.warning(context, &format!("never reached: rollout {} takes every request", shown(name)));
+                at.warning(
+                    context,
+                    &format!("never reached: rollout {} before it matches every request", shown(name)),
+                );
             } else if routed.1.iter().any(Alternative::is_everything) {
                 covered_by = Some(routed.0.name.clone());
             }

@@ -51,7 +51,7 @@ fn header_override(at: At<'_, '_>, context: &mut Context) -> Option<Override> {
     let secret_header = fields.required("secret_header", context, |at, context| {
         let secret_header = scalar::header_name(at, context)?;
         if name.as_deref() == Some(&secret_header) {
-            return at.problem(context, "the header that names the version can't carry the secret too");
+            return at.problem(context, "the secret needs a header of its own, other than `name`");
         }
         Some(secret_header)
     });
@@ -70,7 +70,7 @@ fn secret(at: At<'_, '_>, context: &mut Context) -> Option<Secret> {
         let legal = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         return match legal {
             true => Some(Secret::of(text)),
-            false => at.problem(context, "expected 1 to 256 characters, none of them a control character"),
+            false => at.problem(context, "expected 1 to 256 characters, without control characters"),
         };
     }
     let mut fields = Fields::of(at, context)?;

@@ -18,7 +18,7 @@ pub(super) fn ramp(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option
         (true, true) => {
             fields.optional("steps", context, |_, _| Some(())); // told once, at `linear`
             fields.optional("linear", context, |at, context| {
-                at.problem(context, "a ramp has `steps` or is `linear`")
+                at.problem(context, "expected exactly one of `steps`, `linear`")
             })
         }
         (false, true) => fields.optional("linear", context, linear),
@@ -44,7 +44,7 @@ fn steps(at: At<'_, '_>, context: &mut Context) -> Option<Shape> {
         } else {
             end = u64::MAX;
             fields.optional("hold", context, |at, context| {
-                at.warning(context, "the last step holds for good");
+                at.warning(context, "no effect: the last step never ends");
                 hold(at, context)
             });
         }
@@ -68,7 +68,7 @@ fn linear(at: At<'_, '_>, context: &mut Context) -> Option<Shape> {
 fn no_less(at: At<'_, '_>, context: &mut Context, earlier: &mut Ppm) -> Option<Ppm> {
     let exposure = scalar::percent(at, context)?;
     if exposure < *earlier {
-        return at.problem(context, "a ramp never falls");
+        return at.problem(context, "a ramp can't fall: expected no less than the percentage before it");
     }
     *earlier = exposure;
     Some(exposure)
@@ -94,7 +94,7 @@ pub(super) fn freeze(at: At<'_, '_>, context: &mut Context) -> Option<Freeze> {
 fn end(at: At<'_, '_>, context: &mut Context, from: Option<Time>) -> Option<Time> {
     let until = scalar::time(at, context)?;
     if from.is_some_and(|from| until <= from) {
-        return at.problem(context, "ends before it begins");
+        return at.problem(context, "`until` must be after `from`");
     }
     Some(until)
 }

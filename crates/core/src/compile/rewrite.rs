@@ -40,7 +40,7 @@ fn prefix(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
         return at.problem(
             context,
             &format!(
-                "expected visible ASCII that begins with `/`, without `?` and `#`, found {}",
+                "expected visible ASCII that begins with `/`, without `?` or `#`, found {}",
                 shown(text)
             ),
         );
@@ -69,16 +69,16 @@ fn set_headers(at: At<'_, '_>, context: &mut Context) -> Option<Vec<(Box<str>, B
             return at.problem(context, "not a header name");
         }
         if name == "host" {
-            return at.problem(context, "the host is set by `host`, not as a header");
+            return at.problem(context, "use `host` to set the host");
         }
         if name.starts_with(header::PREFIX) || FRAMING.contains(&&*name) {
-            return at.problem(context, "not a header that a version may set");
+            return at.problem(context, "a version can't set this header");
         }
         if is_retry_header(&name) {
-            return at.problem(context, "set by `failover`");
+            return at.problem(context, "`failover` sets this header");
         }
         match headers.binary_search_by(|(known, _)| (**known).cmp(&name)) {
-            Ok(_) => at.problem(context, "duplicate header: names are the same in any case"),
+            Ok(_) => at.problem(context, "duplicate header: names are not case-sensitive"),
             Err(position) => {
                 headers.insert(position, (name.into(), value?.into()));
                 Some(())

@@ -125,7 +125,7 @@ fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Optio
         if own.is_some() && own == known.stable && !requires.is_empty() {
             return at.problem(
                 context,
-                "the stable version can't require anything: it serves whoever gets nothing else",
+                "the stable version can't have `requires`: it serves if no other version does",
             );
         }
         Some(requires)

@@ -77,7 +77,7 @@ pub(super) fn text<'n>(
 /// A value that a client sends: any text but the empty one.
 pub(super) fn client_text(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
     match at.any_text(context)? {
-        "" => at.problem(context, "expected a text that is not empty"),
+        "" => at.problem(context, "expected a string that is not empty"),
         text => Some(text.as_bytes().into()),
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn dns_label<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n
         return Some(text);
     }
     let found = shown(text);
-    at.problem(context, &format!("expected 1 to 63 of `a-z`, `0-9` and inner `-`, found {found}"))
+    at.problem(context, &format!("expected 1 to 63 characters of `a-z`, `0-9` and inner `-`, found {found}"))
 }
 
 pub(super) fn version_name<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
@@ -100,14 +100,14 @@ pub(super) fn version_name<'n>(at: At<'n, '_>, context: &mut Context) -> Option<
     if (1..=63).contains(&text.len()) && text.bytes().all(legal) {
         return Some(text);
     }
-    at.problem(context, &format!("expected 1 to 63 of `A-Za-z0-9._-`, found {}", shown(text)))
+    at.problem(context, &format!("expected 1 to 63 characters of `A-Za-z0-9._-`, found {}", shown(text)))
 }
 
 /// The name of an Envoy cluster: whatever can travel in a header unchanged.
 pub(super) fn cluster<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let name = text(at, context, 1..=1024)?;
     if name.trim() != name {
-        return at.problem(context, "a header can't carry spaces around a cluster name");
+        return at.problem(context, "remove the spaces around the name: a header can't carry them");
     }
     Some(name)
 }
@@ -116,7 +116,7 @@ pub(super) fn cluster<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n s
 pub(super) fn header_value<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let value = text(at, context, 0..=4096)?;
     if value.trim() != value {
-        return at.problem(context, "no header value has spaces around it");
+        return at.problem(context, "a header value can't have spaces around it");
     }
     Some(value)
 }
@@ -152,11 +152,11 @@ pub(super) fn method(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>>
         return at.problem(context, &format!("not a method: {}", shown(text)));
     }
     if text == "CONNECT" {
-        at.warning(context, "a CONNECT request never matches");
+        at.warning(context, "a `CONNECT` request never matches");
     } else if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         at.warning(
             context,
-            &format!("methods are case-sensitive: did you mean {}", shown(&text.to_ascii_uppercase())),
+            &format!("methods are case-sensitive: did you mean {}?", shown(&text.to_ascii_uppercase())),
         );
     }
     Some(text.as_bytes().into())
@@ -170,10 +170,13 @@ pub(super) fn header_name(at: At<'_, '_>, context: &mut Context) -> Option<Strin
     }
     let name = text.to_ascii_lowercase();
     if name.starts_with(header::PREFIX) {
-        return at.problem(context, &format!("{} is removed from every request", shown(&name)));
+        return at.problem(
+            context,
+            &format!("{} is removed from every request: use another header", shown(&name)),
+        );
     }
     if name == "host" {
-        return at.problem(context, "the host is matched by `hosts`, not as a header");
+        return at.problem(context, "use `hosts` to match the host");
     }
     Some(name)
 }

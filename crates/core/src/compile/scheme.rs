@@ -60,7 +60,7 @@ pub(super) fn bucketing<'n>(
     let scheme = fields.required("scheme", context, |at, context| {
         let scheme = at.one_word(context, &SCHEMES)?;
         if let Some(wanted) = strategy.and_then(|strategy| unfit(scheme, strategy)) {
-            at.problem::<()>(context, &format!("`{scheme}` goes with {wanted}"));
+            at.problem::<()>(context, &format!("`{scheme}` needs {wanted}"));
         }
         Some(scheme)
     });
@@ -105,7 +105,7 @@ fn unfit(scheme: &str, strategy: &Strategy) -> Option<&'static str> {
         | ("split" | "flagd-v2" | "growthbook-v2", Strategy::AbTest { .. })
         | ("optimizely", Strategy::None) => None,
         ("unleash" | "featurevisor", _) => Some("a `canary` or an `ab_test`"),
-        ("optimizely", _) => Some("its `allocation` and no strategy"),
+        ("optimizely", _) => Some("its `allocation` and no `strategy`"),
         _ => Some("an `ab_test`"),
     }
 }
@@ -122,19 +122,19 @@ fn misfit(bucketing: &Bucketing<'_>, strategy: &Strategy) -> Option<&'static str
     let is_alone = matches!(strategy, Strategy::AbTest { arms, .. } if arms.len() < 2);
     let is_whole = exposure.get().is_multiple_of(10_000);
     Some(match bucketing {
-        Bucketing::Unleash { .. } if !is_whole => "`unleash` counts in whole percent",
+        Bucketing::Unleash { .. } if !is_whole => "`unleash` needs a whole `percent`",
         Bucketing::Split { traffic_seed: None, .. } if exposure != Ppm::WHOLE => {
-            "less than 100 percent needs a `traffic_allocation_seed`"
+            "below 100 percent, `split` needs a `traffic_allocation_seed`"
         }
-        Bucketing::Split { .. } if !is_whole => "`split` counts in whole percent",
-        Bucketing::Split { .. } if weights != Some(100) => "the weights of `split` add up to 100",
-        Bucketing::Flagd { .. } if exposure != Ppm::WHOLE => "`flagd-v2` knows no `percent`",
+        Bucketing::Split { .. } if !is_whole => "`split` needs a whole `percent`",
+        Bucketing::Split { .. } if weights != Some(100) => "the weights of `split` must add up to 100",
+        Bucketing::Flagd { .. } if exposure != Ppm::WHOLE => "`flagd-v2` does not support `percent`",
         Bucketing::Growthbook { .. } if is_alone => "`growthbook-v2` needs at least two arms",
         Bucketing::Featurevisor { .. } if weights.is_some() && exposure != Ppm::WHOLE => {
-            "`featurevisor` knows no `percent` beside the weights"
+            "`featurevisor` does not support `percent` besides weights"
         }
         Bucketing::Featurevisor { .. } if weights.is_some_and(|sum| sum > 100_000) => {
-            "the weights of `featurevisor` add up to 100000 at most"
+            "the weights of `featurevisor` must add up to at most 100000"
         }
         _ => return None,
     })
@@ -151,7 +151,7 @@ fn allocation(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Optio
         let end = fields.required("end", context, |at, context| {
             let end = scalar::integer(at, context, 0..=10_000)?;
             if end < earlier {
-                return at.problem(context, "the ends of an allocation ascend");
+                return at.problem(context, "`end` must not be below the `end` before it");
             }
             earlier = end;
             Some(end)

@@ -42,7 +42,7 @@ pub(super) fn shadows(
             if !idempotent && !methods.iter().all(|method| is_safe(method)) {
                 at.warning(
                     context,
-                    "a copy repeats a method that may write; say `\"idempotent\": true` if that is harmless",
+                    "a copy repeats a method that may write: set `\"idempotent\": true` if that is harmless",
                 );
             }
             Some(methods)

@@ -102,7 +102,7 @@ fn progressive(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Opti
 fn treatment(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<usize> {
     let version = names.resolve(at, context)?;
     if names.stable == Some(version) {
-        return at.problem(context, "the treatment is the stable version itself");
+        return at.problem(context, "the treatment can't be the stable version");
     }
     Some(version)
 }
@@ -133,7 +133,7 @@ fn blue_green(
             at.problem(
                 context,
                 &format!(
-                    "blue-green needs exactly two versions beside those that are only shadows, found {found}"
+                    "blue-green needs exactly two versions besides those that only get copies, found {found}"
                 ),
             )
         }
@@ -146,7 +146,7 @@ fn ab_test(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<S
         let mut seen = Vec::new();
         let arms = at.list(context, 1..=16, |at, context| arm(at, context, names, &mut seen))?;
         let is_empty = !arms.is_empty() && arms.iter().all(|(_, weight)| *weight == 0);
-        if is_empty { at.problem(context, "the weights add up to nothing") } else { Some(arms) }
+        if is_empty { at.problem(context, "at least one weight must be above 0") } else { Some(arms) }
     });
     let exposure = fields.optional("percent", context, scalar::percent).unwrap_or(Ppm::WHOLE);
     fields.finish(context);

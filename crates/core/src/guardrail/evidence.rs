@@ -16,10 +16,9 @@
 //! clients that are alike; see `sequential` for what that means.
 
 use super::codec::{Reader, Writer};
-use super::pending::Basis;
 use super::setting::SplitMark;
 use super::spacing::{Bits, HASH_BUCKETS, Last, Spacing};
-use super::tally::{Side, Sides, Tally};
+use super::tally::{Basis, Side, Sides, Tally};
 use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::MAX_SIGNALS;
 

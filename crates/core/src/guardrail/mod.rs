@@ -35,11 +35,10 @@ pub use merge::{Merge, merge};
 pub use outcome::{
     Call, Ending, Outcome, Response, classify, is_break_flag, is_failure_status, is_repeated, needs_flags,
 };
-pub use pending::Basis;
 pub use record::{Observed, SharedRecord};
 pub use sequential::SequentialTest;
 pub use setting::{Setting, SplitMark};
 pub use shelf::{FORMAT, Label, Latch, SHELVES, Shelf};
-pub use tally::{Side, Sides, Tally};
+pub use tally::{Basis, Side, Sides, Tally};
 pub use verdict::{Finding, Verdict};
 pub use worker::{Ticket, Worker};

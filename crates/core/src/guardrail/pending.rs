@@ -3,7 +3,7 @@
 use super::evidence::Observation;
 use super::setting::SplitMark;
 use super::sketch::Sketch;
-use super::tally::{Side, Tally};
+use super::tally::{Basis, Side, Tally};
 use crate::plan::guardrails::{MAX_SIGNALS, Measure, bit};
 
 /// Protects the VM's memory when nothing can be merged: what is beyond is counted, but is no evidence.
@@ -50,15 +50,6 @@ pub(crate) struct Counts {
     pub(crate) answers: u64,
     /// By signal.
     pub(crate) bad: [u64; MAX_SIGNALS],
-}
-
-/// What a signal is a share of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
-    /// All requests: failures.
-    Requests,
-    /// Those that were answered: latencies and headers.
-    Answers,
 }
 
 impl Pending {

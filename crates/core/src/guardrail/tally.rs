@@ -11,6 +11,15 @@ pub enum Side {
     Stable,
 }
 
+/// What a signal is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// All requests: failures.
+    Requests,
+    /// Those that were answered: latencies and headers.
+    Answers,
+}
+
 /// Outcomes of one side in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {

@@ -23,12 +23,12 @@ impl Verdict {
         let done = match (guardrails.action_of(self.position), guardrails.is_dry_run()) {
             (Action::Rollback, false) => "rolled back",
             (Action::Rollback, true) => "would be rolled back (dry run)",
-            (Action::Freeze, false) => "frozen",
-            (Action::Freeze, true) => "would be frozen (dry run)",
+            (Action::Freeze, false) => "exposure kept",
+            (Action::Freeze, true) => "exposure would be kept (dry run)",
             (Action::Warn, _) => "warning only",
         };
         let signal = guardrails.signals().get(self.position).map_or("", |signal| signal.name());
-        format!("version {} {done}, signal {signal}: {}", setting.guarded.version.name(), self.finding)
+        format!("version {}: {done}, signal {signal}: {}", setting.guarded.version.name(), self.finding)
     }
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Finding {
             }
             Self::Increase { observed, margin, e_value, wanted } => write!(
                 out,
-                "{}, stable {}, margin {} points, evidence {} of {}",
+                "{}, stable {}, margin {} points, evidence {}, limit {}",
                 Shown(observed.version),
                 Shown(observed.stable),
                 Percent::of(*margin),
@@ -155,11 +155,15 @@ mod tests {
         };
         assert_eq!(
             finding.to_string(),
-            "57 of 1012 (5.6324 %), stable 45 of 9000 (0.5000 %), margin 2.0000 points, evidence 143 of 100"
+            "57 of 1012 (5.6324 %), stable 45 of 9000 (0.5000 %), margin 2.0000 points, evidence 143, limit 100"
         );
-        for (confidence, shown) in
-            [(0.9, "of 10"), (0.8, "of 5"), (0.99, "of 100"), (0.97, "of 34"), (0.999_999_9, "of 10000000")]
-        {
+        for (confidence, shown) in [
+            (0.9, ", limit 10"),
+            (0.8, ", limit 5"),
+            (0.99, ", limit 100"),
+            (0.97, ", limit 34"),
+            (0.999_999_9, ", limit 10000000"),
+        ] {
             let wanted = 1.0 / (1.0 - confidence);
             let finding = Finding::Increase { observed: Sides::default(), margin: 0.0, e_value: 0.0, wanted };
             assert!(finding.to_string().ends_with(shown), "{finding} at {confidence}");

@@ -35,10 +35,10 @@ impl Cookie {
         let is_prefixed = |prefix: &str| self.name.starts_with(prefix);
         match self.secure {
             false if self.same_site == SameSite::None => {
-                Some("`same_site` is `None`, and it is not `secure`")
+                Some("`same_site` is `None`, so `secure` must be `true`")
             }
             false if is_prefixed("__Host-") || is_prefixed("__Secure-") => {
-                Some("its name promises that it is `secure`")
+                Some("its name promises `secure`, which must be `true`")
             }
             _ if is_prefixed("__Host-") && *self.path != *"/" => Some("its name promises the path `/`"),
             _ => None,

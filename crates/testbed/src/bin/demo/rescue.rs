@@ -98,8 +98,8 @@ fn rolled_back(release: &Release<'_>, v2: &mut Model, is_bare: bool) -> Result<T
 
     let log = envoy.log();
     for line in log.get(logged..).unwrap_or_default().lines() {
-        if let Some((_, verdict)) = line.split_once("rollout breast-cancer: version v2 ") {
-            screen::note(&format!("Envoy's log: version v2 {verdict}"));
+        if let Some((_, verdict)) = line.split_once("rollout breast-cancer: version v2: ") {
+            screen::note(&format!("Envoy's log: version v2: {verdict}"));
         }
     }
     let (failovers, trips) = (envoy.stat(FAILOVERS) - failovers_before, trips() - trips_before);

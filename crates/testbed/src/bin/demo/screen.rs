@@ -110,7 +110,7 @@ impl Drop for Wait {
         }
         let took = self.begun.elapsed();
         if took >= SILENCE {
-            println!("     {}: {} s", self.text, took.as_secs());
+            println!("     took {} s", took.as_secs());
         }
     }
 }

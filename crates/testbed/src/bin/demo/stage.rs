@@ -109,7 +109,7 @@ fn environment(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf, Stop> {
             ])
             .arg(&requirements)
             .output_of(
-                "installing MLServer and scikit-learn (60 packages, 300 MB), a minute or two the first time",
+                "installing MLServer and scikit-learn (60 packages, 400 MB), two minutes the first time",
                 interrupt,
             )?;
         fs::write(&complete, "").map_err(|error| error.to_string())?;
