@@ -1,4 +1,4 @@
-//! Counters in the VM's own memory, which are written to the host on each tick.
+//! Counts and durations in the VM's own memory, which are written to the host on each tick.
 //!
 //! On the request path a count is one addition, and the name of a series is built only at its first use. The names
 //! are in the core.
@@ -8,12 +8,15 @@ use std::rc::Rc;
 
 use rollout_core::guardrail::Tally;
 use rollout_core::metric::{self, Family};
-use rollout_core::{Decision, MAX_TARGETS, Plan, Reason, Target, Version};
+use rollout_core::{MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
 
 use crate::host;
 
 /// Most series of a VM. The limit protects Envoy's memory, because Envoy never removes a series.
 const MAX_SERIES: usize = 10_000;
+
+/// Most durations that wait for the tick. The limit protects memory, and bounds how long writing them takes.
+const MAX_WAITING: usize = 256;
 
 thread_local! {
     /// Ids of the series that this VM has defined, sorted by name. Like the series, they outlive a plan.
@@ -88,7 +91,11 @@ pub(crate) struct Metrics {
     plan: Rc<Plan>,
     /// By version and event. The last row is for requests that matched no rollout.
     counters: Vec<[Counter; Event::COUNT]>,
+    /// Histograms by version.
     durations: Vec<Cell<Option<u32>>>,
+    /// Versions with the milliseconds that they took, which are not written yet: a call of the host costs less on the tick than inside a
+    /// request.
+    waiting: RefCell<Vec<(usize, u64)>>,
     /// Counters with something pending.
     dirty: RefCell<Vec<(usize, Event)>>,
 }
@@ -99,6 +106,7 @@ impl Metrics {
             plan: Rc::clone(plan),
             counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
             durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
+            waiting: RefCell::default(),
             dirty: RefCell::default(),
         }
     }
@@ -114,19 +122,32 @@ impl Metrics {
     }
 
     /// Records the time that a version took to its response headers.
-    pub(crate) fn record_duration(&self, decision: &Decision, milliseconds: u64) {
-        let Some(cell) = self.durations.get(decision.version.ordinal()) else { return };
-        if cell.get().is_none() {
-            let labels = [decision.rollout.name(), decision.version.name()];
-            cell.set(series(metric::DURATION, &labels, host::define_histogram));
-        }
-        if let Some(id) = cell.get() {
-            host::set_metric(id, milliseconds);
+    pub(crate) fn record_duration(&self, version: &Version, milliseconds: u64) {
+        let is_full = {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.push((version.ordinal(), milliseconds));
+            waiting.len() >= MAX_WAITING
+        };
+        if is_full {
+            self.flush_durations();
         }
     }
 
-    /// Writes the counts to the host.
+    fn flush_durations(&self) {
+        for (row, milliseconds) in self.waiting.borrow_mut().drain(..) {
+            let Some(histogram) = self.durations.get(row) else { continue };
+            if histogram.get().is_none() {
+                histogram.set(define_duration(&self.plan, row));
+            }
+            if let Some(id) = histogram.get() {
+                host::set_metric(id, milliseconds);
+            }
+        }
+    }
+
+    /// Writes counts and durations to the host.
     pub(crate) fn flush(&self) {
+        self.flush_durations();
         for (row, event) in self.dirty.take() {
             let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else {
                 continue;
@@ -142,11 +163,24 @@ impl Metrics {
     }
 }
 
-/// Defines the series of a counter. A version does not know the name of its rollout, so this searches for it, once per series.
+/// The version of a row with its rollout. A version knows its number, not its rollout's name, so this looks for it: once a series.
+fn find_version(plan: &Plan, row: usize) -> Option<(&Rollout, &Version)> {
+    let mut all = plan
+        .rollouts()
+        .iter()
+        .flat_map(|rollout| rollout.versions().iter().map(move |of| (&**rollout, &**of)));
+    all.find(|(_, version)| version.ordinal() == row)
+}
+
+/// Defines the histogram of a version.
+fn define_duration(plan: &Plan, row: usize) -> Option<u32> {
+    let (rollout, version) = find_version(plan, row)?;
+    series(metric::DURATION, &[rollout.name(), version.name()], host::define_histogram)
+}
+
+/// Defines the series of one counter.
 fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
-    let mut all =
-        plan.rollouts().iter().flat_map(|rollout| rollout.versions().iter().map(move |of| (rollout, of)));
-    let found = all.find(|(_, version)| version.ordinal() == row);
+    let found = find_version(plan, row);
     let (rollout, version) =
         found.map_or((metric::NONE, metric::NONE), |(rollout, of)| (rollout.name(), of.name()));
     match event {
