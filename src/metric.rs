@@ -163,7 +163,7 @@ impl Metrics {
     }
 }
 
-/// The version of a row with its rollout. A version knows its number, not its rollout's name, so this looks for it: once a series.
+/// The version of a row, with its rollout. A version does not know the name of its rollout, so this searches for it, once per series.
 fn find_version(plan: &Plan, row: usize) -> Option<(&Rollout, &Version)> {
     let mut all = plan
         .rollouts()
