@@ -1,17 +1,20 @@
-//! Counts in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the name of a series is
-//! built at its first use only.
+//! Counts and durations in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the
+//! name of a series is built at its first use only.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use rollout_core::guardrail::Tally;
 use rollout_core::metric::{self, Family};
-use rollout_core::{Decision, MAX_TARGETS, Plan, Reason, Target, Version};
+use rollout_core::{MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
 
 use crate::host;
 
 /// Protects Envoy's memory: it never gives a series back.
 const MAX_SERIES: usize = 10_000;
+
+/// Durations that wait for the tick at most: protects the memory, and bounds how long handing them over takes.
+const MAX_WAITING: usize = 256;
 
 thread_local! {
     /// Ids of the series that this VM has defined: they outlive a plan, as the series do. Sorted by name.
@@ -86,7 +89,11 @@ pub(crate) struct Metrics {
     plan: Rc<Plan>,
     /// By version and event; after the last version, requests that matched nothing.
     counters: Vec<[Counter; Event::COUNT]>,
+    /// Histograms by version.
     durations: Vec<Cell<Option<u32>>>,
+    /// Versions with the milliseconds that they took, not handed over yet: a call of the host costs less among its like than inside a
+    /// request.
+    waiting: RefCell<Vec<(usize, u64)>>,
     /// Counters with something pending.
     dirty: RefCell<Vec<(usize, Event)>>,
 }
@@ -97,6 +104,7 @@ impl Metrics {
             plan: Rc::clone(plan),
             counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
             durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
+            waiting: RefCell::default(),
             dirty: RefCell::default(),
         }
     }
@@ -112,19 +120,32 @@ impl Metrics {
     }
 
     /// Records the time that a version took to its response headers.
-    pub(crate) fn record_duration(&self, decision: &Decision, milliseconds: u64) {
-        let Some(cell) = self.durations.get(decision.version.ordinal()) else { return };
-        if cell.get().is_none() {
-            let labels = [decision.rollout.name(), decision.version.name()];
-            cell.set(series(metric::DURATION, &labels, host::define_histogram));
-        }
-        if let Some(id) = cell.get() {
-            host::set_metric(id, milliseconds);
+    pub(crate) fn record_duration(&self, version: &Version, milliseconds: u64) {
+        let is_full = {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.push((version.ordinal(), milliseconds));
+            waiting.len() >= MAX_WAITING
+        };
+        if is_full {
+            self.flush_durations();
         }
     }
 
-    /// Hands the counts to the host.
+    fn flush_durations(&self) {
+        for (row, milliseconds) in self.waiting.borrow_mut().drain(..) {
+            let Some(histogram) = self.durations.get(row) else { continue };
+            if histogram.get().is_none() {
+                histogram.set(define_duration(&self.plan, row));
+            }
+            if let Some(id) = histogram.get() {
+                host::set_metric(id, milliseconds);
+            }
+        }
+    }
+
+    /// Hands counts and durations to the host.
     pub(crate) fn flush(&self) {
+        self.flush_durations();
         for (row, event) in self.dirty.take() {
             let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else {
                 continue;
@@ -140,11 +161,24 @@ impl Metrics {
     }
 }
 
-/// Defines the series of one counter. A version knows its number, not its rollout's name, so this looks for it: once a series.
+/// The version of a row with its rollout. A version knows its number, not its rollout's name, so this looks for it: once a series.
+fn find_version(plan: &Plan, row: usize) -> Option<(&Rollout, &Version)> {
+    let mut all = plan
+        .rollouts()
+        .iter()
+        .flat_map(|rollout| rollout.versions().iter().map(move |of| (&**rollout, &**of)));
+    all.find(|(_, version)| version.ordinal() == row)
+}
+
+/// Defines the histogram of a version.
+fn define_duration(plan: &Plan, row: usize) -> Option<u32> {
+    let (rollout, version) = find_version(plan, row)?;
+    series(metric::DURATION, &[rollout.name(), version.name()], host::define_histogram)
+}
+
+/// Defines the series of one counter.
 fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
-    let mut all =
-        plan.rollouts().iter().flat_map(|rollout| rollout.versions().iter().map(move |of| (rollout, of)));
-    let found = all.find(|(_, version)| version.ordinal() == row);
+    let found = find_version(plan, row);
     let (rollout, version) =
         found.map_or((metric::NONE, metric::NONE), |(rollout, of)| (rollout.name(), of.name()));
     match event {

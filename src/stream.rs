@@ -155,7 +155,7 @@ impl Stream {
         let outcome = ending.outcome(status, took, headers);
         if let Some(latency) = outcome.and_then(|outcome| outcome.latency) {
             let milliseconds = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-            active.metrics.record_duration(decision, milliseconds);
+            active.metrics.record_duration(&decision.version, milliseconds);
         }
         outcome
     }

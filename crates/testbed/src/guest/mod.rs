@@ -20,7 +20,7 @@ pub use exchange::{Exchange, Line};
 /// The root context, which holds the document.
 const ROOT: u32 = 1;
 
-/// What one request costs.
+/// What one request, or one tick, costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Calls of the host, by kind: the function without `proxy_`, and the header map or property that it is about.
@@ -73,9 +73,12 @@ impl Guest {
         guest
     }
 
-    /// Calls the tick that the filter asked for.
-    pub fn tick(&mut self) {
+    /// Calls the tick that the filter asked for; returns what it cost.
+    pub fn tick(&mut self) -> Counts {
+        self.store.data_mut().take_counts();
+        let before = self.instructions();
         self.enter("proxy_on_tick", &[ROOT]);
+        self.counts_since(before)
     }
 
     /// One request from its first callback to its last; returns what it cost and the headers that travel on.
@@ -94,10 +97,7 @@ impl Guest {
         self.enter("proxy_on_done", &[stream]);
         self.enter("proxy_on_log", &[stream]);
         self.enter("proxy_on_delete", &[stream]);
-        let instructions = self.instructions() - before;
-        let host = self.store.data_mut();
-        let (calls, entries) = host.take_counts();
-        (Counts { calls, entries, instructions }, host.request_headers())
+        (self.counts_since(before), self.store.data().request_headers())
     }
 
     /// The cost of a request once everything is in place that only a first one needs: after a few of the same and a tick.
@@ -109,6 +109,13 @@ impl Guest {
         // The first of a metric after a tick notes it for the next tick; this counts the others.
         self.exchange(exchange);
         self.exchange(exchange).0
+    }
+
+    /// What was counted since the counter of instructions stood at `before`.
+    fn counts_since(&mut self, before: u64) -> Counts {
+        let instructions = self.instructions() - before;
+        let (calls, entries) = self.store.data_mut().take_counts();
+        Counts { calls, entries, instructions }
     }
 
     fn instructions(&self) -> u64 {
