@@ -1,4 +1,6 @@
-//! A plan in service, with what this worker counts and shows of it.
+//! A plan that serves, with its counters, gauges and guardrails in this worker.
+//!
+//! A replaced plan lives until its last request ends.
 
 use std::rc::Rc;
 
@@ -9,7 +11,7 @@ use crate::guard::Guard;
 use crate::host;
 use crate::metric::{self, Metrics};
 
-/// Lives as long as its root context or its last stream.
+/// A plan with its counters and guardrails. It lives as long as its root context or its last stream.
 pub(crate) struct Active {
     pub(crate) plan: Rc<Plan>,
     pub(crate) metrics: Metrics,
@@ -22,12 +24,12 @@ impl Active {
         Self { metrics: Metrics::new(&plan), guard: Guard::new(&plan), plan }
     }
 
-    /// Shows which document serves.
+    /// Sets the gauges that show which document serves.
     pub(crate) fn announce(&self) {
         metric::announce(&self.plan);
     }
 
-    /// What happens on each tick.
+    /// Runs on each tick: merges guardrails, updates gauges and flushes counters.
     pub(crate) fn tick(&self, exposures: &mut Exposures) {
         self.guard.tick();
         let time = Time::from_seconds(host::now().as_secs());
@@ -36,7 +38,7 @@ impl Active {
         self.metrics.flush();
     }
 
-    /// Hands over everything that is pending.
+    /// Writes everything that is pending to the host and to shared data.
     pub(crate) fn flush(&self) {
         self.metrics.flush();
         self.guard.flush();

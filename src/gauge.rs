@@ -1,7 +1,8 @@
-//! The gauges of a plan's versions: what they are exposed to, and who is rolled back.
+//! The gauges of a plan's versions: their exposure, and whether they are rolled back.
 //!
-//! Plans live side by side: a document that was replaced stays until its last request ends, and listeners have documents of their own.
-//! Of those that show the same gauge the latest speaks. The host gives no series back, so what the last one leaves is set to zero.
+//! Several plans exist at the same time: a replaced document stays until its last request ends, and each listener has its
+//! own document. If several plans have the same gauge, the latest plan sets it. The host never removes a series, so a gauge
+//! that no plan has any more is set to zero.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,9 +14,9 @@ use rollout_core::{Now, Plan, Ppm, Rollout, Time, Version};
 use crate::{host, metric};
 
 thread_local! {
-    /// What the plans of this VM show, the latest plan last.
+    /// The gauges of the plans of this VM, the latest plan last.
     static SHOWN: RefCell<Vec<Names>> = RefCell::default();
-    /// What plans that are gone have shown.
+    /// The gauges of plans that are gone.
     static LEFT: RefCell<Vec<Names>> = RefCell::default();
 }
 
@@ -26,7 +27,7 @@ fn has(names: &Names, name: &String) -> bool {
     names.binary_search(name).is_ok()
 }
 
-/// Whose gauge.
+/// The rollout and the version of a gauge.
 struct Series<'p> {
     rollout: &'p Rollout,
     version: &'p Version,
@@ -57,7 +58,7 @@ impl Gauges {
         Self(names)
     }
 
-    /// Shows whether a guardrail has taken a version out of service.
+    /// Shows whether a guardrail has rolled a version back.
     pub(crate) fn show_rolled_back(&self, rollout: &Rollout, version: &Version, is_rolled_back: bool) {
         self.show(ROLLED_BACK, Series { rollout, version }, is_rolled_back.into());
     }
@@ -86,7 +87,7 @@ impl Drop for Gauges {
     }
 }
 
-/// Sets to zero what the plans that are gone have left, and no other shows.
+/// Sets the gauges of plans that are gone to zero, except those that another plan has.
 pub(crate) fn clear_left() {
     let is_left = |name: &&String| SHOWN.with_borrow(|shown| !shown.iter().any(|names| has(names, name)));
     for names in LEFT.take() {
@@ -96,12 +97,12 @@ pub(crate) fn clear_left() {
     }
 }
 
-/// The exposures that a plan's gauges show, by version; none before the first tick.
+/// The exposures that the gauges of a plan show, by version. Empty before the first tick.
 #[derive(Default)]
 pub(crate) struct Exposures(Vec<Option<Ppm>>);
 
 impl Exposures {
-    /// Sets the gauges whose values have changed; after the first time only a ramp or a guardrail can have changed one.
+    /// Sets the gauges whose values have changed. After the first call, only a ramp or a guardrail can change one.
     pub(crate) fn show(&mut self, plan: &Plan, gauges: &Gauges, now: Now<'_>) {
         let is_first = self.0.is_empty();
         self.0.resize(plan.versions(), None);

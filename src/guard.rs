@@ -1,8 +1,8 @@
-//! Guardrails at work: what this worker has seen is merged with what all others have, and what was decided is read back.
+//! Guardrails in a worker: merges what this worker has seen into shared data, and reads latches back. The core does the judging.
 //!
-//! The data that workers share has few, fixed keys (`rollout/<format>/<plugin name>/<shelf>`) and one more whose every write says that
-//! some latch is new. All of it is written by compare-and-swap, so nothing is lost or counted twice; what a core call returns is
-//! acted on by the worker whose write succeeded.
+//! Shared data has a fixed set of keys (`rollout/<format>/<plugin name>/<shelf>`) and one more key, which is written if
+//! there is a new latch. Shelves are written by compare-and-swap, so nothing is lost or counted twice. Only the worker
+//! whose write succeeded acts on the result of a merge.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -17,20 +17,20 @@ use crate::gauge::Gauges;
 use crate::serving::Serving;
 use crate::{host, metric};
 
-/// How often a merge is tried before it waits for the next tick: others write in between only when they merge themselves.
+/// How often a merge is tried before it waits for the next tick. A try fails only if another worker has merged in between.
 const TRIES: usize = 16;
 
 /// The guardrails of one plan in this worker.
 pub(crate) struct Guard {
     plan: Rc<Plan>,
-    /// What the keys of this plugin begin with.
+    /// The prefix of the keys of this plugin.
     prefix: String,
     watches: Vec<Watch>,
-    /// By version: its watch.
+    /// The watch of each version, by ordinal.
     by_version: Vec<Option<usize>>,
     health: RefCell<Health>,
     gauges: Gauges,
-    /// The write of the latches' key that was seen last.
+    /// The last write of the latches' key that this worker has seen.
     seen: Cell<Option<u32>>,
     is_shown: Cell<bool>,
 }
@@ -51,7 +51,7 @@ struct Judged<'p> {
 }
 
 impl Guard {
-    /// What guards a plan, with the latches that are in force already; reads shared data and writes none.
+    /// The guardrails of a plan, with the latches that are already in force. Reads shared data, and writes none.
     pub(crate) fn new(plan: &Rc<Plan>) -> Self {
         let prefix = format!("rollout/{FORMAT}/{}/", host::plugin_name().unwrap_or_default());
         let mut watches = Vec::new();
@@ -99,7 +99,7 @@ impl Guard {
         watch.worker.borrow_mut().begin(decision, now, split)
     }
 
-    /// Records what came of a request. What may condemn a version at once is merged before the tick.
+    /// Records the outcome of a request. A failure that may condemn the version is merged at once, not on the next tick.
     pub(crate) fn record(&self, decision: &Decision, ticket: Ticket, outcome: Outcome) -> Ticket {
         let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else {
             return ticket;
@@ -132,7 +132,7 @@ impl Guard {
         }
     }
 
-    /// The plan's own split of a rollout.
+    /// The split of a rollout in this plan.
     fn split(&self, watch: &Watch, now: Duration) -> SplitMark {
         let time = Time::from_seconds(now.as_secs());
         watch.serving.own(now.as_secs(), || match self.plan.rollouts().get(watch.rollout) {
@@ -198,7 +198,7 @@ impl Guard {
         }
     }
 
-    /// Reads every latch of the plan's versions.
+    /// Reads the latches of the plan's versions.
     fn read_latches(&self) {
         if self.watches.is_empty() {
             return;
@@ -214,7 +214,7 @@ impl Guard {
         }
     }
 
-    /// Does what a latch says.
+    /// Applies a latch to the health of its version.
     fn hold(&self, watch: &Watch, guarded: &Guarded, latch: Option<Latch>) {
         let state = latch.map_or(State::Healthy, |latch| latch.state());
         let before = self.health.borrow().of(&guarded.version);
@@ -228,7 +228,7 @@ impl Guard {
         }
     }
 
-    /// What the gauges show.
+    /// Sets the gauges of all judged versions.
     fn show(&self) {
         for judged in self.watches.iter().filter_map(|watch| self.judged(watch)) {
             for guarded in judged.guardrails.guarded() {
@@ -253,7 +253,7 @@ impl Guard {
 }
 
 impl Judged<'_> {
-    /// Counts what was judged, and logs one line for each verdict.
+    /// Counts what was judged, and logs one line per verdict.
     fn tell(self, setting: &Setting<'_>, merged: &Merge) {
         let (rollout, version) = (self.rollout.name(), setting.guarded.version.name());
         let name =

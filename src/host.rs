@@ -1,7 +1,7 @@
-//! The only file that calls the host. Nothing here can trap: an answer that the host does not give is `None`, an effect that the
-//! host refuses is dropped, because the request must go on whatever happens.
+//! The only file that calls the host. Nothing here can trap, because the request must continue whatever happens: if the
+//! host has no value, the result is `None`, and an action that the host rejects is dropped.
 //!
-//! The SDK's convenience methods unwrap; its `hostcalls` answer with a result as long as each is used in the phase it belongs to.
+//! The SDK's convenience methods unwrap. Its `hostcalls` return a result if each is used in its own phase.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType};
 use rollout_core::{Edit, Nonce};
 
-/// The request's headers in their order, pseudo headers included. Only in the request phase.
+/// The headers of the request in their order, with pseudo-headers. Only in the request phase.
 pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
 }
@@ -44,12 +44,12 @@ pub(crate) fn source_address() -> Option<Bytes> {
     property(&["source", "address"])
 }
 
-/// Why the response is what it is: `via_upstream` for an answer that came from a model.
+/// The details of the response: `via_upstream` for an answer from a model.
 pub(crate) fn response_details() -> Option<Bytes> {
     property(&["response", "code_details"])
 }
 
-/// What went wrong on the way, as Envoy's response flags.
+/// Envoy's response flags: what went wrong with the request.
 pub(crate) fn response_flags() -> u64 {
     property(&["response", "flags"]).and_then(number).unwrap_or(0)
 }
@@ -59,7 +59,7 @@ pub(crate) fn response_header(name: &str) -> Option<Bytes> {
     hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
 }
 
-/// The first line of a trailer. Only when the trailers have come.
+/// The first line of a trailer. Only after the trailers have arrived.
 pub(crate) fn response_trailer(name: &str) -> Option<Bytes> {
     hostcalls::get_map_value_bytes(MapType::HttpResponseTrailers, name).ok().flatten()
 }
@@ -83,24 +83,25 @@ fn property(path: &[&str]) -> Option<Bytes> {
     hostcalls::get_property(path.to_vec()).ok().flatten()
 }
 
-/// A number as the host writes it.
+/// A number in the form of the host.
 fn number(bytes: Bytes) -> Option<u64> {
     bytes.try_into().map(u64::from_le_bytes).ok()
 }
 
-/// What a key of the data that all workers share holds, and which write that was; none where nobody has written it.
+/// The value of a key in the data that all workers share, and the number of its last write. `None` if nothing was written.
 pub(crate) fn shared(key: &str) -> (Option<Bytes>, Option<u32>) {
     hostcalls::get_shared_data(key).unwrap_or_default()
 }
 
-/// Writes a key if nobody has since the write that `seen` names; false where somebody has.
+/// Writes a key if there was no write after `seen`. False if there was one.
 ///
-/// The host lets any write pass where there is no key yet, so a number that no write has had keeps two first writers apart.
+/// If the key does not exist yet, the host accepts any number. A number that no write has had makes the second of two first
+/// writers fail.
 pub(crate) fn set_shared(key: &str, value: &[u8], seen: Option<u32>) -> bool {
     hostcalls::set_shared_data(key, Some(value), Some(seen.unwrap_or(u32::MAX))).is_ok()
 }
 
-/// Writes a key whatever it holds.
+/// Writes a key, whatever its value is.
 pub(crate) fn touch_shared(key: &str) {
     let _ = hostcalls::set_shared_data(key, Some(&[1]), None);
 }
@@ -110,7 +111,7 @@ pub(crate) fn document(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// What makes a new id unlike every other. The connection's number is the proxy's, and the counter this VM's.
+/// What makes a new id unique. The connection number is unique in the proxy, and the counter in this VM.
 pub(crate) fn nonce(now: Duration) -> Nonce {
     thread_local! {
         static COUNTER: Cell<u64> = const { Cell::new(0) };
@@ -126,7 +127,7 @@ pub(crate) fn now() -> Duration {
     now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Asks for a call of `on_tick` each period; zero ends it.
+/// Asks for a call of `on_tick` in each period. Zero stops the calls.
 pub(crate) fn set_tick_period(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
 }
@@ -143,7 +144,7 @@ pub(crate) fn define_histogram(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Histogram, name).ok()
 }
 
-/// Adds to a counter; the host refuses zero.
+/// Adds to a counter. The host rejects zero.
 pub(crate) fn increment(metric: u32, by: u32) {
     let _ = hostcalls::increment_metric(metric, i64::from(by));
 }

@@ -1,5 +1,7 @@
-//! Counts and durations in the VM's own memory, handed to the host on the tick: on the request path a count is one addition, and the
-//! name of a series is built at its first use only.
+//! Counts and durations in the VM's own memory, which are written to the host on each tick.
+//!
+//! On the request path a count is one addition, and the name of a series is built only at its first use. The names
+//! are in the core.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,28 +12,28 @@ use rollout_core::{MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
 
 use crate::host;
 
-/// Protects Envoy's memory: it never gives a series back.
+/// Most series of a VM. The limit protects Envoy's memory, because Envoy never removes a series.
 const MAX_SERIES: usize = 10_000;
 
-/// Durations that wait for the tick at most: protects the memory, and bounds how long handing them over takes.
+/// Most durations that wait for the tick. The limit protects memory, and bounds how long writing them takes.
 const MAX_WAITING: usize = 256;
 
 thread_local! {
-    /// Ids of the series that this VM has defined: they outlive a plan, as the series do. Sorted by name.
+    /// Ids of the series that this VM has defined, sorted by name. Like the series, they outlive a plan.
     static SERIES: RefCell<Vec<(String, u32)>> = RefCell::default();
 }
 
-/// The place of a series among the known ones, or where it belongs.
+/// The position of a series among the known ones, or the position to insert it.
 fn find(known: &[(String, u32)], name: &str) -> Result<usize, usize> {
     known.binary_search_by(|(of, _)| of.as_str().cmp(name))
 }
 
-/// The id of a series that this VM has defined already.
+/// The id of a series, if this VM has defined it.
 pub(crate) fn known(name: &str) -> Option<u32> {
     SERIES.with_borrow(|known| known.get(find(known, name).ok()?).map(|(_, id)| *id))
 }
 
-/// The id of a series, defined at first use; beyond the limit the one with its labels folded into `other`.
+/// The id of a series, defined at its first use. Beyond the limit, it is the series whose labels are `other`.
 pub(crate) fn series(family: Family, labels: &[&str], define: fn(&str) -> Option<u32>) -> Option<u32> {
     SERIES.with_borrow_mut(|known| {
         let mut name = family.series(labels);
@@ -51,12 +53,12 @@ pub(crate) fn series(family: Family, labels: &[&str], define: fn(&str) -> Option
     })
 }
 
-/// What is counted for a version.
+/// An event that is counted for a version.
 #[derive(Clone, Copy)]
 pub(crate) enum Event {
     Request(Reason),
     Failure,
-    /// To the target at this place.
+    /// Failover to the target at this position.
     Failover(usize),
     ShadowSent,
     Unacceptable,
@@ -77,7 +79,7 @@ impl Event {
     }
 }
 
-/// A counter of one version: what is not handed over yet, and where it goes.
+/// A counter of one version: what is not written to the host yet, and the id of its series.
 #[derive(Default)]
 struct Counter {
     pending: Cell<u32>,
@@ -87,11 +89,11 @@ struct Counter {
 /// The counters of one plan.
 pub(crate) struct Metrics {
     plan: Rc<Plan>,
-    /// By version and event; after the last version, requests that matched nothing.
+    /// By version and event. The last row is for requests that matched no rollout.
     counters: Vec<[Counter; Event::COUNT]>,
     /// Histograms by version.
     durations: Vec<Cell<Option<u32>>>,
-    /// Versions with the milliseconds that they took, not handed over yet: a call of the host costs less among its like than inside a
+    /// Versions with the milliseconds that they took, which are not written yet: a call of the host costs less on the tick than inside a
     /// request.
     waiting: RefCell<Vec<(usize, u64)>>,
     /// Counters with something pending.
@@ -109,7 +111,7 @@ impl Metrics {
         }
     }
 
-    /// Counts one event of a version; of none where the request matched nothing.
+    /// Counts one event of a version. `None` is for requests that matched no rollout.
     pub(crate) fn count(&self, version: Option<&Version>, event: Event) {
         let row = version.map_or(self.durations.len(), Version::ordinal);
         let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else { return };
@@ -143,7 +145,7 @@ impl Metrics {
         }
     }
 
-    /// Hands counts and durations to the host.
+    /// Writes counts and durations to the host.
     pub(crate) fn flush(&self) {
         self.flush_durations();
         for (row, event) in self.dirty.take() {
@@ -197,7 +199,7 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
     }
 }
 
-/// Shows which document serves.
+/// Sets the gauges that show which document serves.
 pub(crate) fn announce(plan: &Plan) {
     let plugin = host::plugin_name().unwrap_or_else(|| metric::NONE.to_owned());
     let gauges = [(metric::REVISION, plan.revision()), (metric::HASH, u64::from(plan.hash()))];
@@ -215,7 +217,7 @@ pub(crate) fn count_trip(labels: [&str; 3]) {
     }
 }
 
-/// Counts what a signal was given to judge, by rollout, version, signal and side.
+/// Counts what a signal got to judge, by rollout, version, signal and side.
 pub(crate) fn count_observations(labels: [&str; 4], observed: Tally) {
     let [rollout, version, signal, side] = labels;
     for (result, count) in [("all", observed.observed), ("bad", observed.bad)] {

@@ -1,7 +1,8 @@
-//! One root context a configuration and thread: compiles the document, holds the plan, and ticks.
+//! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks.
 //!
-//! `on_configure` is a pure function of its bytes. Envoy runs it on a canary first and then on every thread; a verdict that
-//! depended on anything else could pass on one and fail on another, which leaves a worker without the filter (envoy#43751).
+//! Whether `on_configure` accepts a document depends on its bytes alone. Envoy runs it in a canary context first and then
+//! on every thread. If the result depended on anything else, it could differ between threads, and a worker would be left
+//! without the filter (envoy#43751).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,13 +16,13 @@ use crate::gauge::{self, Exposures};
 use crate::host;
 use crate::stream::Stream;
 
-/// How late a counter may be: counts of all workers meet in the host at least this often.
+/// Interval of ticks, and so the most that a counter is late.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Protects the log from a document that is nothing but mistakes; `rolloutctl check` shows them all.
+/// Most problems that are logged. The limit protects the log; `rolloutctl check` shows all problems.
 const LOGGED: usize = 20;
 
-/// Called once by each VM.
+/// Starts the VM. Called once per VM.
 pub(crate) fn start() {
     proxy_wasm::set_log_level(LogLevel::Warn);
     proxy_wasm::set_root_context(|_| Box::new(Root::default()));
@@ -36,8 +37,8 @@ struct Root {
 
 impl Context for Root {}
 
-/// The host does not end the timer of a root context that goes. `on_done` would be the place for it, but the host calls that for
-/// each stream too, once it is exported. `on_delete`, which drops a context, is called in any case.
+/// Stops the timer, because the host does not stop it when a root context ends. `on_done` would be the natural place, but
+/// if it is exported, the host calls it for each stream too. `on_delete`, which drops a context, is called in any case.
 impl Drop for Root {
     fn drop(&mut self) {
         host::set_tick_period(Duration::ZERO);
@@ -68,7 +69,7 @@ impl RootContext for Root {
         }
     }
 
-    /// The first tick announces the plan: `on_configure` runs on the canary too, which never serves.
+    /// The first tick announces the plan, because `on_configure` also runs in the canary context, which never serves.
     fn on_tick(&mut self) {
         let Some(active) = &self.active else { return };
         if !self.announced {

@@ -1,15 +1,15 @@
-//! Which split serves: a document that was replaced lives on until its last request ends, and what it has counted must not be compared
-//! with what began under its successor.
+//! Knows which split of a rollout serves. A replaced document lives until its last request ends, and its outcomes must not
+//! be compared with those of its successor.
 //!
-//! All documents of a VM that have a rollout of the same name share one cell; the latest document writes it and the others read it.
-//! What follows from it is the core's.
+//! All documents of a VM with a rollout of the same name share one cell. The latest document writes it, and the others read it.
+//! The core decides what follows from it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use rollout_core::guardrail::SplitMark;
 
-/// What one rollout's documents share.
+/// What the documents with the same rollout share.
 #[derive(Default)]
 struct Shared {
     /// Number of the latest document.
@@ -25,13 +25,13 @@ thread_local! {
 /// One document's view of the splits of one rollout.
 pub(crate) struct Serving {
     document: u64,
-    /// The document's own split, with the second for which that holds.
+    /// The document's own split, with the second for which it holds.
     own: Cell<Option<(u64, SplitMark)>>,
     shared: Rc<Shared>,
 }
 
 impl Serving {
-    /// The rollout of this name in a new document, which serves from now on.
+    /// The view of a new document, which serves from now on. `name` is that of the rollout.
     pub(crate) fn new(name: &str) -> Self {
         let document = DOCUMENTS.get().wrapping_add(1);
         DOCUMENTS.set(document);
@@ -48,7 +48,7 @@ impl Serving {
         Self { document, own: Cell::default(), shared }
     }
 
-    /// The document's own split at this second, worked out once per second.
+    /// The document's own split at this second. It is computed once per second.
     pub(crate) fn own(&self, second: u64, split: impl FnOnce() -> SplitMark) -> SplitMark {
         let own = match self.own.get() {
             Some((known, own)) if known == second => own,
@@ -61,12 +61,12 @@ impl Serving {
         own
     }
 
-    /// The split that serves: the latest document's.
+    /// The split that serves: that of the latest document.
     pub(crate) fn now(&self) -> SplitMark {
         self.shared.split.get()
     }
 
-    /// A latch has changed the split.
+    /// Drops the known split, because a latch has changed it.
     pub(crate) fn forget(&self) {
         self.own.set(None);
     }

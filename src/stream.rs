@@ -1,6 +1,6 @@
-//! One request: picks its values, asks the core, carries the decision out, and counts what came of it.
+//! Handles one request: reads its values, asks the core, applies the decision, and counts the outcome.
 //!
-//! A stream keeps the plan it began with, whatever is pushed meanwhile. Whatever goes wrong, the request continues.
+//! A stream keeps the plan that it started with, whatever is pushed meanwhile. Whatever goes wrong, the request continues.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Stream {
     started: Duration,
     call: Call,
     ticket: Option<Ticket>,
-    /// Recorded as fine, with more to come.
+    /// True if the request was recorded as fine and may still fail.
     may_fail_late: bool,
 }
 
@@ -108,7 +108,7 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    /// Trailers come with gRPC alone, and are looked at only there.
+    /// Reads the gRPC status. Trailers of other requests are ignored.
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
         if self.call.is_grpc {
             let status = host::response_trailer("grpc-status");
@@ -120,7 +120,7 @@ impl HttpContext for Stream {
     }
 }
 
-/// The end of a request: what broke off after its response headers shows in the response flags.
+/// The end of a request. If the answer broke off after its headers, the response flags show it.
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.may_fail_late && is_break_flag(host::response_flags()) {
@@ -130,7 +130,7 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    /// What the answer means for the assigned version, asking for nothing that the core does not need.
+    /// The outcome of the answer for the assigned version. It asks the host only for what the core needs.
     fn outcome(&self, active: &Active, decision: &Decision) -> Option<Outcome> {
         let took = host::now().saturating_sub(self.started);
         let status = host::response_status().unwrap_or(0);
@@ -160,7 +160,7 @@ impl Stream {
         outcome
     }
 
-    /// The request was fine so far, and is not any more.
+    /// Records that a request failed after it was recorded as fine.
     fn fail_late(&mut self) {
         let (Some(active), Some(decision)) = (self.active.as_deref(), self.decision.as_ref()) else { return };
         let Some(ticket) = self.ticket.filter(|_| std::mem::take(&mut self.may_fail_late)) else { return };

@@ -1,4 +1,4 @@
-//! Core, tool and the real Envoy come to the same decision, for every golden case and for two thousand random requests.
+//! The core, the tool and the real Envoy make the same decision, for every golden case and for two thousand random requests.
 
 #![expect(
     clippy::expect_used,
@@ -67,7 +67,7 @@ fn send(client: &Client, request: &Value) -> Response {
     client.send(call).expect("Envoy answers")
 }
 
-/// What Envoy did with a request, in the form of `explain`, as far as it shows.
+/// What Envoy did with a request, in the form of `explain`, as far as it is visible.
 fn observed(response: &Response, upstreams: &[Upstream]) -> Value {
     let own = |name: &str| response.echoed(name).filter(|value| !value.is_empty());
     let assignment = response.header("x-rollout-assignment");
@@ -95,17 +95,17 @@ fn push_and_wait(envoy: &Envoy, document: &Value) {
     envoy.wait_for("the pushed document", |envoy| (envoy.config_hash() == hash).then_some(()));
 }
 
-/// A case whose address a client on loopback can't have.
+/// True for a case whose address a client on loopback can't have.
 fn is_loopback(request: &Value) -> bool {
     request["source_ip"].as_str().is_none_or(|address| address == "127.0.0.1")
 }
 
-/// A case that says what guardrails have decided before; in the real Envoy that would have to happen first.
+/// True for a case with earlier verdicts of guardrails, which would have to happen in the real Envoy first.
 fn is_judged(request: &Value) -> bool {
     !request["rolled_back"].is_null() || is_frozen(request)
 }
 
-/// The same, of an exposure that stands still, which `explain` can't be told.
+/// True for a case with a kept exposure, which `explain` has no option for.
 fn is_frozen(request: &Value) -> bool {
     !request["frozen"].is_null()
 }
@@ -206,7 +206,7 @@ fn wide_document(active: &str) -> Value {
     ]})
 }
 
-/// The cookie of a session that a user began while another version was active.
+/// The cookie of a session that a user started while another version was active.
 fn session_cookie(user: &str) -> String {
     let earlier = golden::plan(&wide_document("v3"));
     let rollout = earlier.rollouts().iter().find(|rollout| rollout.name() == "session").expect("it is there");

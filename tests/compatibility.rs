@@ -1,5 +1,5 @@
-//! In a real Envoy, no request reaches a model that does not accept it, whatever led there: the models themselves are asked what they
-//! got. The one exception is counted.
+//! In a real Envoy, no request reaches a model that does not accept it, by any rule. The models themselves report what they got. The
+//! only exception is counted.
 
 #[path = "golden/dice.rs"]
 mod dice;
@@ -22,7 +22,7 @@ const ACCEPTED: [(&str, &[&str], &str); 4] = [
 fn no_model_gets_a_request_that_it_does_not_accept_and_the_exception_is_counted() {
     let upstreams = ["fraud-v1", "fraud-v2", "fraud-v3", "fraud-v4"].map(Upstream::start);
     for ((name, ..), upstream) in ACCEPTED.iter().zip(&upstreams) {
-        // Any version may fail a call, so that failover is asked often.
+        // Any version may fail a call, so that failover is frequent.
         upstream.set_with(|request| {
             let fails = request.header("x-fails-on").as_deref() == Some(name);
             if fails { Behaviour::status(503) } else { Behaviour::ok() }

@@ -1,5 +1,5 @@
-//! Fail-safe: without the filter, and where it decides nothing, requests reach the stable cluster and clients still can't
-//! route; and nothing that a client sends, however odd, brings the filter down or reaches a model that must not see it.
+//! Fail-safe: without the filter, or if it decides nothing, requests reach the stable cluster, and clients still can't choose a
+//! cluster. Nothing that a client sends stops the filter or reaches a model that must not see it.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
@@ -13,7 +13,7 @@ use testbed::envoy::{Builder, Filter, Outcome, connection_manager, routes};
 use testbed::upstream::Received;
 use testbed::{Client, Envoy, Request, Upstream};
 
-/// What a client sends that wants another version: clusters that exist, and a place in the chain.
+/// Headers of a client that tries to get another version: clusters that exist, and a position in the chain.
 const ATTACK: [(&str, &str); 9] = [
     ("x-rollout-cluster", "fraud-v2"),
     ("x-rollout-fallback", "fraud-v2"),
@@ -45,7 +45,7 @@ impl Site {
         site
     }
 
-    /// Serves the document that looks at everything, and lets go of refused connections at once, for there are many.
+    /// Serves the document that reads everything, and closes rejected connections at once, because there are many.
     fn curious(limits: Value) -> Self {
         let site = Self::start(|builder| {
             builder.tweak(move |bootstrap| {
@@ -76,7 +76,7 @@ impl Site {
         upstream.requests().pop().expect("a request has arrived")
     }
 
-    /// Requests that Envoy began towards this cluster, copies included: begun before the client has its answer.
+    /// Requests that Envoy has started to this cluster, with copies. They start before the client has its answer.
     fn begun(&self, cluster: &str) -> u64 {
         self.envoy
             .stat(&format!("cluster.{cluster}.upstream_cx_total"))
@@ -125,7 +125,7 @@ impl Site {
         received
     }
 
-    /// The VMs live, and the filter serves: its own mark is on the answer.
+    /// Checks that the VMs are alive and the filter serves: its own mark is on the answer.
     fn assert_filter_is_well(&self) {
         assert_eq!(self.envoy.vm_reloads(), 0);
         let answer =
@@ -154,7 +154,7 @@ fn document(revision: u64, rollouts: Value) -> Value {
     json!({"revision": revision, "rollouts": rollouts})
 }
 
-/// The status of a raw HTTP/1 answer; none where the connection ended without one.
+/// The status of a raw HTTP/1 answer. `None` if the connection ended without one.
 fn status(answer: &[u8]) -> Option<u16> {
     let line = answer.strip_prefix(b"HTTP/1.1 ").or_else(|| answer.strip_prefix(b"HTTP/1.0 "))?;
     str::from_utf8(line.get(..3)?).ok()?.parse().ok()
@@ -192,7 +192,7 @@ fn with_the_resource_missing_the_stable_version_serves() {
 }
 
 #[test]
-fn while_the_first_document_is_refused_the_stable_version_serves() {
+fn while_the_first_document_is_rejected_the_stable_version_serves() {
     let site = Site::start(|builder| builder);
     assert_eq!(site.envoy.push(r#"{"revision": 1, "rollouts": [], "typo": 1}"#), Outcome::Rejected);
     site.assert_only_stable_serves();
@@ -216,7 +216,7 @@ fn switched_off_by_a_push_the_stable_version_serves() {
 }
 
 #[test]
-fn where_no_rollout_matches_the_stable_version_serves_and_no_rollout_header_is_left() {
+fn if_no_rollout_matches_the_stable_version_serves_and_no_rollout_header_is_left() {
     let mut elsewhere = rollout("v2");
     elsewhere["match"] = json!([{"hosts": ["other.example.com"]}, {"path": {"exact": "/v2/models/fraud/"}}]);
     for rollouts in [json!([elsewhere]), json!([])] {
@@ -229,7 +229,7 @@ fn where_no_rollout_matches_the_stable_version_serves_and_no_rollout_header_is_l
 }
 
 #[test]
-fn a_tunnel_matches_no_rollout_and_its_client_does_not_route_either() {
+fn a_tunnel_matches_no_rollout_and_its_client_cannot_choose_a_cluster_either() {
     let tunnel = json!([{"upgrade_type": "CONNECT", "connect_config": {}}]);
     let site = Site::start(|builder| {
         builder.tweak(move |bootstrap| {
@@ -280,7 +280,7 @@ fn the_plain_route_follows_the_filter_and_not_the_client() {
     assert_eq!(site.begun("fraud-v3"), 0);
 }
 
-/// Headers of clients that no model may see, known to the filter or not.
+/// Headers of clients that no model may see. The filter uses only some of them.
 const FOREIGN: [&str; 10] = [
     "x-rollout-foo",
     "x-rollout-",
@@ -300,7 +300,7 @@ fn with_foreign(request: Request) -> Request {
 }
 
 #[test]
-fn whatever_rollout_header_a_client_sends_is_gone_at_the_model() {
+fn no_rollout_header_of_a_client_reaches_the_model() {
     let mut by_user = rollout("v2");
     by_user["name"] = json!("by-user");
     by_user["match"] = json!([{"path": {"prefix": "/by-user"}}]);
@@ -399,7 +399,7 @@ fn no_model_sees_the_secret_of_an_override() {
     assert!(!site.envoy.log().contains("s3cret"));
 }
 
-/// A document that looks at everything a client can send.
+/// A document that reads everything a client can send.
 fn curious() -> Value {
     let mut rollout = rollout("v2");
     rollout["match"] = json!([
@@ -424,7 +424,7 @@ fn curious() -> Value {
     document
 }
 
-/// Sends all, several at a time: each may take its connection with it.
+/// Sends all requests, several at a time. Each may close its connection.
 fn send_all(address: SocketAddr, requests: Vec<Vec<u8>>) -> Vec<Option<u16>> {
     let requests = Arc::new(requests);
     let threads = (0..8).map(|worker| {
@@ -444,7 +444,7 @@ fn send_all(address: SocketAddr, requests: Vec<Vec<u8>>) -> Vec<Option<u16>> {
     answers.into_iter().map(|(_, status)| status).collect()
 }
 
-/// What may stand inside a value (RFC 9110, 5.5).
+/// The bytes that a value may contain (RFC 9110, 5.5).
 fn is_legal(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
@@ -463,7 +463,7 @@ const READ: [&str; 9] = [
 ];
 
 #[test]
-fn any_byte_in_a_header_value_is_served_or_refused_and_harms_nothing() {
+fn any_byte_in_a_header_value_is_served_or_rejected_and_does_no_harm() {
     let site = Site::curious(json!({}));
     let value = |byte: u8| [b"a", &[byte][..], b"z", &[byte], b"b"].concat();
 
@@ -502,7 +502,7 @@ fn any_byte_in_a_header_value_is_served_or_refused_and_harms_nothing() {
 }
 
 #[test]
-fn any_byte_in_a_header_name_is_served_or_refused_and_harms_nothing() {
+fn any_byte_in_a_header_name_is_served_or_rejected_and_does_no_harm() {
     let site = Site::curious(json!({}));
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let names: Vec<Vec<u8>> = (0..=255)
@@ -541,7 +541,7 @@ fn any_byte_in_a_header_name_is_served_or_refused_and_harms_nothing() {
 }
 
 #[test]
-fn many_cookies_and_much_header_are_served() {
+fn many_cookies_and_large_headers_are_served() {
     let site = Site::curious(json!({}));
     let cookies = |last: &str| (0..99).map(|n| format!("c{n}={n}; ")).collect::<String>() + last;
     let base = || Request::get("/").header("host", "ml.example.com").header("x-odd", "1");
@@ -581,7 +581,7 @@ fn many_cookies_and_much_header_are_served() {
             );
         }
         for count in [61, 200, 1000] {
-            // Beyond the limits it is Envoy that refuses, with 431 or, in HTTP/2, a reset of the stream.
+            // Beyond the limits Envoy rejects the request, with 431 or, in HTTP/2, a reset of the stream.
             if let Ok(answer) = client.send(many(count, 61 * 1024 / count)) {
                 assert!(
                     answer.status == 431 || count == 61 && answer.status == 200,
@@ -603,8 +603,8 @@ fn with_higher_limits_the_filter_itself_takes_a_thousand_headers() {
     let lines = |name: fn(usize) -> String| {
         (0..1000).fold(base(), move |request, n| request.header(&name(n), "v".repeat(60)))
     };
-    // As much of one header as Envoy takes: its HTTP/2 codec stops at 64 KiB. What the filter removes is sent,
-    // for the model takes no more than 100 headers.
+    // As much of one header as Envoy takes: its HTTP/2 codec stops at 64 KiB. The header is one that the filter removes,
+    // because the model takes at most 100 headers.
     for (client, kib) in site.clients().iter().zip([900, 60]) {
         let requests = [
             ("1,000 rollout headers", lines(|n| format!("x-rollout-{n}"))),
@@ -622,7 +622,7 @@ fn with_higher_limits_the_filter_itself_takes_a_thousand_headers() {
 }
 
 #[test]
-fn odd_paths_queries_cookies_and_hosts_are_served_or_refused_and_harm_nothing() {
+fn odd_paths_queries_cookies_and_hosts_are_served_or_rejected_and_do_no_harm() {
     let site = Site::curious(json!({}));
     let parameters: String = (0..1000).map(|n| format!("p{n}=%{n}&")).collect();
     let targets: Vec<Vec<u8>> = [

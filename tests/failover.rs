@@ -1,5 +1,5 @@
-//! Failover: a call that fails on its version is answered by the failover target inside the same request, with the whole
-//! body, a mark and an exact count; what is not listed, not configured or beyond the response headers is left alone.
+//! Failover: if a call fails on its version, the failover target answers it within the same request, with the whole body, a mark and
+//! an exact count. Failures that are not listed, not configured or after the response headers are not repeated.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -25,7 +25,7 @@ fn rollout(failover: Value) -> Value {
     })
 }
 
-/// Two versions behind an Envoy with the shipped cluster settings, backstop included: `stable` is v1 and the target, `primary` is v2.
+/// Two versions behind an Envoy with the shipped cluster settings and the backstop. `stable` is v1 and the target, `primary` is v2.
 struct Site {
     stable: Upstream,
     primary: Upstream,
@@ -107,7 +107,7 @@ fn drive(load: Load, make: impl Fn(u64) -> Request + Send + Sync + 'static) -> (
     (report, marked.load(Ordering::Relaxed))
 }
 
-/// Each request arrived here once, whole.
+/// Checks that each request arrived here once and complete.
 fn assert_all_arrived(upstream: &Upstream, count: u64, size: usize) {
     assert_eq!(upstream.count(), count);
     let mut numbers = BTreeSet::new();
@@ -149,7 +149,7 @@ impl Failing {
                 ..failing(
                     "takes too long",
                     Some(Behaviour::delayed(Duration::from_secs(60))),
-                    // The target has as long to answer, fifty requests at once, on a busy machine.
+                    // The target has the same time to answer, with fifty requests at once, on a busy machine.
                     json!({"to": ["v1"], "per_try_timeout": "2s"}),
                 )
             },
@@ -210,7 +210,7 @@ fn a_port_without_a_listener_is_covered_from_the_first_request_on() {
 }
 
 #[test]
-fn a_grpc_status_in_the_headers_is_covered_where_it_is_listed() {
+fn a_grpc_status_in_the_headers_is_covered_if_it_is_listed() {
     const CALLS: u64 = 100;
     let site = Site::with(|upstream| Cluster::from(upstream).http2().backstop());
     site.push(rollout(json!({"to": ["v1"], "retry_on": "connect-failure,unavailable"})));
@@ -258,7 +258,7 @@ fn a_grpc_status_in_the_headers_is_covered_where_it_is_listed() {
 }
 
 #[test]
-fn the_mark_can_be_hidden_and_the_count_goes_on() {
+fn the_mark_can_be_hidden_and_the_count_continues() {
     let mut hiding = rollout(json!({"to": ["v1"]}));
     hiding["expose_failover"] = json!(false);
     let site = Site::serving(hiding);
@@ -283,7 +283,7 @@ fn no_retry_header_reaches_a_version_and_clients_set_none() {
         assert_eq!(retry, Vec::<String>::new());
     }
 
-    // A client's own wish changes nothing: neither more attempts nor other conditions.
+    // A client's own retry headers have no effect: neither more attempts nor other conditions.
     site.push(rollout(json!({"to": ["v1"], "retry_on": "connect-failure"})));
     site.primary.clear();
     site.stable.clear();
@@ -330,7 +330,7 @@ fn only_listed_failures_are_repeated() {
 }
 
 #[test]
-fn what_a_route_of_its_own_sends_to_the_targets_cluster_is_no_failover() {
+fn a_request_that_another_route_sends_to_the_targets_cluster_is_not_a_failover() {
     let [stable, primary] = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters([&stable, &primary]).tweak(|bootstrap| {
         let routes = routes(bootstrap).as_array_mut().expect("routes");
@@ -387,7 +387,7 @@ fn the_target_itself_is_not_failed_over() {
     assert_eq!(seen(&site.send(Request::get("/"))), (503, "fraud-v1".into(), None));
     assert_eq!(site.attempts(), (0, 1));
 
-    // A target that has a failover of its own does not use it for somebody else's request.
+    // A target with a failover of its own does not use it for a request of another version.
     let mut both_ways = rollout(json!({"to": ["v1"]}));
     both_ways["versions"][0]["failover"] = json!({"to": ["v2"]});
     site.push(both_ways);
@@ -451,7 +451,7 @@ fn the_time_of_an_attempt_is_bounded_although_the_route_has_no_timeout() {
 }
 
 #[test]
-fn what_fails_after_the_response_headers_reaches_the_client() {
+fn a_failure_after_the_response_headers_reaches_the_client() {
     let site = Site::serving(rollout(json!({"to": ["v1"]})));
     site.primary.set(Behaviour::reset_in_body());
     let failure = site.envoy.client().get("/", &[]).expect_err("the answer is cut");
@@ -498,7 +498,7 @@ fn while_the_primary_dies_and_comes_back_no_request_fails() {
     );
 }
 
-/// THE LONG ONE: two minutes on a thread of its own beside the other tests of this file; its name makes it begin first.
+/// THE LONG ONE: two minutes on a thread of its own, next to the other tests of this file. Its name makes it start first.
 #[test]
 fn a_120_second_stream_is_not_cut() {
     const LENGTH: Duration = Duration::from_secs(120);

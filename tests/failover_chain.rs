@@ -1,5 +1,5 @@
-//! Chains of failover targets, and versions without hosts: a call goes on from version to version until one answers, as often as
-//! the document allows, and an empty version is one more that fails.
+//! Chains of failover targets, and versions without hosts: a call goes from version to version until one answers, as often as the
+//! document allows. A version without hosts counts as one that fails.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -84,7 +84,7 @@ impl Site {
     }
 }
 
-/// Hundreds of connections at once may take a busy machine longer than the second that is shipped, and that is not what is tested here.
+/// Hundreds of connections at once may take a busy machine longer than the shipped limit of one second, which is not tested here.
 fn be_patient(bootstrap: &mut Value) {
     let clusters = bootstrap.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
     for cluster in clusters.expect("clusters") {
@@ -122,7 +122,7 @@ fn drive(envoy: &Envoy, requests: u64, at_once: usize) -> (Vec<Report>, BTreeMap
     (reports, marks)
 }
 
-/// All requests of the reports were answered with a 200 by this version.
+/// Checks that this version answered all requests of the reports with a 200.
 fn assert_answered_by(upstream: &str, reports: &[Report], requests: u64) {
     for report in reports {
         assert_eq!((report.failed(), report.statuses.get(&200)), (0, Some(&requests)), "{report:?}");
@@ -191,7 +191,7 @@ fn a_call_is_repeated_no_more_often_than_the_document_allows() {
 }
 
 #[test]
-fn a_target_that_does_not_accept_the_request_is_passed_over() {
+fn a_target_that_does_not_accept_the_request_is_skipped() {
     let site = Site::start();
     let mut rollout = rollout(2, json!({"to": ["v1", "v0"], "retries": 2}));
     rollout["api"] = json!({"header": "x-api"});
@@ -217,7 +217,7 @@ fn a_push_alone_changes_the_chain() {
 }
 
 #[test]
-fn a_version_without_hosts_costs_no_client_an_answer() {
+fn a_version_without_hosts_fails_no_request() {
     const REQUESTS: u64 = 100;
     const ALL: u64 = 4 * REQUESTS;
     type Shape = fn(&Upstream) -> Cluster;
@@ -241,10 +241,10 @@ fn a_version_without_hosts_costs_no_client_an_answer() {
         assert_eq!((site.attempts(), marks), expected, "{what}");
         assert_eq!(site.envoy.wait_stat(&failovers("v2", "v1"), ALL), ALL, "{what}");
 
-        // Without failover it is the client's.
+        // Without failover the client gets the failure.
         site.push(alone(2));
         assert_eq!(seen(&site.send()), (503, String::new(), None), "{what}");
-        // And so it is with conditions that do not name it.
+        // The same holds for conditions that do not name it.
         site.push(rollout(2, json!({"to": ["v1"], "retry_on": "unavailable"})));
         assert_eq!(seen(&site.send()), (503, String::new(), None), "{what}");
         assert_eq!(site.attempts(), [0; 4], "{what}");
@@ -252,7 +252,7 @@ fn a_version_without_hosts_costs_no_client_an_answer() {
 }
 
 #[test]
-fn a_chain_goes_on_past_versions_without_hosts() {
+fn a_chain_continues_past_versions_without_hosts() {
     let site = Site::without_hosts(&[1, 2]);
     for (to, by) in [(["v2", "v1", "v0"], "v0"), (["v1", "v0", "v2"], "v0"), (["v0", "v1", "v2"], "v0")] {
         site.push(rollout(3, json!({"to": to, "retries": 3})));

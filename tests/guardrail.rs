@@ -1,5 +1,5 @@
-//! Guardrails in the real Envoy: a model that fails takes itself out within a second, whatever way it fails, and what is no failure of
-//! its own never counts.
+//! Guardrails in the real Envoy: a model that fails is rolled back within a second, however it fails, and what is not its own failure
+//! never counts.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -12,10 +12,10 @@ use testbed::client::{Failure, Request, Response};
 use testbed::envoy::{Outcome, refuse_on_request, routes};
 use testbed::{Behaviour, Cluster, Envoy, Load, Pulse, Upstream};
 
-/// What a route with a timeout waits for an answer; on a busy machine an answer that is not delayed must come within it too.
+/// The timeout of a route that has one. On a busy machine, an answer that is not delayed must come within it too.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Requests a second, of which v2 gets a tenth.
+/// Requests per second, of which v2 gets a tenth.
 const RATE: f64 = 500.0;
 
 fn rollout(cluster: &str, rest: Value) -> Value {
@@ -69,7 +69,7 @@ fn request(number: u64) -> Request {
         .header("x-user-id", format!("user-{}", number % 2_000))
 }
 
-/// What clients saw of v2 since it fails.
+/// What clients saw of v2 since it started to fail.
 #[derive(Default)]
 struct Seen {
     /// How late the machine was meanwhile.
@@ -119,7 +119,7 @@ impl Seen {
         self.last().saturating_duration_since(self.failing.expect("v2 failed"))
     }
 
-    /// Whether so many failures are what an idle machine sees at most of sixty, at this machine's lateness.
+    /// True if this many failures correspond to at most sixty on an idle machine, given this machine's lateness.
     fn is_few(&self, failures: usize) -> bool {
         let pulse = self.pulse.as_ref().expect("it was measured");
         (1..=pulse.stretch_count(MOST_FAILED, REACTION)).contains(&(failures as u64))
@@ -178,7 +178,7 @@ fn trouble_of(site: &Site, load: Load, fail: impl FnOnce(&Site), make: fn(u64) -
     std::mem::take(&mut *seen.lock().expect("no test thread panics"))
 }
 
-/// Within a second, and the workers live. Limits grow with the lateness of the machine.
+/// Checks that v2 was rolled back within a second and the workers are alive. Limits grow with the lateness of the machine.
 fn assert_swift(what: &str, site: &Site, seen: &Seen) {
     let (reaction, duration, failed, arrived) =
         (seen.reaction(), seen.duration(), seen.failed.len(), site.versions[1].count());
@@ -243,7 +243,7 @@ fn without_failover_at_most_sixty_failures_of_a_version_reach_clients() {
 }
 
 #[test]
-fn what_failover_cannot_hide_ends_as_fast_with_it() {
+fn failures_that_failover_cannot_hide_end_as_fast_with_failover() {
     let unknown: (&str, Fail) = ("an unknown cluster", |site| site.push(&rollout("nowhere", failover())));
     let broken: (&str, Fail) =
         ("resets in the body", |site| site.versions[1].set(Behaviour::reset_in_body()));
@@ -257,7 +257,7 @@ fn what_failover_cannot_hide_ends_as_fast_with_it() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_no_success_between_failures_in_a_row() {
+fn an_answer_that_breaks_off_is_not_a_success_between_failures_in_a_row() {
     let site = Site::start();
     let mut rollout = rollout("fraud-v2", json!({}));
     rollout["guardrails"] = json!({"signals": [{"consecutive_failures": 20}]});
@@ -307,14 +307,14 @@ fn a_version_that_hangs_is_rolled_back_after_its_first_timeouts() {
     }
 }
 
-/// Sends so many requests one after the other and returns their reasons.
+/// Sends this many requests one after another, and returns their reasons.
 fn reasons(site: &Site, count: u64) -> Vec<String> {
     let client = site.envoy.client().connections(8);
     let reason = |number| client.send(request(number)).expect("an answer").header("x-rollout-reason");
     (0..count).map(|number| reason(number).unwrap_or_default()).collect()
 }
 
-/// Makes v2 fail until it is rolled back, and well again.
+/// Makes v2 fail until it is rolled back, and then repairs it.
 fn roll_back(site: &Site) {
     site.versions[1].set(Behaviour::status(503));
     site.envoy.wait_for("a rollback", |_| {
@@ -369,7 +369,7 @@ fn another_cluster_under_the_same_name_is_another_version() {
 }
 
 #[test]
-fn the_gauges_of_a_version_that_is_judged_no_more_fall_to_zero() {
+fn the_gauges_of_a_version_that_is_no_longer_judged_fall_to_zero() {
     let site = Site::start();
     let gauges = |version: &str| {
         ["rolled_back", "exposure_ppm"].map(|name| {
@@ -412,7 +412,7 @@ fn the_gauges_of_a_version_that_is_judged_no_more_fall_to_zero() {
 }
 
 #[test]
-fn client_aborts_refusals_and_other_filters_answers_are_no_failures() {
+fn client_aborts_rejections_and_answers_of_other_filters_are_not_failures() {
     let site = Site::with(|builder| builder.tweak(refuse_on_request));
     site.push(&rollout("fraud-v2", json!({
         "strategy": {"canary": {"version": "v2", "percent": 100}},
@@ -455,7 +455,7 @@ fn trips(site: &Site, signal: &str) -> u64 {
     site.envoy.stats(&format!("signal=.={signal}.*rollout_guardrail_trips_total$")).values().sum()
 }
 
-/// How often the log tells of a verdict.
+/// How often the log reports a verdict.
 fn told(site: &Site, words: &str) -> usize {
     site.envoy
         .log()
@@ -465,7 +465,7 @@ fn told(site: &Site, words: &str) -> usize {
 }
 
 #[test]
-fn a_warning_and_a_dry_run_only_tell() {
+fn a_warning_and_a_dry_run_are_only_logged_and_counted() {
     for (rest, words) in [
         (json!({"action": "warn"}), "warning only"),
         (json!({"dry_run": true}), "would be rolled back (dry run)"),
@@ -482,13 +482,13 @@ fn a_warning_and_a_dry_run_only_tell() {
         let report = site.load().requests(1_500).run(request);
         site.envoy.wait_for("the verdict", |_| (trips(&site, "consecutive_failures") == 1).then_some(()));
         assert_eq!(report.sent, 1_500);
-        assert!(site.versions[1].count() > 100, "v2 goes on: {}", site.versions[1].count());
+        assert!(site.versions[1].count() > 100, "v2 keeps serving: {}", site.versions[1].count());
         assert_eq!((told(&site, words), site.is_rolled_back()), (1, false));
     }
 }
 
 #[test]
-fn a_frozen_version_is_exposed_no_further() {
+fn the_exposure_of_a_frozen_version_does_not_grow() {
     let site = Site::start();
     let start = std::time::SystemTime::now() - Duration::from_secs(60);
     let linear = json!({"version": "v2", "start": humantime::format_rfc3339_seconds(start).to_string(), "linear": {"from": 0, "to": 100, "over": "10m"}});
@@ -510,6 +510,6 @@ fn a_frozen_version_is_exposed_no_further() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(exposure(), frozen, "three seconds of ramp would be half a point");
     assert!((100_000..500_000).contains(&frozen), "{frozen}");
-    assert_eq!((told(&site, "frozen"), site.is_rolled_back()), (1, false));
-    assert!(reasons(&site, 100).iter().any(|reason| reason == "assigned"), "it goes on at that exposure");
+    assert_eq!((told(&site, "exposure kept"), site.is_rolled_back()), (1, false));
+    assert!(reasons(&site, 100).iter().any(|reason| reason == "assigned"), "it continues at that exposure");
 }

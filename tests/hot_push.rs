@@ -74,7 +74,7 @@ fn three_hundred_pushes_under_load_fail_no_request_and_leave_nothing_behind() {
         assert_eq!(envoy.push(&document(revision)), Outcome::Accepted);
         verdicts.push(pushed.elapsed());
         if push % 10 == 0 {
-            // Not overtaken by the next push: all 32 connections must show this revision.
+            // Before the next push, all 32 connections must show this revision.
             loop {
                 let seen = revisions(&clients);
                 if seen.iter().all(|seen| *seen == revision) {
@@ -113,7 +113,7 @@ fn three_hundred_pushes_under_load_fail_no_request_and_leave_nothing_behind() {
         idle_after as f64 / 2e6,
     );
     assert!(grown < 10_240, "memory grew by {grown} KiB");
-    // A leaked timer ticks five times a second on three threads: three hundred of them would cost a hundred times this slack.
+    // A leaked timer ticks five times per second on three threads: three hundred of them would cost a hundred times this slack.
     assert!(
         idle_after < idle_before * 2 + 20_000_000,
         "idle CPU went from {idle_before} to {idle_after} ns in two seconds"

@@ -73,7 +73,7 @@ fn counts_are_exact_over_two_workers_and_carry_their_labels() {
         )
     };
     envoy.wait_stat(&requests("-", "-", "no_match"), 10);
-    // The load came over both workers, each of which hands over its counts on its own tick.
+    // The load came over both workers, and each writes its counts on its own tick.
     envoy.wait_stat(&requests("split", "v2", "assigned"), canary);
     envoy.wait_stat(&requests("split", "v1", "not_exposed"), 1_000 - canary);
     let page = envoy.wait_for("all counts", |envoy| {

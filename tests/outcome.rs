@@ -1,4 +1,4 @@
-//! What the real Envoy tells of a request, and what guardrails make of it: whose failure it is, and whose it is not.
+//! What the real Envoy reports about a request, and what guardrails count: which version failed, and which did not.
 
 #![expect(clippy::expect_used, reason = "a test may stop with the reason")]
 
@@ -14,7 +14,7 @@ use testbed::{Behaviour, Cluster, Envoy, PATIENCE, Upstream};
 /// Requests of each kind.
 const COUNT: u64 = 10;
 
-/// Every request goes to v2, which no outcome takes out of service.
+/// Every request goes to v2, which no outcome rolls back.
 fn serve(builder: Builder) -> Envoy {
     let envoy = builder.start();
     let document = json!({"revision": 1, "rollouts": [{
@@ -44,7 +44,7 @@ fn grpc_call() -> Request {
     call().header("content-type", "application/grpc")
 }
 
-/// A version that says all in its headers.
+/// A version that answers with headers only.
 fn says(grpc_status: &str) -> Behaviour {
     Behaviour::ok().header("content-type", "application/grpc").header("grpc-status", grpc_status).body("")
 }
@@ -74,7 +74,7 @@ fn counted(envoy: &Envoy) -> (u64, u64, u64) {
 }
 
 #[test]
-fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
+fn a_grpc_call_that_another_filter_answers_counts_for_no_version() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let clusters = versions.each_ref().map(|version| Cluster::from(version).http2());
     let envoy = serve(Envoy::builder().clusters(clusters).tweak(refuse_on_request));
@@ -107,7 +107,7 @@ fn a_grpc_call_that_another_filter_answers_counts_for_nobody() {
     );
 }
 
-/// A server that agrees to any upgrade, says a word and goes.
+/// A server that accepts any upgrade, sends one message and closes the connection.
 fn websocket() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
@@ -141,7 +141,7 @@ fn a_server_that_closes_its_websocket_has_not_failed() {
 }
 
 #[test]
-fn an_answer_below_500_that_was_repeated_in_vain_has_not_failed() {
+fn an_answer_below_500_that_was_repeated_without_success_has_not_failed() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     versions[1].set(Behaviour::status(429));
     let retry = json!({"retry_policy": {"retry_on": "retriable-status-codes", "retriable_status_codes": [429], "num_retries": 1}});
@@ -155,7 +155,7 @@ fn an_answer_below_500_that_was_repeated_in_vain_has_not_failed() {
 }
 
 #[test]
-fn a_version_that_lets_envoy_wait_in_vain_fails_whatever_limit_ends_that() {
+fn a_version_that_does_not_answer_fails_whichever_limit_ends_the_wait() {
     let unfinished = "POST / HTTP/1.1\r\nhost: a\r\nx-user-id: alice\r\ncontent-length: 10\r\n\r\nx";
     for limit in [
         json!({"timeout": "0.3s"}),
@@ -189,7 +189,7 @@ fn a_client_that_goes_away_before_or_after_the_headers_has_seen_no_failure() {
     for (client, answers) in [(envoy.client(), COUNT), (envoy.client().http2(), 2 * COUNT)] {
         versions[1].set(Behaviour::delayed(Duration::from_secs(60)));
         for _ in 0..COUNT {
-            // A client of its own each time: giving up closes its connection.
+            // A new client each time, because giving up closes its connection.
             let hasty = client.clone().connections(1).timeout(Duration::from_millis(50));
             assert!(hasty.send(call()).is_err());
         }

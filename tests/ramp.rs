@@ -1,4 +1,4 @@
-//! A ramp from nobody to everybody in twenty seconds, in a real Envoy with four workers under load: no request fails, and every
+//! A ramp from 0 to 100 % in twenty seconds, in a real Envoy with four workers under load: no request fails, and every
 //! user moves exactly once.
 
 use std::sync::Arc;
@@ -88,7 +88,7 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
         let first = calls.iter().filter(|call| call.by_v2).map(|call| call.answered).min();
         let first = first.unwrap_or_else(|| panic!("user {user} never got v2"));
         assert!(calls.iter().any(|call| !call.by_v2 && call.answered < first), "user {user} never had v1");
-        // Whoever asks after an answer of v2 gets v2: one move, and none back.
+        // A user who asks after an answer of v2 gets v2: users move once, and never back.
         for call in calls.iter().filter(|call| !call.by_v2) {
             assert!(
                 call.sent < first,
@@ -108,7 +108,7 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
 }
 
 #[test]
-fn while_an_answer_of_an_earlier_document_streams_the_gauge_is_the_later_ones() {
+fn while_an_answer_of_an_earlier_document_streams_the_gauge_shows_the_later_one() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).start();
     let start = SystemTime::now() - Duration::from_secs(10);

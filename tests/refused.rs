@@ -1,4 +1,4 @@
-//! Every kind of bad document is refused by the real Envoy too, and the running plan serves on.
+//! The real Envoy too rejects every kind of invalid document, and the current plan keeps serving.
 
 mod golden;
 
@@ -8,7 +8,7 @@ use testbed::envoy::{Envoy, Outcome};
 use testbed::upstream::Upstream;
 
 #[test]
-fn envoy_refuses_every_bad_document_and_serves_on_with_the_old_plan() {
+fn envoy_rejects_every_invalid_document_and_keeps_serving_the_old_plan() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();
     let good = |revision: u64| {
@@ -42,7 +42,7 @@ fn envoy_refuses_every_bad_document_and_serves_on_with_the_old_plan() {
 }
 
 #[test]
-fn a_struct_is_refused_and_accepted_like_the_text_that_it_stands_for() {
+fn a_struct_is_rejected_or_accepted_like_the_text_that_it_stands_for() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(1).json_ecds().start();
     for (revision, suite) in (1_000..).zip(golden::suites()) {

@@ -1,4 +1,4 @@
-//! What the repository says of itself is true: configurations are valid, documents have no problems, paths lead somewhere.
+//! What the repository says about itself is true: configurations are valid, documents have no problems, and paths exist.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop with the reason")]
 
@@ -10,7 +10,7 @@ use rollout_core::compile;
 use serde_json::Value;
 use testbed::module::{self, workspace};
 
-/// All files below a folder, without what is built or installed.
+/// All files below a folder, except built and installed ones.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder can be read").flatten().map(|entry| entry.path());
     let below = |path: PathBuf| {
@@ -158,7 +158,7 @@ fn every_document_in_the_pages_is_served_without_a_warning() {
 }
 
 #[test]
-fn every_path_in_the_pages_leads_somewhere() {
+fn every_path_in_the_pages_exists() {
     let mut links = 0;
     for page in files_ending(".md") {
         let text = read(&page);

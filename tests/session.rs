@@ -1,4 +1,4 @@
-//! Cookies that the filter gives out, in a real Envoy: sessions that finish where they began, and ids of anonymous clients.
+//! Cookies that the filter sets, in a real Envoy: sessions that end where they started, and ids of anonymous clients.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -118,7 +118,7 @@ fn a_switch_lets_old_sessions_finish_on_blue_and_gives_new_ones_green_until_all_
             "{user}"
         );
         new.push((user, cookie(&response).expect("a session begins")));
-        // Lent to another, or claimed without a session, it does not hold.
+        // Lent to another user, or claimed without a session, it is ignored.
         let response = ask(&clients[i % 2], "somebody-else", Some(session));
         assert_eq!(response.upstream(), "fraud-v2");
     }
@@ -157,7 +157,7 @@ fn a_switch_lets_old_sessions_finish_on_blue_and_gives_new_ones_green_until_all_
 }
 
 #[test]
-fn sessions_hold_under_load_while_weights_move() {
+fn sessions_hold_under_load_while_weights_change() {
     let mut site = Site::start(2);
     let canary = |percent: u32| {
         json!({"sessions": {"cookie": "rs", "max_age": "1h", "secret": SECRET},

@@ -1,5 +1,5 @@
-//! Shadows in the real Envoy: the mirrored users are exactly those that the core says, copies carry what they should, and
-//! nothing that a shadow does is felt by a client.
+//! Shadows in the real Envoy: the mirrored users are exactly those of the core, copies have the right headers and bodies, and a shadow
+//! never affects a client.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -19,7 +19,7 @@ fn user(number: u64) -> String {
     format!("user-{number}")
 }
 
-/// v1 is stable, v2 a canary of one half; s1 to s3 serve nobody.
+/// v1 is stable and v2 a canary of one half. s1 to s3 serve no requests.
 fn rollout(shadows: Value) -> Value {
     let versions =
         ["v1", "v2", "s1", "s2", "s3"].map(|name| json!({"name": name, "cluster": format!("fraud-{name}")}));
@@ -120,7 +120,7 @@ impl Site {
         self.versions.iter().chain(&self.shadows).for_each(Upstream::clear);
     }
 
-    /// What the metric says of a shadow, once it says at least `least`.
+    /// The metric of a shadow, once it is at least `least`.
     fn sent(&self, version: &str, least: u64) -> u64 {
         let labels = format!("rollout=.=fraud;.;version=.={version};.;result=.=sent;.;");
         self.envoy.wait_stat(&format!("wasmcustom.{labels}rollout_shadow_total"), least)
@@ -294,7 +294,7 @@ fn a_slow_or_resetting_shadow_does_not_delay_the_client() {
 }
 
 #[test]
-fn one_copy_is_made_however_often_the_request_is_tried() {
+fn one_copy_is_made_however_often_the_request_is_repeated() {
     let mut covered = rollout(json!([{"version": "s1", "percent": 100}]));
     covered.as_object_mut().expect("an object").insert("failover".into(), json!({"to": ["v1"]}));
     let site = Site::serving(covered);
@@ -408,7 +408,7 @@ fn methods_and_headers_choose_what_is_shadowed() {
 }
 
 #[test]
-fn a_copy_of_a_trusted_hop_is_not_copied_again_and_a_client_can_not_feign_one() {
+fn a_copy_of_a_trusted_hop_is_not_copied_again_and_a_client_cannot_fake_one() {
     let site = Site::start();
     let rollouts = || json!([rollout(json!([{"version": "s1", "percent": 100}]))]);
     let request = || Request::get("/").header("x-user-id", "alice").header("x-rollout-shadow", "elsewhere");

@@ -1,4 +1,4 @@
-//! What workers share: counts that add up to what clients saw, whatever is pushed or reloaded meanwhile, and kept apart by plugin.
+//! Shared counts add up to what clients saw, whatever is pushed or reloaded meanwhile, and are separate for each plugin.
 
 #![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -14,7 +14,7 @@ use testbed::envoy::{Outcome, connection_manager, wasm_filter};
 use testbed::upstream::Received;
 use testbed::{Behaviour, Envoy, Load, Upstream, module};
 
-/// Requests in all; the environment variable `REQUESTS` says otherwise.
+/// Number of requests. The environment variable `REQUESTS` changes it.
 const REQUESTS: u64 = 60_000;
 
 /// A million take ten minutes on two cores.
@@ -30,7 +30,7 @@ fn document(revision: u64, percent: u64) -> Value {
     }]})
 }
 
-/// The filter and a plugin that shows the data which they share.
+/// The filter, and a plugin that shows the data that workers share.
 fn probe(bootstrap: &mut Value) {
     let mut filter = wasm_filter(&module::built("probe-filter"), Value::Null);
     let config =
@@ -134,7 +134,7 @@ fn counts_of_four_workers_are_exact_through_pushes_and_a_reload_of_the_module() 
 }
 
 #[test]
-fn two_listeners_with_plugins_of_other_names_do_not_mix_rollouts_of_the_same_name() {
+fn two_listeners_with_different_plugin_names_do_not_mix_rollouts_of_the_same_name() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     for version in &versions {
         version.set_with(sometimes);

@@ -1,4 +1,4 @@
-//! `rolloutctl status` and `gate` over two real Envoys, of which one alone finds out that a version fails.
+//! `rolloutctl status` and `gate` over two real Envoys, only one of which finds that a version fails.
 
 #![expect(
     clippy::expect_used,
@@ -48,7 +48,7 @@ impl Site {
         load.start(request)
     }
 
-    /// What the tool says of both Envoys, and its exit code.
+    /// The output of the tool for both Envoys, and its exit code.
     fn tool(&self, verb: &[&str], rest: &[&str]) -> (Option<i32>, Value) {
         let mut command = Command::new(&self.tool);
         command.current_dir(self.folder.path()).args(verb).args(rest).args(["--format", "json"]);
@@ -65,7 +65,7 @@ impl Site {
 }
 
 #[test]
-fn a_pipeline_goes_on_until_one_of_two_proxies_rolls_back() {
+fn a_pipeline_continues_until_one_of_two_proxies_rolls_back() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let site = Site::start(&versions);
     let gate = ["gate", "fraud.json", "--min-requests", "50"];
@@ -82,7 +82,7 @@ fn a_pipeline_goes_on_until_one_of_two_proxies_rolls_back() {
     second.stop();
     let alone = site.envoys[1].admin_address().to_string();
 
-    // Workers hand over their counts on their ticks, and Envoy merges its histograms every five seconds.
+    // Workers write their counts on their ticks, and Envoy merges its histograms every five seconds.
     let answer = site.envoys[1].wait_for("all that the proxies count", |_| {
         let (code, answer) = site.tool(&["status"], &[]);
         assert_eq!(code, Some(0), "{answer}");

@@ -1,5 +1,5 @@
-//! The timetable that `rolloutctl plan` prints is what happens: at every second of a day, a unit has the treatment if its bucket is
-//! below the share that the timetable tells for that second.
+//! The timetable that `rolloutctl plan` prints is correct: at every second of a day, a unit has the treatment if its bucket is below
+//! the share that the timetable gives for that second.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
@@ -57,7 +57,7 @@ fn timetable(document: &Value) -> Vec<u32> {
 }
 
 #[test]
-fn at_every_second_of_a_day_units_get_what_the_timetable_tells() {
+fn at_every_second_of_a_day_units_get_what_the_timetable_says() {
     let none = Value::Null;
     let documents = [
         document(

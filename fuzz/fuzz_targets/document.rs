@@ -1,4 +1,4 @@
-//! Any bytes as a document: compiled or refused with a problem, never a panic; what compiles decides too, at any time.
+//! Any bytes as a document: it compiles or is rejected with a problem, and never panics. A plan also decides at any time.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! Any bytes as the values of a request, at any time, against a plan that reads every kind of input, whatever guardrails have
-//! decided: always a decision, never a panic; what is set is legal in a header, a client that brings its session back stays where
-//! it was, and only force leads to a version that is rolled back.
+//! decided. There is always a decision and never a panic. Header values are legal, a client that sends its session back stays on its
+//! version, and only an override leads to a version that is rolled back.
 
 #![no_main]
 
@@ -45,7 +45,7 @@ thread_local! {
     static PLAN: OnceLock<Plan> = const { OnceLock::new() };
 }
 
-/// What guardrails may have decided by then: any version but stable ones in any state, mostly none in any.
+/// What guardrails may have decided: any version except stable in any state, mostly healthy.
 fn health(plan: &Plan, clock: u64) -> Health {
     let mut health = Health::default();
     for rollout in plan.rollouts() {

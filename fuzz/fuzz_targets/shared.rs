@@ -1,8 +1,8 @@
-//! Any bytes as what workers share, before a story or in the midst of one: read or dropped, never a panic. What is written is read
-//! again, a shelf stays small, and no signal trips twice.
+//! Any bytes as shared data, before or during a series of requests: they are read or dropped, and nothing panics. What is written can be
+//! read again, a shelf stays small, and no signal trips twice.
 //!
-//! Three parts with a `\n` between them: the bytes to begin with, the story, and bytes that are laid over what the story has left.
-//! Then the story continues.
+//! The input has three parts with a `\n` between them: the first shared data, the requests, and bytes that then overwrite the shared
+//! data. After that the requests continue.
 
 #![no_main]
 
@@ -76,7 +76,7 @@ impl<'p> Proxy<'p> {
         }
     }
 
-    /// As the filter does it.
+    /// Merges as the filter does.
     fn merge(&mut self) {
         let setting = Setting::of(self.rollout, 0, Health::HEALTHY, self.now).expect("a version is guarded");
         let label = Label { identity: setting.guarded.identity, epoch: setting.guarded.epoch };

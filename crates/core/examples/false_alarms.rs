@@ -1,7 +1,8 @@
-//! How often guardrails are wrong and how fast they are right: the full simulations, printed as tables.
+//! How often guardrails are wrong, and how fast they find a bad version: the full simulations, printed as tables.
 //!
-//! `cargo run --release --package rollout-core --example false_alarms [short|day|latencies|clients|power|curve|shared]...`, all of them
-//! without a word. Chance is seeded, so a run can be repeated. A reduced form of each runs with the tests.
+//! `cargo run --release --package rollout-core --example false_alarms [short|day|latencies|clients|power|curve|shared]...`
+//! runs some of them, or all of them without an argument. Random numbers are seeded, so a run can be repeated. A short form of each
+//! runs with the tests.
 
 #![expect(
     clippy::indexing_slicing,
@@ -20,7 +21,7 @@ mod guardrail;
 
 use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound, nearest_rank, rollout};
 
-/// Requests a second to the version and to stable: 500, a tenth of them a canary.
+/// Requests per second to the version and to stable: 500, a tenth of them to the version.
 const SIZES: [u64; 2] = [50, 450];
 
 const RATES: [f64; 5] = [0.000_1, 0.001, 0.01, 0.05, 0.2];
@@ -165,7 +166,7 @@ fn sizes(hour: f64) -> [u64; 2] {
     SIZES.map(|size| (size as f64 * traffic) as u64)
 }
 
-/// The curve and the trouble are made anew for every tenth day only: making them takes longer than a day's slots.
+/// The curve and the trouble are made again for every tenth day only, because making them takes longer than a day's slots.
 fn days(null: NullHypothesis, mut minute: impl FnMut(f64, bool) -> Slot) -> Vec<f64> {
     let mut dice = Dice::new(3);
     (0..100)
@@ -239,7 +240,7 @@ fn one_bad_client(dice: &mut Dice) -> [f64; 2] {
     })
 }
 
-/// Until it trips at 0.99, in slots, after so many healthy ones; at most an hour.
+/// Number of slots until the test trips at 0.99, after this many healthy ones. At most an hour.
 fn detection(null: NullHypothesis, healthy: (&Slot, u32), ill: &Slot, dice: &mut Dice) -> Option<u64> {
     let mut comparison = SequentialTest::default();
     for _ in 0..healthy.1 {
@@ -295,7 +296,7 @@ fn times(title: &str, mut run: impl FnMut(&mut Dice) -> Option<u64>) {
     println!("{title:<58} {median:>9} {most:>9} {:>9} {:>12} {missed:>8}", requests(median), requests(most));
 }
 
-/// The same request by request, of as many users as there are buckets to fill.
+/// The same, request by request, with as many users as there are buckets to fill.
 fn detection_of_requests(healthy: u64, dice: &mut Dice) -> Option<u64> {
     let null = NullHypothesis::increase(MARGIN);
     let (mut evidence, mut comparison) = (Evidence::new(&[Basis::Requests], 0), SequentialTest::default());
@@ -371,7 +372,7 @@ fn flagger(slots: &[Sides]) -> Option<u64> {
     failed.map(|(minute, _)| 60 * (minute as u64 + 1)).nth(4)
 }
 
-/// The rate of the last 30 s above stable's and the margin, looked at each second once there are 50 requests.
+/// The rate of the last 30 s is above stable's rate and the margin. Checked each second once there are 50 requests.
 fn naive(slots: &[Sides]) -> Option<u64> {
     let is_worse = |end: &usize| {
         let window = &slots[end.saturating_sub(30)..*end];
@@ -380,7 +381,7 @@ fn naive(slots: &[Sides]) -> Option<u64> {
     (1..=slots.len()).find(is_worse).map(|end| end as u64)
 }
 
-/// Stable fails or slows down just as much: nobody may trip.
+/// Stable fails or slows down just as much, so no signal may trip.
 fn shared() {
     heading("A shared incident after 10 min, for 10 min");
     for (title, margin) in

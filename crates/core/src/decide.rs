@@ -1,5 +1,7 @@
-//! The decision itself, in the order of the contract: match, override, unit, holdout, layer, session, hash; then what may still
-//! move the request, rollback, dependency and compatibility; then failover and shadows.
+//! Decides which version serves a request. The file reads in the order of the contract: match, override, unit, holdout, layer,
+//! session, hash; then rollback, dependency and compatibility, which may still move the request; then failover and shadows.
+//!
+//! It is a pure function: the same plan, request, health and time give the same decision.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -19,7 +21,7 @@ use crate::plan::version::Version;
 use crate::request::Request;
 use crate::time::Time;
 
-/// The version that serves `request` at the moment `now`. `None` if no rollout matches: then the filter decides nothing, and the
+/// The decision for `request` at the time `now`. `None` if no rollout matches: then the filter decides nothing, and the
 /// route's own cluster serves.
 #[must_use]
 pub fn decide<'m>(plan: &Plan, request: &Request<'_>, now: impl Into<Now<'m>>) -> Option<Decision> {
@@ -30,8 +32,8 @@ pub fn decide<'m>(plan: &Plan, request: &Request<'_>, now: impl Into<Now<'m>>) -
     Some(Evaluation::new(plan, request, now.into()).decide(rollout))
 }
 
-/// The decision of one rollout for one unit, as if a request without any header had matched it. Whatever other rollouts the
-/// decision asks get the same unit.
+/// The decision of one rollout for one unit, as if a request without any header had matched it. Other rollouts that the decision
+/// depends on get the same unit.
 #[must_use]
 pub fn decide_unit<'m>(plan: &Plan, rollout: &Rc<Rollout>, unit: &[u8], now: impl Into<Now<'m>>) -> Decision {
     let request = plan.request([], None);
@@ -54,17 +56,17 @@ struct Subject<'e> {
     demand: Demand<'e>,
 }
 
-/// One request's way through the plan.
+/// The evaluation of one request.
 struct Evaluation<'e> {
     plan: &'e Plan,
     request: &'e Request<'e>,
     now: Time,
     health: &'e Health,
-    /// The unit of every rollout, whatever its sources say.
+    /// The unit for every rollout, instead of what the sources say.
     given: Option<&'e [u8]>,
-    /// What other rollouts have decided for this request, by their positions: each is asked at most once.
+    /// The decisions of other rollouts for this request, by position. Each is made at most once.
     elsewhere: Vec<(usize, &'e Rc<Version>)>,
-    /// Ids given out, each with the cookie that carries it.
+    /// The ids issued for this request, each with the cookie that carries it.
     issued: Vec<(&'e Issuer, String)>,
 }
 
@@ -116,7 +118,7 @@ impl<'e> Evaluation<'e> {
         Subject { rollout, unit, placement, demand }
     }
 
-    /// The first source that yields a value; a source that issues ids always does, if the caller knows what to make one of.
+    /// The value of the first source that has one. A source that issues ids always has one if the request has a nonce.
     fn unit(&mut self, rollout: &'e Rollout) -> Option<Cow<'e, [u8]>> {
         if self.given.is_some() {
             return self.given.map(Cow::Borrowed);
@@ -159,7 +161,7 @@ impl<'e> Evaluation<'e> {
         version.map(|version| Choice { version, reason: Reason::Forced })
     }
 
-    /// What the client's session or the hash says, or the rule that keeps them from being asked.
+    /// The version by the client's session or the hash, or stable if a rule comes before them.
     fn assigned(&self, case: &Subject<'e>, sessions: Option<&Sessions>) -> Choice<'e> {
         let rollout = case.rollout;
         let stable = |reason| Choice { version: &rollout.stable, reason };
@@ -185,7 +187,7 @@ impl<'e> Evaluation<'e> {
         treatment.map_or(stable(Reason::NotExposed), |version| Choice { version, reason: Reason::Assigned })
     }
 
-    /// True where a guardrail leaves a treatment exposed as far into its lane as the unit falls.
+    /// True if a guardrail has not limited the exposure of a treatment below the position of the unit in its lane.
     fn reaches(&self, treatment: &Version, placement: Placement<'_>) -> bool {
         match self.health.of(treatment) {
             State::Healthy | State::RolledBack => true,
@@ -197,7 +199,7 @@ impl<'e> Evaluation<'e> {
         matches!(self.health.of(version), State::Frozen(exposure) if exposure < Ppm::WHOLE)
     }
 
-    /// Why a unit takes no part in a rollout.
+    /// Why a unit takes no part in a rollout. `None` if it takes part.
     fn excluded(&self, rollout: &Rollout, unit: &[u8]) -> Option<Reason> {
         if self.plan.holdouts.iter().any(|holdout| holdout.contains(unit)) {
             return Some(Reason::Holdout);
@@ -206,7 +208,7 @@ impl<'e> Evaluation<'e> {
         outside.then_some(Reason::Layer)
     }
 
-    /// Moves the request where the chosen version must not or can't serve it; an override passes over rollback and dependencies.
+    /// Moves the request if the chosen version must not or can't serve it. An override ignores rollback and dependencies.
     fn checked(&mut self, case: &Subject<'e>, mut choice: Choice<'e>) -> Choice<'e> {
         let stable = &case.rollout.stable;
         let is_forced = choice.reason == Reason::Forced;
@@ -225,7 +227,8 @@ impl<'e> Evaluation<'e> {
         Choice { version: other.unwrap_or(stable), reason: Reason::Incompatible }
     }
 
-    /// The targets that a failed call of the version goes to: as many as it may be repeated, without those that may not take it.
+    /// The targets of a failed call of the version: only those that may take the request, and at most as many as
+    /// there are retries.
     fn chain(&mut self, case: &Subject<'e>, version: &Version) -> Chain {
         let mut chain = Chain::default();
         let Some(failover) = version.failover() else { return chain };
@@ -238,12 +241,12 @@ impl<'e> Evaluation<'e> {
         chain
     }
 
-    /// True for a version that may serve the request although it was not assigned to it.
+    /// True if the version may serve a request that was not assigned to it.
     fn may_take(&mut self, case: &Subject<'e>, version: &Version) -> bool {
         !self.health.is_rolled_back(version) && case.demand.accepts(version) && self.meets(version)
     }
 
-    /// True where all that the version requires of other rollouts has been decided.
+    /// True if other rollouts decide what the version requires.
     fn meets(&mut self, version: &Version) -> bool {
         version.requires.iter().all(|requirement| {
             let decided = self.decided(requirement.rollout);
@@ -251,7 +254,8 @@ impl<'e> Evaluation<'e> {
         })
     }
 
-    /// What another rollout decides for this request, whether or not it matches it, without its overrides and sessions.
+    /// The version that another rollout decides on for this request, even if it does not match it. Its overrides and
+    /// sessions do not count.
     fn decided(&mut self, position: usize) -> Option<&'e Rc<Version>> {
         if let Some((_, known)) = self.elsewhere.iter().find(|(known, _)| *known == position) {
             return Some(known);
@@ -263,8 +267,8 @@ impl<'e> Evaluation<'e> {
         Some(decided)
     }
 
-    /// The cookie of a session that begins now, on what the hash said: on stable where that is rolled back, so that the client stays
-    /// where it began when the latch is released.
+    /// The cookie of a session that starts now, on the version that the hash chose. If that version is rolled back, the
+    /// session is on stable, so that the client stays there after the latch is released.
     fn begun(&self, case: &Subject<'e>, assigned: Choice<'e>) -> Option<String> {
         let by_hash = matches!(assigned.reason, Reason::NotExposed | Reason::Assigned);
         let by_hash = by_hash && !self.request.is_preflight();

@@ -1,6 +1,6 @@
-//! What was decided and why, and the header edits that carry it out.
+//! A decision: the version, the reason, and the header edits that carry it out.
 //!
-//! Edits are values: the filter applies them, `explain` prints them, and both get them from here.
+//! Edits are values. The filter applies them and `explain` prints them, and both get them from here.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -14,14 +14,14 @@ use crate::plan::shadow::{MAX_SHADOWS, Shadows};
 use crate::plan::version::Version;
 use crate::request::Request;
 
-/// Why a request got its version: the last rule that changed it.
+/// Why a request got its version: the last rule that changed the version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// No rollout matched.
     NoMatch,
     /// An override applied.
     Forced,
-    /// The decision needs a unit and the request has none.
+    /// The decision needs a unit, and the request has none.
     MissingUnit,
     /// The unit is held out of all rollouts.
     Holdout,
@@ -31,11 +31,11 @@ pub enum Reason {
     Session,
     /// The unit is outside the exposed part of its lane.
     NotExposed,
-    /// The hash, or the absence of a strategy.
+    /// The hash chose the version, or there is no strategy.
     Assigned,
     /// A guardrail took the version out of service.
     RolledBack,
-    /// The version requires a decision of another rollout that was not taken.
+    /// The version requires a decision of another rollout, which decided otherwise.
     Dependency,
     /// The version does not accept the request's API version or feature set.
     Incompatible,
@@ -65,7 +65,7 @@ impl Reason {
         self as usize
     }
 
-    /// The word of the public API.
+    /// The name in the public API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -91,18 +91,18 @@ pub struct Decision {
     pub rollout: Rc<Rollout>,
     /// The version that serves the request.
     pub version: Rc<Version>,
-    /// Why that version.
+    /// Why that version serves.
     pub reason: Reason,
-    /// The split bucket of the unit, if there is a unit and a strategy.
+    /// The bucket of the unit. `None` if there is no unit or no strategy.
     pub bucket: Option<Bucket>,
-    /// Who gets a copy.
+    /// The shadows that get a copy.
     pub shadows: Shadows,
-    /// `Set-Cookie` lines for the response, beside those of the model.
+    /// `Set-Cookie` lines for the response, in addition to those of the model.
     pub cookies: Vec<String>,
-    /// True where stable serves although it does not accept the request: nobody else may.
+    /// True if stable serves although it does not accept the request, because no other version may.
     pub is_unacceptable: bool,
     pub(crate) chain: Chain,
-    /// The unit as guardrails know it; none where the request says nothing about a draw of units.
+    /// Hash of the unit for guardrails. `None` if the request says nothing about how units are split.
     pub unit_hash: Option<u32>,
 }
 
@@ -111,7 +111,7 @@ pub struct Decision {
 pub enum Edit<'e> {
     /// Removes all lines of a header.
     Remove(&'e str),
-    /// Adds a line. Used for a header that the message does not have, because that costs less than replacing it, and for cookies.
+    /// Adds a line. Used for cookies, and for a header that the message does not have, because adding costs less than replacing.
     Add(&'e str, Cow<'e, [u8]>),
     /// Replaces all lines of a header.
     Set(&'e str, Cow<'e, [u8]>),
@@ -128,8 +128,8 @@ impl<'e> Edit<'e> {
     }
 }
 
-/// Every edit of a request, in order: what must not travel on is removed, also if nothing was decided, and then the decision's headers
-/// are set.
+/// Every edit of a request, in order: unwanted headers are removed, even if nothing was decided, and then the headers of
+/// the decision are set.
 pub fn request_edits<'e>(
     decision: Option<&'e Decision>,
     request: &'e Request<'_>,
@@ -167,19 +167,19 @@ impl Decision {
         self.shadows.iter().flatten().map(|shadow| shadow.version.cluster())
     }
 
-    /// Who answers when the call fails, one after another, each with its place among the version's targets.
+    /// The targets of a failed call, in order, each with its position among the version's targets.
     pub fn targets(&self) -> impl Iterator<Item = (usize, &Target)> {
         let all = self.failover().into_iter().flat_map(Failover::targets).enumerate();
         all.zip(self.chain).filter_map(|(target, is_taken)| is_taken.then_some(target))
     }
 
-    /// True where a failed call is repeated.
+    /// True if a failed call is repeated.
     #[must_use]
     pub fn fails_over(&self) -> bool {
         self.retries() > 0
     }
 
-    /// Cluster of the first failover target, else that of the version itself.
+    /// The cluster of the first failover target, or of the version itself if there is none.
     #[must_use]
     pub fn fallback(&self) -> &str {
         self.targets().next().map_or(self.version.cluster(), |(_, target)| target.cluster())
@@ -193,7 +193,8 @@ impl Decision {
         self.chain.into_iter().filter(|is_taken| *is_taken).count()
     }
 
-    /// One header is enough for one retry: the route looks at an entry only when it comes to it.
+    /// The fallback headers with their clusters. One header is enough for one retry, because the route reads an entry
+    /// only when it uses it.
     fn fallbacks(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let names = if self.retries() > 1 { MAX_TARGETS } else { 1 };
         let mut clusters = self.targets().map(|(_, target)| target.cluster());
@@ -238,8 +239,8 @@ impl Decision {
         mark.into_iter().chain(assignment).chain(debug.into_iter().flatten()).chain(cookies)
     }
 
-    /// The target that a response from `cluster` is of, with its place among the version's targets. `None` if the assigned version
-    /// answered itself.
+    /// The target that answered, by the cluster of the response, with its position among the version's targets. `None` if
+    /// the assigned version answered.
     #[must_use]
     pub fn failed_over(&self, cluster: &[u8]) -> Option<(usize, &Target)> {
         if self.version.cluster.as_bytes() == cluster {

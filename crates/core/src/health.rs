@@ -1,25 +1,26 @@
-//! What guardrails have decided about versions: the only thing beside document, request and time that a decision depends on.
+//! Health: what guardrails have decided about versions. Besides document, request and time, decisions depend only on it.
 //!
-//! It may only withdraw traffic from a version, never add.
+//! It can only withdraw traffic from a version, never add any.
 
 use crate::hash::bucket::Ppm;
 use crate::plan::version::Version;
 use crate::time::Time;
 
-/// What a guardrail has made of a version.
+/// The state of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum State {
-    /// It gets what the document gives it.
+    /// The version gets what the document gives it.
     #[default]
     Healthy,
-    /// It gets no new request but forced ones.
+    /// The version gets no new requests, except forced ones.
     RolledBack,
-    /// It is exposed to no more than this share of all units, whatever the document or the clock says.
+    /// The version is exposed to at most this share of all units, whatever the document or the clock says.
     Frozen(Ppm),
 }
 
 impl State {
-    /// What is left of an exposure. Another product's buckets cannot be given in part, so a freeze leaves them as they are.
+    /// What is left of an exposure in this state. Another product's buckets can't be exposed in part, so `Frozen`
+    /// does not change them.
     #[must_use]
     pub fn leaves(self, exposure: Ppm, has_native_buckets: bool) -> Ppm {
         match self {
@@ -35,7 +36,7 @@ impl State {
 pub struct Health(Vec<State>);
 
 impl Health {
-    /// Every version healthy.
+    /// The health in which every version is healthy.
     pub const HEALTHY: &'static Self = &Self(Vec::new());
 
     /// The state of a version of the plan that this health belongs to.
@@ -58,7 +59,7 @@ impl Health {
     }
 }
 
-/// When a decision is taken, and what is known of the versions then.
+/// The time of a decision, and the health of the versions at that time.
 #[derive(Debug, Clone, Copy)]
 pub struct Now<'h> {
     /// The time.
@@ -67,7 +68,7 @@ pub struct Now<'h> {
     pub health: &'h Health,
 }
 
-/// A moment at which every version is healthy.
+/// A time at which every version is healthy.
 impl From<Time> for Now<'_> {
     fn from(time: Time) -> Self {
         Self { time, health: Health::HEALTHY }

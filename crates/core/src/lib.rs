@@ -1,7 +1,7 @@
 //! The decision core of Rollout Filter: which version of a model serves a request, and why.
 //!
-//! Two functions carry the crate. [`compile()`] turns the bytes of a document into a [`Plan`], or into every problem that it
-//! has. [`decide()`] turns a plan, a request and a moment into a [`Decision`]:
+//! The crate has two main functions. [`compile()`] turns the bytes of a document into a [`Plan`], or into all of its problems.
+//! [`decide()`] turns a plan, a request and a time into a [`Decision`]:
 //!
 //! ```
 //! use rollout_core::{Time, compile, decide};
@@ -18,7 +18,7 @@
 //! assert_eq!(decision.version.cluster(), "fraud-v2");
 //! ```
 //!
-//! What is deliberately absent: no clock, no randomness, no file, no socket, no log line and no host trait. Values go in and
+//! The crate deliberately has no clock, no randomness, no file, no socket, no log line and no host trait. Values go in and
 //! values come out, so the proxy and the tool can't disagree.
 
 mod compile;

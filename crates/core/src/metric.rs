@@ -1,7 +1,7 @@
 //! The closed set of metrics: names, kinds and labels, shared by the filter, the tool and the documentation.
 //!
-//! Envoy knows no labels inside wasm, so they travel in the name, in the form that Istio's `extraStatTags` and Envoy's
-//! `stats_tags` take apart again: `rollout=.=fraud-score;.;version=.=v2;.;rollout_failures_total`.
+//! Envoy does not support labels for wasm metrics. The name carries them instead, in the form that Istio's `extraStatTags`
+//! and Envoy's `stats_tags` parse: `rollout=.=fraud-score;.;version=.=v2;.;rollout_failures_total`.
 
 /// A metric and the labels that each of its series carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,47 +12,47 @@ pub struct Family {
     pub labels: &'static [&'static str],
 }
 
-/// Requests, by the version that they were assigned and why.
+/// Requests, by assigned version and reason.
 pub const REQUESTS: Family =
     Family { name: "rollout_requests_total", labels: &["rollout", "version", "reason"] };
-/// Answers of a version that count as its failure.
+/// Requests that count as a failure of the version.
 pub const FAILURES: Family = Family { name: "rollout_failures_total", labels: &["rollout", "version"] };
-/// Requests whose answer came from the failover target.
+/// Requests that a failover target answered.
 pub const FAILOVERS: Family =
     Family { name: "rollout_failovers_total", labels: &["rollout", "version", "to"] };
-/// Milliseconds from the request's start to the response headers; a histogram.
+/// Milliseconds from the start of a request to its response headers. A histogram.
 pub const DURATION: Family = Family { name: "rollout_request_duration_ms", labels: &["rollout", "version"] };
-/// Copies, by the version that got them and what became of them.
+/// Copies, by the version that got them and by result.
 pub const SHADOWS: Family =
     Family { name: "rollout_shadow_total", labels: &["rollout", "version", "result"] };
-/// Requests that stable serves although it does not accept them, because no other version may; by the stable version.
+/// Requests that stable served although it does not accept them, because no other version may.
 pub const UNACCEPTABLE: Family =
     Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };
-/// Parts per million of the bucket space that the strategy exposes to a treatment; a gauge.
+/// Parts per million of the bucket space that are exposed to a treatment. A gauge.
 pub const EXPOSURE: Family = Family { name: "rollout_exposure_ppm", labels: &["rollout", "version"] };
 /// Signals that tripped, by what they judged.
 pub const TRIPS: Family =
     Family { name: "rollout_guardrail_trips_total", labels: &["rollout", "version", "signal"] };
-/// What a signal has judged: requests or answers of the version (`side` is `version`) and, where it compares, of stable (`stable`), `all`
-/// of them and the `bad` ones. Where a signal compares, a unit counts at most once in a second on each worker.
+/// What a signal has judged: requests or answers of the version (`side` is `version`) and, if it compares, of stable
+/// (`stable`). `result` is `all` or `bad`. If a signal compares, a unit counts at most once per second on each worker.
 pub const OBSERVATIONS: Family = Family {
     name: "rollout_guardrail_observations_total",
     labels: &["rollout", "version", "signal", "side", "result"],
 };
-/// One where a guardrail has taken a version out of service, else zero; a gauge.
+/// 1 if a guardrail has rolled the version back, otherwise 0. A gauge.
 pub const ROLLED_BACK: Family = Family { name: "rollout_rolled_back", labels: &["rollout", "version"] };
-/// Revision of the document that serves; a gauge.
+/// Revision of the current document. A gauge.
 pub const REVISION: Family = Family { name: "rollout_config_revision", labels: &["plugin"] };
-/// Hash of the document that serves; a gauge.
+/// Hash of the current document. A gauge.
 pub const HASH: Family = Family { name: "rollout_config_hash", labels: &["plugin"] };
 
-/// What stands for a label without a value.
+/// The value of a label that has none.
 pub const NONE: &str = "-";
-/// What stands for a label's value once there are too many series.
+/// The value of labels if there are too many series.
 pub const OTHER: &str = "other";
 
 impl Family {
-    /// The name of one series; a label without a value here is `other`.
+    /// The name of a series. Labels without a value in `values` are `other`.
     #[must_use]
     pub fn series(&self, values: &[&str]) -> String {
         let values = values.iter().copied().chain(std::iter::repeat(OTHER));

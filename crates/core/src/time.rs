@@ -1,12 +1,12 @@
-//! Moments in whole seconds: what a ramp, a session and a drain are measured by.
+//! Times in whole seconds, for ramps, sessions, freezes and drains.
 //!
-//! Nothing here reads a clock. Seconds are the grain because proxies must agree: two workers that read the clock within one second
-//! decide alike.
+//! Nothing here reads a clock. Times have whole seconds so that proxies agree: two workers that read the clock within the
+//! same second decide the same.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A moment, in whole seconds since 1970-01-01T00:00:00Z.
+/// A time, in whole seconds since 1970-01-01T00:00:00Z.
 ///
 /// As text it is RFC 3339 in UTC: `2026-11-25T09:30:00Z`. Documents and the tool read and write this one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -20,7 +20,7 @@ impl Time {
     /// The last second that RFC 3339 can write: `9999-12-31T23:59:59Z`.
     pub const LAST: Self = Self(253_402_300_799);
 
-    /// The moment so many seconds after 1970-01-01T00:00:00Z.
+    /// The time `seconds` after 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds)
@@ -32,7 +32,7 @@ impl Time {
         self.0
     }
 
-    /// Seconds from an earlier moment to this one; zero where it is not earlier.
+    /// Seconds from an earlier time to this one. Zero if it is not earlier.
     pub(crate) fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -45,14 +45,14 @@ impl Time {
 impl FromStr for Time {
     type Err = NotATime;
 
-    /// Reads RFC 3339 in UTC and whole seconds. A fraction of zeros is accepted, because printers add it.
+    /// Reads RFC 3339 in UTC and whole seconds. A fraction of zeros is accepted, because some tools print it.
     fn from_str(text: &str) -> Result<Self, NotATime> {
         parse(text).ok_or(NotATime)
     }
 }
 
 impl fmt::Display for Time {
-    /// Writes RFC 3339 in UTC. A moment after [`Time::LAST`] has no such form and shows as that second.
+    /// Writes RFC 3339 in UTC. A time after [`Time::LAST`] has no such form and is written as that second.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.min(Self::LAST.0);
         let (year, month, day) = date(seconds / 86_400);
@@ -98,7 +98,7 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> 
     parts.next().is_none().then_some(found)
 }
 
-/// Days of the Gregorian calendar from 1970 to a date; `None` if there is no such date.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. `None` if there is no such date.
 #[expect(clippy::arithmetic_side_effects, reason = "a year has four digits and is 1970 or later")]
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     let lengths = month_lengths(year);
@@ -121,7 +121,7 @@ fn month_lengths(year: u64) -> [u64; 12] {
     [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
 
-/// Year, month and day so many days after the first of January 1970.
+/// Year, month and day, `days` after 1970-01-01.
 #[expect(
     clippy::arithmetic_side_effects,
     reason = "days of at most 8,030 years, and no month is longer than what is left"

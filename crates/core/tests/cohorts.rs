@@ -1,4 +1,4 @@
-//! What must hold for the cohorts of any document: sticky, as large as they say, independent of each other.
+//! Properties of the units of any document: they are sticky, shares have the right size, and splits are independent of each other.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
@@ -42,7 +42,7 @@ fn percent() -> impl Strategy<Value = f64> {
     (0..=1_000_000_u32).prop_map(|ppm| f64::from(ppm) / 10_000.0)
 }
 
-/// Weights of 2, 3 or 8 arms that do not add up to nothing.
+/// Weights of 2, 3 or 8 arms, at least one of them above 0.
 fn weights() -> impl Strategy<Value = Vec<u32>> {
     let arms = prop_oneof![Just(2_usize), Just(3), Just(8)];
     let weights = arms.prop_flat_map(|arms| prop::collection::vec(0..=1_000_000_u32, arms));
@@ -150,7 +150,7 @@ fn a_shadow_samples_independently_of_the_split() {
     assert!(chi_square < 16.27, "chi-square {chi_square} of {table:?}");
 }
 
-/// Rollouts of two versions each, all units exposed, with these layers.
+/// Rollouts of two versions each with these layers. All units are exposed.
 fn layered(holdouts: &Value, layers: &[Value]) -> Plan {
     let rollouts: Vec<Value> = layers
         .iter()
@@ -212,7 +212,7 @@ fn rollouts_of_one_layer_share_no_unit_and_rollouts_of_two_are_independent() {
 }
 
 #[test]
-fn holdout_units_are_the_same_ones_in_every_rollout() {
+fn the_units_of_a_holdout_are_the_same_in_every_rollout() {
     let layers = [Value::Null, Value::Null, json!({"name": "whole", "from": 0, "to": 100})];
     let plan =
         layered(&json!([{"name": "global", "percent": 1}, {"name": "quarter", "percent": 2.5}]), &layers);

@@ -1,5 +1,5 @@
-//! No request reaches a version that does not accept its API version or its feature set, whatever led there, nor one whose
-//! dependency is not met, overrides excepted: over random documents and requests, against rules worded a second time.
+//! No request reaches a version that does not accept its API version or its feature set, or whose dependency is not met, except by an
+//! override. Tested with random documents and requests, against the rules of the contract written a second time.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn some_of(dice: &mut Dice, all: &[&str]) -> Vec<String> {
     some
 }
 
-/// A version with what it accepts; `later` are the rollouts that it may require something of.
+/// A version with what it accepts. `later` are the rollouts that it may depend on.
 fn version(dice: &mut Dice, name: &str, later: &[String]) -> Value {
     let mut version = json!({"name": name, "cluster": format!("c-{name}")});
     if dice.roll(2) == 0 {
@@ -90,7 +90,7 @@ fn document(dice: &mut Dice) -> Value {
     json!({"revision": 1, "trust_hop": true, "holdouts": [{"name": "h", "percent": 5}], "rollouts": rollouts})
 }
 
-/// The document in which a rollout stands first and alone decides: without its match, its overrides and its sessions.
+/// The document in which a rollout comes first and decides every request: without its match, its overrides and its sessions.
 fn asked(document: &Value, name: &str) -> Value {
     let mut document = document.clone();
     let rollouts = document["rollouts"].as_array_mut().unwrap();
@@ -151,7 +151,7 @@ fn value<'l>(lines: &'l Lines, name: &str) -> Option<&'l str> {
         .filter(|value| !value.is_empty())
 }
 
-/// The rule of the contract, worded over the document.
+/// The rule of the contract, applied to the document itself.
 fn accepts(rollout: &Value, version: &Value, lines: &Lines) -> bool {
     let versions = rollout["versions"].as_array().unwrap();
     let accepted = version["accepts"]["api"].as_array();
@@ -175,7 +175,7 @@ fn named<'d>(rollout: &'d Value, name: &str) -> &'d Value {
 }
 
 #[test]
-fn no_request_reaches_a_version_that_can_not_serve_it() {
+fn no_request_reaches_a_version_that_cannot_serve_it() {
     let mut dice = Dice(2_026);
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut exceptions, mut targets) = (0, 0);
@@ -252,7 +252,7 @@ fn no_request_reaches_a_version_that_can_not_serve_it() {
 }
 
 #[test]
-fn a_session_that_begins_while_its_version_is_rolled_back_begins_on_stable() {
+fn a_session_that_starts_while_its_version_is_rolled_back_is_on_stable() {
     let plan = compiled(
         &json!({"revision": 1, "rollouts": [{"name": "r", "unit": [{"header": "x-user-id"}], "stable": "v1",
         "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
@@ -267,7 +267,7 @@ fn a_session_that_begins_while_its_version_is_rolled_back_begins_on_stable() {
 }
 
 #[test]
-fn of_ten_thousand_mutated_session_cookies_none_is_accepted() {
+fn none_of_ten_thousand_mutated_session_cookies_is_accepted() {
     let document = |version: &str| {
         json!({"revision": 1, "rollouts": [{"name": "r", "unit": [{"header": "x-user-id"}], "stable": "v1",
             "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],

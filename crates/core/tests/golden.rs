@@ -1,4 +1,4 @@
-//! The golden data, read by the core alone.
+//! The core alone gives the golden results: cases, vectors, rejected documents and warnings.
 
 #[path = "../../../tests/golden/mod.rs"]
 mod golden;
@@ -29,7 +29,7 @@ fn the_core_gives_every_golden_vector_its_bucket() {
 }
 
 #[test]
-fn every_refused_document_names_all_its_problems_and_no_others() {
+fn every_rejected_document_gets_all_its_problems_and_no_others() {
     let documents = golden::refused();
     assert!(documents.len() >= 40, "only {} kinds", documents.len());
     for document in documents {
@@ -46,7 +46,7 @@ fn every_refused_document_names_all_its_problems_and_no_others() {
 }
 
 #[test]
-fn every_warned_document_is_served_with_its_warnings_and_no_others() {
+fn every_document_with_warnings_is_served_and_gets_no_other_warnings() {
     let documents = golden::warned();
     assert!(documents.len() >= 10, "only {} kinds", documents.len());
     for golden::WarnedDocument { name, document, warnings } in documents {

@@ -1,6 +1,6 @@
-//! How often a guardrail blames a version that is no worse than it may be: the short form of `examples/false_alarms.rs`.
+//! How often a guardrail blames a version that is not worse than allowed: the short form of `examples/false_alarms.rs`.
 //!
-//! A test fails when the 95 % lower bound of the share that tripped is above what the confidence allows; chance is seeded.
+//! A test fails if the 95 % lower bound of the share that tripped is above what the confidence allows. Random numbers are seeded.
 
 #![expect(
     clippy::unwrap_used,
@@ -56,7 +56,7 @@ fn a_latency_at_the_border_of_its_ratio_is_rarely_blamed() {
 }
 
 #[test]
-fn what_stable_shares_is_nobodys_fault() {
+fn a_version_is_not_blamed_for_what_stable_shares() {
     let mut dice = Dice::new(3);
     let mut tripped = |null: NullHypothesis, before: [f64; 2], after: [f64; 2]| {
         let slots = [before, after].map(|rates| Slot::new(SIZES, rates));
@@ -80,7 +80,7 @@ fn side(dice: &mut Dice) -> Side {
 }
 
 #[test]
-fn one_client_that_always_fails_condemns_no_version() {
+fn one_client_that_always_fails_does_not_condemn_a_version() {
     let mut dice = Dice::new(4);
     for _ in 0..10 {
         let [bounded, plain] = rollout(&mut dice, 100, |dice| match side(dice) {
@@ -92,7 +92,7 @@ fn one_client_that_always_fails_condemns_no_version() {
 }
 
 #[test]
-fn users_that_differ_are_rarely_taken_for_a_bad_version() {
+fn different_users_are_rarely_taken_for_a_bad_version() {
     let mut dice = Dice::new(5);
     let runs: Vec<_> = (0..40)
         .map(|_| {
@@ -114,7 +114,7 @@ fn users_that_differ_are_rarely_taken_for_a_bad_version() {
     holds("users that differ", &runs);
 }
 
-/// Clients, their requests a second, the version's percentage of them, and the share that fails.
+/// Clients, their requests per second, the version's percentage of clients, and the share of requests that fails.
 struct Outage {
     clients: u32,
     requests: u64,
@@ -122,8 +122,8 @@ struct Outage {
     failing: f64,
 }
 
-/// Requests fail on both sides after 2.5 s, the others are answered after 50 ms: what each side has counted after a minute without a
-/// verdict.
+/// What each side has counted after a minute without a verdict, if on both sides some requests fail after 2.5 s and the others are
+/// answered after 50 ms.
 fn counted_in(outage: &Outage) -> [Tally; 2] {
     const START: u64 = 1_795_599_000_000;
     let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
@@ -173,11 +173,11 @@ fn counted_in(outage: &Outage) -> [Tally; 2] {
 }
 
 #[test]
-fn where_both_sides_time_out_the_busier_or_smaller_one_hides_no_failures() {
+fn if_both_sides_time_out_the_busier_or_smaller_one_hides_no_failures() {
     for outage in [
-        // Nearly all of stable's buckets have a request in each second, and the version's have not.
+        // Nearly all buckets of stable have a request in each second, and those of the version do not.
         Outage { clients: 20_000, requests: 5_000, percent: 10, failing: 0.1 },
-        // Stable has few clients left, so that each of them waits for the others.
+        // Stable has few clients left, so each of them waits for the others.
         Outage { clients: 600, requests: 2_000, percent: 90, failing: 0.3 },
     ] {
         let [version, stable] = counted_in(&outage).map(|tally| tally.rate());

@@ -1,4 +1,4 @@
-//! How fast a guardrail finds a version that is worse than it may be: the short form of `examples/false_alarms.rs`.
+//! How fast a guardrail finds a version that is worse than allowed: the short form of `examples/false_alarms.rs`.
 
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
 
@@ -10,7 +10,7 @@ use guardrail::{Dice, Shape, Slot, nearest_rank};
 
 const SIZES: [u64; 2] = [50, 450];
 
-/// The version's requests from the failure to the verdict at 0.99, the median of 101 runs.
+/// The number of the version's requests from the failure to the verdict at 0.99. The median of 101 runs.
 fn requests(null: NullHypothesis, rates: [[f64; 2]; 2], healthy: u32) -> u64 {
     let [before, after] = rates.map(|rates| Slot::new(SIZES, rates));
     let mut dice = Dice::new(1);
@@ -30,7 +30,7 @@ fn requests(null: NullHypothesis, rates: [[f64; 2]; 2], healthy: u32) -> u64 {
     nearest_rank(&mut all, 0.5).unwrap()
 }
 
-/// A test of a fixed size, looked at once, one-sided at 0.01 with power 0.9, needs 1,000.
+/// A test of a fixed size that is evaluated once, one-sided at 0.01 with power 0.9, needs 1,000.
 #[test]
 fn five_percent_of_failures_is_found_in_at_most_twice_the_requests_of_a_fixed_test() {
     let rates = [[0.005; 2], [0.05, 0.005]];
@@ -51,7 +51,7 @@ fn a_doubled_p99_is_found() {
 }
 
 #[test]
-fn a_version_that_fails_altogether_is_found_in_two_seconds() {
+fn a_version_that_always_fails_is_found_in_two_seconds() {
     for healthy in [0, 600] {
         assert!(
             requests(NullHypothesis::increase(0.02), [[0.005; 2], [1.0, 0.005]], healthy) <= 2 * SIZES[0]

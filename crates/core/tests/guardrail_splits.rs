@@ -1,5 +1,5 @@
-//! Slow failures that both versions share, and a split that changes while they are under way: nobody is blamed for them, and a version
-//! that fails on a rising line still is.
+//! Slow failures that both versions share while the split changes: no version is blamed for them. A version that fails on a rising line
+//! is still condemned.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use guardrail::Dice;
 
 const START: u64 = 1_795_599_000_000;
 
-/// A document in service, with the worker that counts for it.
+/// A document that serves, with the worker that counts for it.
 struct Document {
     plan: Plan,
     rollout: Rc<Rollout>,
@@ -47,15 +47,15 @@ impl Document {
     }
 }
 
-/// Requests per second, and the share of them that fails on either version, with the milliseconds that takes.
+/// Requests per second, the share that fails on both versions, and the milliseconds that a failure takes.
 struct Traffic {
     rate: u64,
     failing: [f64; 2],
     fails_after: u64,
 }
 
-/// Requests go to the latest document from its second on; what began under an earlier one ends there, as in Envoy. Returns the second
-/// of the first verdict.
+/// Sends requests to the latest document from its second on. A request that started under an earlier document ends there, as in Envoy.
+/// Returns the second of the first verdict.
 fn condemned(
     documents: &mut [(u64, Document)],
     traffic: &Traffic,
@@ -107,13 +107,13 @@ fn canary(percent: u64) -> Value {
     json!({"canary": {"version": "v2", "percent": percent}})
 }
 
-/// Runs of each row in the short form; `RUNS` says otherwise.
+/// Runs of each row in the short form. The environment variable `RUNS` changes it.
 fn runs() -> u64 {
     std::env::var("RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
 }
 
 #[test]
-fn timeouts_that_both_share_condemn_nobody_when_a_push_changes_the_split() {
+fn timeouts_of_both_versions_condemn_neither_if_a_push_changes_the_split() {
     for to in [2, 10, 90] {
         for (failing, fails_after) in [(0.005, 10_000), (0.02, 10_000), (0.02, 30_000), (0.03, 5_000)] {
             let condemned = (0..runs()).filter(|seed| {
@@ -127,7 +127,7 @@ fn timeouts_that_both_share_condemn_nobody_when_a_push_changes_the_split() {
 }
 
 #[test]
-fn timeouts_that_both_share_condemn_nobody_when_a_ramp_takes_a_step_or_a_line_is_replaced() {
+fn timeouts_of_both_versions_condemn_neither_if_a_ramp_takes_a_step_or_a_line_is_replaced() {
     let start = "2026-11-25T09:30:00Z"; // START
     let steps = json!({"progressive": {"version": "v2", "start": start,
         "steps": [{"percent": 2, "hold": "1m"}, {"percent": 50, "hold": "1m"}, {"percent": 90}]}});
@@ -142,7 +142,7 @@ fn timeouts_that_both_share_condemn_nobody_when_a_ramp_takes_a_step_or_a_line_is
 }
 
 #[test]
-fn a_line_whose_version_times_out_is_condemned_while_it_rises() {
+fn a_version_that_times_out_is_condemned_while_its_line_rises() {
     let line = json!({"progressive": {"version": "v2", "start": "2026-11-25T09:30:00Z",
         "linear": {"from": 1, "to": 100, "over": "30m"}}});
     for (failing, within) in [(1.0, 60), (0.2, 120)] {

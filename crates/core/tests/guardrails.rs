@@ -1,5 +1,5 @@
-//! Guardrails as workers use them: each records its own requests and merges them into one shared record. Nothing is lost or counted twice,
-//! a version is condemned once and for a reason, and whatever stands in the shared data, nothing panics.
+//! Guardrails as workers use them: each worker records its own requests and merges them into one shared record. Nothing is lost or
+//! counted twice, a version is condemned once and for a reason, and no bytes in the shared data cause a panic.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn took(milliseconds: u64) -> Outcome {
     Outcome { latency: Some(Duration::from_millis(milliseconds)), ..FINE }
 }
 
-/// A canary of one half under these guardrails, and units of either side.
+/// A canary of one half under these guardrails, with units of both sides.
 struct Site {
     rollout: Rc<Rollout>,
     split: SplitMark,
@@ -71,7 +71,7 @@ impl Site {
         Worker::new(self.guardrails(), self.rollout.stable().ordinal())
     }
 
-    /// A request of a unit on one side, and what came of it.
+    /// A request of a unit on one side, and its outcome.
     fn call(
         &self,
         worker: &mut Worker,
@@ -83,7 +83,7 @@ impl Site {
         worker.record(self.guardrails(), ticket, outcome)
     }
 
-    /// So many requests of different units.
+    /// This many requests of different units.
     fn calls(&self, worker: &mut Worker, (side, count): (usize, usize), of: (Duration, Outcome)) {
         for unit in 0..count {
             self.call(worker, (side, unit), of);
@@ -94,7 +94,7 @@ impl Site {
         Setting { share: None, ..Setting::of(&self.rollout, 0, Health::HEALTHY, now).unwrap() }
     }
 
-    /// Merges through bytes, as it is in shared data.
+    /// Merges through bytes, as in shared data.
     fn merge(&self, worker: &mut Worker, shared: &mut Vec<u8>, now: Duration) -> Merge {
         self.merge_as(worker, shared, &self.setting(now))
     }
@@ -132,7 +132,7 @@ fn everything() -> Value {
         {"response_header": {"name": "x-low", "exact": "1", "max_increase_percent": 5, "confidence": 0.99}}, {"sample_ratio": {"confidence": 0.999}}]})
 }
 
-/// One step of four workers: who, for which side and unit, what came of it, and whether the worker merges afterwards.
+/// One step of four workers: the worker, the side and the unit, the outcome, and whether the worker merges afterwards.
 type Step = (usize, usize, usize, (bool, bool, u64), (bool, bool));
 
 fn story() -> impl Strategy<Value = Vec<Step>> {
@@ -140,7 +140,7 @@ fn story() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0..4_usize, 0..2_usize, 0..400_usize, outcome, any::<(bool, bool)>()), 0..200)
 }
 
-/// Sums of what the signals over a window were given, by position.
+/// Sums of what the signals over a window got, by position.
 fn add(sums: &mut BTreeMap<usize, [u64; 2]>, merged: &Merge) {
     for of in &merged.observed {
         if of.stable.is_none() {
@@ -154,7 +154,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_four_workers_merge_in_any_order_is_what_one_would_have_seen(story in story()) {
+    fn four_workers_that_merge_in_any_order_see_what_one_would_have_seen(story in story()) {
         let site = Site::new(&everything());
         let mut workers: Vec<Worker> = (0..4).map(|_| site.worker()).collect();
         let mut alone = site.worker();
@@ -183,14 +183,14 @@ proptest! {
     }
 
     #[test]
-    fn foreign_bytes_are_no_record_or_one_that_stays_as_it_is(bytes: Vec<u8>) {
+    fn foreign_bytes_are_not_a_record_or_one_that_is_written_back_unchanged(bytes: Vec<u8>) {
         for guardrails in [everything(), json!({"signals": [{"consecutive_failures": 3}]})] {
             survives(&Site::new(&guardrails), &bytes)?;
         }
     }
 
     #[test]
-    fn a_record_that_somebody_scribbled_on_harms_nobody(at in 0..7_000_usize, byte: u8, cut in 0..9_000_usize) {
+    fn a_damaged_record_causes_no_panic(at in 0..7_000_usize, byte: u8, cut in 0..9_000_usize) {
         let site = Site::new(&everything());
         let mut bytes = busy(&site);
         let at = at % bytes.len();
@@ -200,13 +200,13 @@ proptest! {
     }
 
     #[test]
-    fn foreign_bytes_are_no_shelf_or_one_that_stays_as_it_is(bytes: Vec<u8>) {
+    fn foreign_bytes_are_not_a_shelf_or_one_that_is_written_back_unchanged(bytes: Vec<u8>) {
         let shelf = Shelf::decode(&bytes);
         prop_assert_eq!(&Shelf::decode(&shelf.encode()), &shelf);
     }
 }
 
-/// The bytes of a record in which something has happened.
+/// The bytes of a record that is not empty.
 fn busy(site: &Site) -> Vec<u8> {
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     let mut record = None;
@@ -219,7 +219,7 @@ fn busy(site: &Site) -> Vec<u8> {
     record.unwrap().encode()
 }
 
-/// Whatever is read is written and read again as the same, and goes on without a panic.
+/// Checks that whatever is read is the same after it is written and read again, and can be used without a panic.
 fn survives(site: &Site, bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Some(record) = SharedRecord::decode(site.guardrails(), bytes) {
         prop_assert_eq!(SharedRecord::decode(site.guardrails(), &record.encode()), Some(record));
@@ -268,7 +268,7 @@ fn without_requests_there_is_no_verdict() {
 }
 
 #[test]
-fn a_rate_of_fewer_requests_than_asked_for_condemns_nobody() {
+fn a_rate_of_fewer_requests_than_min_requests_condemns_no_version() {
     let site = Site::new(&json!({"min_requests": 50, "signals": [{"error_rate": {"max_percent": 20}}]}));
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     site.calls(&mut worker, (V2, 49), (START, FAILED));
@@ -281,7 +281,7 @@ fn a_rate_of_fewer_requests_than_asked_for_condemns_nobody() {
 }
 
 #[test]
-fn a_rate_at_its_limit_condemns_nobody() {
+fn a_rate_at_its_limit_condemns_no_version() {
     let site = Site::new(&json!({"min_requests": 1, "signals": [{"error_rate": {"max_percent": 20}}]}));
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     site.calls(&mut worker, (V2, 80), (START, FINE));
@@ -292,7 +292,7 @@ fn a_rate_at_its_limit_condemns_nobody() {
 }
 
 #[test]
-fn a_quantile_at_its_limit_condemns_nobody() {
+fn a_quantile_at_its_limit_condemns_no_version() {
     for (quantile, slow) in
         [(0.5, 500), (0.6, 400), (0.7, 300), (0.8, 200), (0.9, 100), (0.95, 50), (0.99, 10), (0.999, 1)]
     {
@@ -324,7 +324,7 @@ fn a_window_forgets_what_has_left_it() {
 }
 
 #[test]
-fn a_success_between_failures_begins_the_count_anew() {
+fn a_success_between_failures_starts_the_count_again() {
     let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     for round in 0..10 {
@@ -354,7 +354,7 @@ fn failures_in_a_row_are_those_of_all_workers() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_later_is_a_failure_and_no_success() {
+fn an_answer_that_breaks_off_later_is_a_failure_and_not_a_success() {
     let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     for _ in 0..20 {
@@ -385,7 +385,7 @@ fn a_failure_alone_in_its_merge_is_observed_too() {
 }
 
 #[test]
-fn old_streams_that_break_off_together_are_no_failures_in_a_row_of_a_healthy_version() {
+fn old_streams_that_break_off_together_are_not_failures_in_a_row_of_a_healthy_version() {
     let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     let streams: Vec<Ticket> =
@@ -402,7 +402,7 @@ fn old_streams_that_break_off_together_are_no_failures_in_a_row_of_a_healthy_ver
     }
 }
 
-/// Lets seconds pass, in each of which both sides have so many clients with one request; returns when which signal condemned.
+/// Lets seconds pass. In each, both sides have this many clients with one request. Returns the time and the signal of the verdict.
 fn seconds(
     site: &Site,
     range: std::ops::Range<u32>,
@@ -432,7 +432,7 @@ fn increase() -> Site {
 }
 
 #[test]
-fn an_outage_that_stable_shares_is_nobodys_fault() {
+fn a_version_is_not_blamed_for_an_outage_that_stable_shares() {
     for margin in [0, 2] {
         let site = Site::new(
             &json!({"min_requests": 50, "signals": [{"error_rate": {"max_increase_percent": margin, "confidence": 0.99}}]}),
@@ -449,19 +449,19 @@ fn an_outage_that_stable_shares_is_nobodys_fault() {
 }
 
 #[test]
-fn what_happened_before_a_long_silence_is_not_compared_with_what_happens_after_it() {
+fn requests_before_a_long_silence_are_not_compared_with_requests_after_it() {
     let site = increase();
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     assert_eq!(seconds(&site, 0..60, &mut worker, &mut shared, |_, _, _| FINE), None);
     site.calls(&mut worker, (V1, 300), (after(60.0), FINE));
     assert_eq!(site.merge(&mut worker, &mut shared, after(60.2)).verdicts, []);
-    // An hour later both sides fail, and stable's clients are those that the open slot has counted.
+    // An hour later both sides fail, and stable's clients are those that the open slot has already counted.
     let down = seconds(&site, 3_600..3_660, &mut worker, &mut shared, |_, _, _| FAILED);
     assert_eq!(down, None);
 }
 
 #[test]
-fn a_version_that_alone_fails_more_often_is_condemned_within_seconds() {
+fn a_version_that_fails_more_often_than_stable_is_condemned_within_seconds() {
     let site = increase();
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     let outcome = |second: u32, side: usize, unit: usize| {
@@ -473,7 +473,7 @@ fn a_version_that_alone_fails_more_often_is_condemned_within_seconds() {
 }
 
 #[test]
-fn one_client_that_always_fails_condemns_nobody() {
+fn one_client_that_always_fails_condemns_no_version() {
     let site = increase();
     let (mut worker, mut shared) = (site.worker(), Vec::new());
     let (mut second, mut highest) = (0, 0.0_f64);
@@ -494,7 +494,7 @@ fn one_client_that_always_fails_condemns_nobody() {
 }
 
 #[test]
-fn what_is_slow_is_said_by_stables_answers_of_earlier_slots() {
+fn stables_answers_of_earlier_slots_define_what_is_slow() {
     let site = Site::new(
         &json!({"window": "15s", "min_requests": 50, "signals": [{"latency": {"quantile": 0.8, "max_ratio": 1.5, "confidence": 0.99}}]}),
     );
@@ -517,7 +517,7 @@ fn what_is_slow_is_said_by_stables_answers_of_earlier_slots() {
 }
 
 #[test]
-fn equally_slow_is_not_too_slow() {
+fn a_version_as_slow_as_stable_is_not_too_slow() {
     let site = Site::new(
         &json!({"window": "15s", "min_requests": 50, "signals": [{"latency": {"quantile": 0.8, "max_ratio": 1.5, "confidence": 0.99}}]}),
     );
@@ -532,7 +532,7 @@ fn equally_slow_is_not_too_slow() {
 }
 
 #[test]
-fn units_that_get_lost_are_warned_of_and_units_that_arrive_are_not() {
+fn lost_units_cause_a_warning_and_units_that_arrive_do_not() {
     let site = Site::new(&json!({"signals": [{"sample_ratio": {"confidence": 0.999}}]}));
     assert_eq!(site.guardrails().action_of(0), Action::Warn);
     for (lost, share, condemned) in [(1, Ppm::new(500_000), 0), (3, Ppm::new(500_000), 1), (3, None, 0)] {
@@ -547,7 +547,7 @@ fn units_that_get_lost_are_warned_of_and_units_that_arrive_are_not() {
 }
 
 #[test]
-fn the_share_that_is_expected_is_the_share_that_is_drawn_whatever_guardrails_hold_back() {
+fn the_expected_share_is_the_share_that_is_drawn_whatever_guardrails_withdraw() {
     let frozen = |percent: u32| State::Frozen(Ppm::new(percent * 10_000).unwrap());
     let states = [State::Healthy, State::RolledBack, frozen(0), frozen(5), frozen(100)];
     for strategy in [
@@ -587,7 +587,7 @@ fn the_share_that_is_expected_is_the_share_that_is_drawn_whatever_guardrails_hol
 }
 
 #[test]
-fn requests_of_testers_count_for_nobody() {
+fn forced_requests_count_for_no_version() {
     let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
         "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}], "strategy": {"canary": {"version": "v2", "percent": 50}},
         "overrides": [{"units": ["tester"], "version": "v2"}], "guardrails": everything()}]});

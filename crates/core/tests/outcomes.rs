@@ -55,7 +55,7 @@ fn grpc(response: Response<'static>, status: &'static str) -> Response<'static> 
     Response { grpc_status: Some(status.as_bytes()), ..response }
 }
 
-/// A row of the page: its first cell, what it counts as, and calls that are such.
+/// A row of the page: its first cell, what it counts as, and calls that belong to it.
 type Row = (&'static str, &'static str, Vec<Ending>);
 
 fn rows() -> Vec<Row> {
@@ -220,7 +220,7 @@ fn only_answers_of_the_version_have_a_latency() {
 }
 
 #[test]
-fn the_host_is_asked_for_no_more_than_tells_the_cases_apart() {
+fn the_host_is_asked_only_for_what_the_cases_need() {
     let plain = Call::judged(Some(b"application/json"));
     let grpc = Call::judged(Some(b"application/grpc+proto"));
     assert_eq!((plain, grpc), (PLAIN, GRPC));

@@ -1,4 +1,4 @@
-//! What must hold whatever the bytes: nothing panics, the index finds what a plain walk finds, `x-rollout-*` is never believed.
+//! Properties for any bytes: nothing panics, the index finds what a plain search finds, and `x-rollout-*` is never believed.
 
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test may stop with the reason")]
 
@@ -40,7 +40,7 @@ fn alternative() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The contract's words, read off the document without any index.
+/// The rollout that matches by the contract, found in the document without an index.
 fn holds(alternative: &Value, [host, path, method, header]: [&str; 4]) -> bool {
     let host_holds = alternative["hosts"][0].as_str().is_none_or(|pattern| match pattern.strip_prefix('*') {
         Some(below) => host.len() > below.len() && host.ends_with(below),
@@ -55,7 +55,7 @@ fn holds(alternative: &Value, [host, path, method, header]: [&str; 4]) -> bool {
         && alternative["headers"][0]["exact"].as_str().is_none_or(|text| header == text)
 }
 
-/// Bytes as they may stand in a header, a cookie or a query.
+/// Bytes that a header, a cookie or a query may contain.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..64),
@@ -67,7 +67,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_index_finds_what_a_walk_through_the_document_finds(
+    fn the_index_finds_what_a_search_through_the_document_finds(
         rollouts in prop::collection::vec(prop::collection::vec(alternative(), 1..4), 0..12),
         host in prop::sample::select(vec!["a.b", "b", "x.b", "x.a.b", "c", ".b", "d"]),
         path in "/(x|y|x/|xy|x/y|x/y/x|)",
@@ -114,15 +114,15 @@ proptest! {
     }
 
     #[test]
-    fn no_document_panics_and_no_refusal_is_silent(noise in prop::collection::vec(any::<u8>(), 0..256)) {
+    fn no_document_panics_and_no_document_is_rejected_without_a_problem(noise in prop::collection::vec(any::<u8>(), 0..256)) {
         if let Err(refused) = compile(&noise) {
             prop_assert!(!refused.problems.is_empty());
         }
     }
 
-    /// A golden document with one value replaced is served or refused, and a refusal names a place.
+    /// A golden document with one value replaced is served, or rejected with a place.
     #[test]
-    fn a_document_with_one_value_replaced_is_served_or_refused_with_a_place(choice in any::<prop::sample::Index>(), kind in 0..7_usize) {
+    fn a_document_with_one_value_replaced_is_served_or_rejected_with_a_place(choice in any::<prop::sample::Index>(), kind in 0..7_usize) {
         let mut document = json!({"revision": 1, "trust_hop": false, "rollouts": [{
             "name": "any", "match": [{"hosts": ["*.b"], "path": {"prefix": "/"}, "methods": ["GET"],
                 "headers": [{"name": "x-t", "in": ["a"]}], "query": [{"name": "k", "present": true}]}],

@@ -1,4 +1,4 @@
-//! Ramps over whole days, with a made-up clock: they rise and never fall, every proxy sees the same, and no push, pause or freeze
+//! Ramps over whole days, with a simulated clock: they rise and never fall, every proxy sees the same, and no push, pause or freeze
 //! makes them jump.
 
 #![expect(
@@ -20,7 +20,7 @@ fn text(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// A rollout with this ramp, and whatever else stands beside it.
+/// A rollout with this ramp and these other fields.
 fn document(progressive: &Value, rest: &Value) -> String {
     let mut progressive = progressive.clone();
     let fields = progressive.as_object_mut().unwrap();
@@ -44,7 +44,7 @@ fn exposure(plan: &Plan, second: u64) -> u32 {
     ramp(plan).exposure(Time::from_seconds(second)).get()
 }
 
-/// Ramps of a day: many steps and few, long lines and short, with pauses inside, around, over each other and open.
+/// Ramps of a day: with many or few steps, long or short lines, and pauses inside, around, over each other and without an end.
 fn shapes() -> Vec<(Value, Value)> {
     let hours: Vec<Value> = (1..=24)
         .map(|hour| match hour {
@@ -90,7 +90,7 @@ fn shapes() -> Vec<(Value, Value)> {
     ]
 }
 
-/// Seconds that count are counted one by one, and the exposure is read off the shape as the document words it.
+/// The exposure in ppm, computed from the document alone: seconds that count are counted one by one.
 fn counted_by_hand(progressive: &Value, rest: &Value, second: u64, counted: &mut u64) -> u32 {
     let seconds = |value: &Value| {
         let time = humantime::parse_rfc3339(value.as_str().unwrap()).unwrap();
@@ -128,7 +128,7 @@ fn counted_by_hand(progressive: &Value, rest: &Value, second: u64, counted: &mut
 }
 
 #[test]
-fn a_ramp_rises_and_never_falls_and_is_what_counting_seconds_says() {
+fn a_ramp_never_falls_and_agrees_with_counting_its_seconds() {
     for (progressive, rest) in shapes() {
         let plan = plan(&progressive, &rest);
         let (mut counted, mut before) = (0, 0);
@@ -143,7 +143,7 @@ fn a_ramp_rises_and_never_falls_and_is_what_counting_seconds_says() {
 }
 
 #[test]
-fn between_two_turns_a_ramp_holds_or_rises_evenly() {
+fn between_two_turns_a_ramp_is_constant_or_rises_evenly() {
     for (progressive, rest) in shapes() {
         let plan = plan(&progressive, &rest);
         let turns = ramp(&plan).turns();

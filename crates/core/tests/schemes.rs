@@ -26,7 +26,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// A rollout with this bucketing: its versions are those that bucketing and strategy name, and one for all others.
+/// A rollout with this bucketing. Its versions are those that bucketing and strategy name, and one for all other units.
 fn plan(bucketing: &Value, strategy: &Value) -> Plan {
     let arms = strategy["ab_test"]["arms"].as_array().into_iter().flatten();
     let entries = bucketing["allocation"].as_array().into_iter().flatten();
@@ -53,7 +53,7 @@ fn assigned(plan: &Plan, unit: &str) -> (u32, Option<String>) {
 }
 
 #[test]
-fn every_published_vector_of_every_scheme_is_met() {
+fn every_published_vector_of_every_scheme_holds() {
     let mut schemes = BTreeSet::new();
     let mut vectors = 0;
     for file in fs::read_dir(workspace().join("tests/vectors/schemes")).unwrap().flatten() {
@@ -82,7 +82,7 @@ fn every_published_vector_of_every_scheme_is_met() {
 
 const UNITS: usize = 100_000;
 
-/// Ids as applications have them: numbers, names, addresses, hexadecimal, any text.
+/// Ids like those of applications: numbers, names, addresses, hexadecimal, any text.
 fn unit(dice: &mut Dice) -> String {
     let number = dice.roll(100_000_000);
     match dice.roll(6) {
@@ -102,7 +102,7 @@ fn unit(dice: &mut Dice) -> String {
     }
 }
 
-/// A suite for each scheme, and both strategies where it knows both.
+/// A suite for each scheme, with both strategies if it supports both.
 fn suites(dice: &mut Dice) -> Vec<Value> {
     let arms = |weights: &[u32]| -> Vec<Value> {
         weights
@@ -146,7 +146,7 @@ fn suites(dice: &mut Dice) -> Vec<Value> {
     rules.into_iter().map(suite).collect()
 }
 
-/// What the products' own SDKs say.
+/// The answers of the products' own SDKs.
 fn independent(suites: &[Value]) -> Vec<Value> {
     let python = workspace().join(".envoy/independent/bin/python");
     let mut child = Command::new(&python)
@@ -166,7 +166,7 @@ fn independent(suites: &[Value]) -> Vec<Value> {
 }
 
 #[test]
-fn a_hundred_thousand_units_of_every_scheme_get_what_the_products_own_sdk_gives_them() {
+fn a_hundred_thousand_units_of_every_scheme_get_the_treatment_of_the_products_own_sdk() {
     let suites = suites(&mut Dice(2_026));
     for (suite, answer) in suites.iter().zip(independent(&suites)) {
         let plan = plan(&suite["bucketing"], &suite["strategy"]);

@@ -1,12 +1,12 @@
-//! Removes from the module every export that the filter has no use for, and what only those exports needed.
+//! Removes from the module every export that the filter does not use, and the code that only those exports needed.
 //!
-//! The SDK exports all callbacks of the ABI. Envoy calls whatever is exported: once for each chunk of each body, for the trailers
-//! and for the log, only to be told that nobody is interested. What is not exported is never called. Of the
-//! names, which the backtrace of a trap shows, our own stay, written as a person reads them.
+//! The SDK exports all callbacks of the ABI. Envoy calls every export: once for each chunk of each body, for trailers and for the log,
+//! although the filter does nothing there. A callback that is not exported is never called. Function names appear in the backtrace of
+//! a trap: the names of our own functions stay, in readable form.
 
 use std::process::ExitCode;
 
-/// The exports that the filter lives on; all others go.
+/// The exports that the filter needs. All others are removed.
 const KEEP: [&str; 13] = [
     "_initialize",
     "malloc",
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes beside and renames over, so that a running Envoy never reads half a module.
+/// Writes a new file and renames it, so that a running Envoy never reads half a module.
 fn trim(input: &str, output: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut module = walrus::Module::from_file(input)?;
     let unused: Vec<_> = module
@@ -56,7 +56,7 @@ fn trim(input: &str, output: &str) -> Result<(), Box<dyn std::error::Error>> {
         // The drop of a chain of iterators has a name of a kilobyte, and does nothing that could trap.
         let own =
             name.filter(|name| name.contains("rollout") && !name.starts_with("core::ptr::drop_in_place"));
-        // The rooms of the core say where a function is, without the name of the crate in front of each.
+        // The module path says where a function is, so the name of the crate is left out.
         function.name = own.map(|name| name.replace("rollout_core::", ""));
     }
     let beside = format!("{output}.new");

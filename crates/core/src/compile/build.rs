@@ -1,4 +1,6 @@
-//! Builds a rollout from what was read of it: positions become versions, weights become lanes, decisions become header values.
+//! Builds a rollout from its spec: positions become versions, weights become lanes, decisions become header values.
+//!
+//! It reads nothing and finds no problems: it runs only if the document has none.
 
 use std::rc::Rc;
 
@@ -17,7 +19,7 @@ use crate::plan::shadow::Shadow;
 use crate::plan::split::Split;
 use crate::plan::version::Version;
 
-/// The rollout of a context without problems; none only if a position were out of range.
+/// The rollout of a spec without problems. `None` only if a position is out of range.
 pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rollout> {
     let mut versions = Vec::with_capacity(parts.versions.len());
     for position in 0..parts.versions.len() {
@@ -82,7 +84,7 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
     })
 }
 
-/// The guardrails, with whom they guard: every version that serves, but the stable one.
+/// The guardrails with the versions that they judge: every version that serves, except stable.
 fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> Option<Guardrails> {
     let rules = parts.guardrails.as_ref()?;
     let stable = versions.get(parts.stable)?;
@@ -117,7 +119,7 @@ fn weighted(arms: Vec<(usize, u32)>, versions: &[Rc<Version>]) -> Option<Arms> {
     arms.into_iter().map(|(version, weight)| Some((versions.get(version).cloned()?, weight))).collect()
 }
 
-/// How our own buckets are divided.
+/// The split of our own buckets.
 fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>]) -> Option<Split> {
     let at = |position: usize| versions.get(position).cloned();
     Some(match strategy {
@@ -135,14 +137,14 @@ fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>])
     })
 }
 
-/// How another product divides its own.
+/// The split of another product's buckets.
 fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]) -> Option<Scheme> {
     let at = |position: usize| versions.get(position).cloned();
     // A canary is one arm that has all of the exposed share.
     let (arms, exposure, share) = match strategy {
         Strategy::AbTest { arms, exposure } => (weighted(arms, versions)?, exposure, None),
         Strategy::Canary { version, exposure } => (vec![(at(version)?, 1)], exposure, Some(exposure)),
-        // Only optimizely gets here, which has its shares in its allocation.
+        // Only `optimizely` comes here. Its allocation holds the shares.
         Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => {
             (Vec::new(), Ppm::WHOLE, None)
         }

@@ -1,6 +1,8 @@
-//! What the parts of a rollout say together: what is refused although each part is right, and what is probably not meant.
+//! Checks the parts of a rollout against each other: problems of valid parts together, and warnings about what is
+//! probably not meant.
 //!
-//! Asked when all versions of a rollout could be read, also beside other problems, so that an author sees all of them at once.
+//! It runs if all versions of a rollout could be read, even if there are other problems, so that an author sees all
+//! problems at once.
 
 use super::condition::Alternative;
 use super::context::Context;
@@ -11,17 +13,17 @@ use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::Strategy;
 use crate::plan::guardrails::{Action, Limit, Rule};
 
-/// What of a rollout was read without a gap, or not there at all.
+/// Which parts of a rollout are complete: read without a problem, or absent.
 #[derive(Clone, Copy)]
 pub(super) struct Complete {
-    /// The document says where a request names its API version, rightly or not.
+    /// True if the document has `api`, valid or not.
     pub(super) api: bool,
-    /// Every shadow could be read, so that they stand where the document has them.
+    /// True if every shadow could be read, so that positions are those of the document.
     pub(super) shadows: bool,
 }
 
 impl RolloutSpec<'_> {
-    /// Refuses what each part of a rollout may say and all of them together may not.
+    /// Reports valid parts that do not fit together.
     pub(super) fn refuse(&self, at: At<'_, '_>, context: &mut Context, complete: Complete) {
         if !complete.api {
             self.refuse_accepts(at, context);
@@ -44,8 +46,8 @@ impl RolloutSpec<'_> {
         }
     }
 
-    /// A repeated call carries the host, the path and the headers of the first, so it fits only a version that makes the same of a
-    /// request.
+    /// A version may fail over only to versions with the same `request`: a repeated call carries the host, the path and the
+    /// headers of the first.
     fn refuse_failover(&self, at: At<'_, '_>, context: &mut Context) {
         for (position, version) in self.versions.iter().enumerate() {
             let mut targets = self.targets_of(position).filter(|_| self.may_serve(position));
@@ -63,7 +65,7 @@ impl RolloutSpec<'_> {
         }
     }
 
-    /// So does a copy.
+    /// A copy carries the host, the path and the headers of the request that it copies, so its version needs the same `request`.
     fn refuse_shadows(&self, at: At<'_, '_>, context: &mut Context) {
         for (number, shadow) in self.shadows.iter().enumerate() {
             let Some(version) = self.beside(shadow, |version, copied| version.rewrite != copied.rewrite)
@@ -78,7 +80,7 @@ impl RolloutSpec<'_> {
         }
     }
 
-    /// The first version whose requests the shadow may copy although they differ.
+    /// The first version whose requests the shadow may copy and that differs from the version of the shadow.
     fn beside(
         &self,
         shadow: &Shadow,
@@ -90,7 +92,7 @@ impl RolloutSpec<'_> {
         copyable.find(|(_, version)| differ(version, copied)).map(|(_, version)| version)
     }
 
-    /// Names what is allowed and probably not meant.
+    /// Warns about what is allowed and probably not meant.
     pub(super) fn warn(&self, at: At<'_, '_>, context: &mut Context, alternatives: &[Alternative]) {
         let fails_over = (0..self.versions.len()).any(|position| self.failover_of(position).is_some());
         if fails_over && !self.idempotent && !alternatives.iter().all(Alternative::is_safe) {

@@ -1,4 +1,6 @@
-//! Reads what must go together: API versions, feature sets and decisions of other rollouts.
+//! Reads what makes a version compatible with a request: API versions, feature sets and decisions of other rollouts.
+//!
+//! Names must exist here; cycles of `requires` are found in `dependency`.
 
 use super::context::Context;
 use super::names::Names;
@@ -31,7 +33,7 @@ pub(super) fn accepts(at: At<'_, '_>, context: &mut Context) -> Option<Box<[Box<
     versions.map(Vec::into_boxed_slice)
 }
 
-/// The name of a feature set, which travels in a header.
+/// The name of a feature set. It is sent in a header.
 pub(super) fn features<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let name = scalar::text(at, context, 1..=128)?;
     if name.trim() != name {
@@ -40,7 +42,7 @@ pub(super) fn features<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n 
     Some(name)
 }
 
-/// Decisions of other rollouts. Whether they lead back here is known when all rollouts have been read.
+/// The decisions of other rollouts that a version requires. Cycles are found after all rollouts have been read.
 pub(super) fn requires(at: At<'_, '_>, context: &mut Context, names: Names<'_>) -> Option<Vec<Requirement>> {
     at.list(context, 0..=8, |at, context| {
         let mut fields = Fields::of(at, context)?;

@@ -1,4 +1,6 @@
-//! Reads what a rollout asks of a request: its alternatives, their conditions, and the sources of its unit.
+//! Reads what a rollout needs from a request: its alternatives, their conditions, and the sources of its unit.
+//!
+//! Each header and cookie that a condition reads gets a slot here, so that a request is read in one pass.
 
 use std::rc::Rc;
 
@@ -12,7 +14,7 @@ use crate::plan::index::{HostPattern, PathPattern};
 use crate::plan::shadow::SAFE_METHODS;
 use crate::plan::unit::Source;
 
-/// Protects the request path: the conditions of one list are asked one after the other.
+/// Protects the request path: the conditions of a list are tested one after another.
 const MAX_CONDITIONS: usize = 64;
 /// Protects the index: an alternative is posted under each of its hosts.
 const MAX_HOSTS: usize = 256;
@@ -25,7 +27,7 @@ pub(super) struct Alternative {
 }
 
 impl Alternative {
-    /// What a rollout without `match` has.
+    /// The alternative of a rollout without `match`: it matches every request.
     pub(super) fn everything() -> Self {
         Self { hosts: vec![HostPattern::Any], path: PathPattern::Any, conditions: Rc::default() }
     }
@@ -126,7 +128,7 @@ pub(super) fn header_conditions(at: At<'_, '_>, context: &mut Context) -> Option
     Some(conditions.into())
 }
 
-/// The one test of a condition on a header.
+/// The test of a condition on a header.
 pub(super) fn header_test(
     at: At<'_, '_>,
     fields: &mut Fields<'_, '_>,
@@ -156,7 +158,7 @@ fn query_conditions(at: At<'_, '_>, context: &mut Context) -> Option<Box<[QueryC
 
 const TESTS: [&str; 6] = ["exact", "prefix", "suffix", "contains", "in", "present"];
 
-/// The one test of a condition; an empty `exact` is a value like any other, an empty `prefix` would be `present`.
+/// The test of a condition. An empty `exact` is allowed; an empty `prefix` is not, because it would mean `present`.
 fn test(
     at: At<'_, '_>,
     fields: &mut Fields<'_, '_>,

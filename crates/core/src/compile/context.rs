@@ -1,4 +1,6 @@
-//! What compiling gathers on its way through a document: its problems, and what its parts share.
+//! The state of a compilation: the problems found so far, and what the parts of a document share.
+//!
+//! Nothing of it remains in the plan except what is moved there at the end.
 
 use std::rc::Rc;
 
@@ -12,14 +14,14 @@ use crate::request::Inputs;
 /// Protects Envoy's memory: a megabyte of nonsense has a hundred thousand problems.
 const MAX_PROBLEMS: usize = 1_000;
 
-/// Handed to everything that reads.
+/// The state that every reader gets.
 #[derive(Default)]
 pub(super) struct Context {
     pub(super) problems: Problems,
     pub(super) shared: Shared,
 }
 
-/// What is wrong, and what is probably not meant.
+/// The problems and the warnings of a document.
 #[derive(Default)]
 pub(super) struct Problems {
     pub(super) all: Vec<Problem>,
@@ -51,7 +53,7 @@ pub(super) struct Slice {
 }
 
 impl Problems {
-    /// Keeps a problem, unless there are far too many.
+    /// Keeps a problem, up to a limit.
     pub(super) fn keep(&mut self, problem: Problem) {
         match self.all.len() {
             ..MAX_PROBLEMS => self.all.push(problem),

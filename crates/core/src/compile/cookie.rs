@@ -1,4 +1,6 @@
-//! Reads the cookies that the filter gives out: the id of an anonymous client, and the session of any.
+//! Reads the cookies that the filter sets: the id of an anonymous client, and sessions.
+//!
+//! No two rollouts may use one cookie for different things. Secrets never appear in messages.
 
 use std::rc::Rc;
 
@@ -12,10 +14,10 @@ use crate::plan::session::Sessions;
 use crate::plan::unit::{Issuer, Source};
 use crate::request::cookie::{Cookie, SameSite};
 
-/// Longest that a browser keeps a cookie is 400 days; ten years leave room for other clients.
+/// Browsers keep a cookie for at most 400 days; ten years leave room for other clients.
 const LONGEST: u64 = 3_650 * 86_400_000;
 
-/// The cookie of an anonymous client's id. Rollouts may share it, if they mean the same by it.
+/// The cookie with the id of an anonymous client. Rollouts may share it if their settings are equal.
 pub(super) fn issuer(at: At<'_, '_>, context: &mut Context) -> Option<Rc<Issuer>> {
     let mut fields = Fields::of(at, context)?;
     let name = fields.required("name", context, scalar::cookie_name);
@@ -45,7 +47,7 @@ pub(super) fn issuer(at: At<'_, '_>, context: &mut Context) -> Option<Rc<Issuer>
     }
 }
 
-/// Sessions, in a cookie that is not the unit's.
+/// The sessions of a rollout. Their cookie must not be a source of the unit.
 pub(super) fn sessions(at: At<'_, '_>, context: &mut Context, unit: &[Source]) -> Option<Sessions> {
     let mut fields = Fields::of(at, context)?;
     let name = fields.required("cookie", context, |at, context| {
@@ -75,7 +77,7 @@ pub(super) fn sessions(at: At<'_, '_>, context: &mut Context, unit: &[Source]) -
     Some(Sessions { slot, cookie: cookie?, keys: keys?.into(), drain_until })
 }
 
-/// What both kinds of cookie say beside their names.
+/// The fields that both kinds of cookie have in common, except the name.
 fn cookie(fields: &mut Fields<'_, '_>, context: &mut Context, name: Option<&str>) -> Option<Cookie> {
     let max_age =
         fields.required("max_age", context, |at, context| scalar::duration(at, context, 1_000..=LONGEST));
@@ -111,7 +113,7 @@ fn cookie(fields: &mut Fields<'_, '_>, context: &mut Context, name: Option<&str>
     Some(cookie)
 }
 
-/// The secret of a keyed hash. Its text is never part of a message.
+/// The secret of a keyed hash. No message shows its text.
 fn secret(at: At<'_, '_>, context: &mut Context) -> Option<Key> {
     let secret = at.any_text(context)?;
     match secret.len() {

@@ -1,4 +1,6 @@
-//! Which rollouts ask which others: no way leads back, and none of them asks too many.
+//! The graph of `requires` between rollouts: finds cycles, and rollouts that depend on too many others.
+//!
+//! Without cycles a decision always ends, and the limit bounds what it costs.
 
 use super::place::{Place, shown};
 use super::problem::Problem;
@@ -6,7 +8,7 @@ use super::problem::Problem;
 /// Protects the request path: a request may have to be decided in each rollout that its own depends on.
 const MOST: usize = 32;
 
-/// A rollout that asks another, and where it says so.
+/// A rollout that depends on another, and the place in the document that says so.
 struct Edge {
     from: usize,
     to: usize,
@@ -18,12 +20,12 @@ struct Edge {
 pub(super) struct Dependencies(Vec<Edge>);
 
 impl Dependencies {
-    /// Must be called in document order.
+    /// Adds an edge. Edges must be added in document order.
     pub(super) fn add(&mut self, from: usize, to: usize, place: &Place<'_>) {
         self.0.push(Edge { from, to, path: place.to_string() });
     }
 
-    /// Every way that leads back, by the names on it; where there is none, every rollout that asks too many others.
+    /// Every cycle with the names on it. If there is none, every rollout that depends on too many others.
     pub(super) fn problems(&self, names: &[&str]) -> Vec<Problem> {
         let cycles = self.cycles(names);
         if !cycles.is_empty() {
@@ -41,7 +43,7 @@ impl Dependencies {
         self.0.get(start..end).unwrap_or_default()
     }
 
-    /// Depth first, each rollout entered once. A way may be as long as the document has rollouts, so the walk keeps its own stack.
+    /// Depth-first search that enters each rollout once. It keeps its own stack, because a path may contain every rollout.
     fn cycles(&self, names: &[&str]) -> Vec<Problem> {
         let mut found = Vec::new();
         let mut entered = vec![false; names.len()];
@@ -63,13 +65,13 @@ impl Dependencies {
                     let message = format!("`requires` forms a cycle: {}", cycle.join(" -> "));
                     found.push(Problem { path: edge.path.clone(), message });
                 }
-                way.extend(enter(edge.to)); // nothing where it was entered before, as all on the way were
+                way.extend(enter(edge.to)); // nothing if the rollout was entered before
             }
         }
         found
     }
 
-    /// How many others a rollout asks, itself or through others; counted no further than it matters.
+    /// How many others a rollout depends on, directly or not. Counting stops above the limit.
     fn asked_by(&self, rollout: usize) -> usize {
         let mut asked = vec![rollout];
         let mut position = 0;

@@ -1,4 +1,6 @@
-//! Reads who takes part: the slice that a rollout has of a layer, and the holdouts of the document.
+//! Reads which units take part: the slice of a layer that a rollout has, and the holdouts of the document.
+//!
+//! Slices of one layer never overlap, and their rollouts have the same unit.
 
 use super::context::{Context, Slice};
 use super::place::shown;
@@ -7,14 +9,15 @@ use super::scalar;
 use crate::plan::eligibility::{Holdout, Layer};
 use crate::plan::unit::Source;
 
-/// The rollout that takes a slice, as far as it could be read.
+/// The rollout that takes a slice. A field is `None` if it could not be read.
 #[derive(Clone, Copy)]
 pub(super) struct Taker<'t> {
     pub(super) name: Option<&'t str>,
     pub(super) unit: Option<&'t [Source]>,
 }
 
-/// Slices of one layer are disjoint, and of one kind of unit, or they would not keep rollouts apart.
+/// The slice of a rollout. Slices of a layer must be disjoint and have one kind of unit; otherwise two rollouts could
+/// share a unit.
 pub(super) fn layer(at: At<'_, '_>, context: &mut Context, taker: Taker<'_>) -> Option<Layer> {
     let mut fields = Fields::of(at, context)?;
     let name = fields.required("name", context, scalar::version_name);

@@ -1,4 +1,6 @@
-//! Reads where failed calls go, and which failures Envoy repeats.
+//! Reads the failover of a rollout or a version: where failed calls go, and which failures Envoy retries.
+//!
+//! Only conditions that Envoy knows are accepted, because Envoy ignores the others silently.
 
 use super::context::Context;
 use super::json::Node;
@@ -61,7 +63,7 @@ fn targets(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<V
 
 type Words = Vec<&'static str>;
 
-/// Envoy's retry conditions, separated by commas, told apart by the header that carries them.
+/// Envoy's retry conditions, separated by commas: those for `x-envoy-retry-on` and those for `x-envoy-retry-grpc-on`.
 fn conditions(at: At<'_, '_>, context: &mut Context) -> Option<(Words, Words)> {
     let (mut http, mut grpc) = (Vec::new(), Vec::new());
     for word in at.any_text(context)?.split(',').map(str::trim) {

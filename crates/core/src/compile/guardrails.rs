@@ -1,4 +1,6 @@
-//! Reads guardrails: the signals that a rollout's versions are judged by, and what follows when one trips.
+//! Reads guardrails: the signals that judge the versions of a rollout, and the action if one trips.
+//!
+//! It reads rules only. Which versions they guard is known in `build`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use crate::plan::guardrails::{
     Action, HeaderRule, Limit, MAX_SIGNALS, Measure, NullHypothesis, Rule, Signal,
 };
 
-/// Guardrails before it is known whom they guard.
+/// Guardrails without the versions that they guard.
 pub(super) struct Guardrails {
     pub(super) window: Duration,
     pub(super) min_requests: u64,
@@ -20,7 +22,7 @@ pub(super) struct Guardrails {
     pub(super) dry_run: bool,
     pub(super) rearm: u64,
     pub(super) signals: Vec<Signal>,
-    /// Of all that the document says about them.
+    /// Hash of everything that the document says about them.
     pub(super) hash: u32,
 }
 
@@ -68,7 +70,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
     })
 }
 
-/// A quantile needs some requests beyond it, or it is the greatest of a few.
+/// Warns if `min_requests` is too small for a quantile: a quantile needs about ten requests beyond it.
 fn warn_of_few(at: At<'_, '_>, context: &mut Context, rule: &Rule, min_requests: i64) {
     let Rule::Rate(Measure::LongerThanStable { quantile, .. }, _) = rule else { return };
     let wanted = (10.0 / (1.0 - quantile)).round();
@@ -121,7 +123,7 @@ fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)>
     })
 }
 
-/// The signal's name, by whether it compares.
+/// The name of the signal. It depends on whether the signal compares with stable.
 fn named(limit: &Limit, names: [&'static str; 2]) -> &'static str {
     let [alone, compared] = names;
     match limit {
@@ -189,7 +191,7 @@ fn latency(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)
     rule
 }
 
-/// Below one half it would be a guess, and nothing is certain.
+/// A confidence below one half would be a guess, and 1 is impossible.
 const CONFIDENCE: RangeInclusive<f64> = 0.5..=0.999_999_9;
 
 fn confidence(at: At<'_, '_>, context: &mut Context) -> Option<f64> {

@@ -1,7 +1,7 @@
-//! JSON as a tree that forgets nothing: duplicate keys stay visible, so they can be refused instead of dropped.
+//! JSON as a tree that keeps everything: duplicate keys stay visible, so that they are reported and not dropped.
 //!
-//! Also the canonical form, whose hash names a document however it was delivered: a `Struct` turns every number into a double
-//! and forgets the order of keys, so the canonical form keeps neither.
+//! The hash of the canonical form identifies a document, no matter how it was delivered. A `Struct` turns every number into
+//! a double and loses the order of keys, so the canonical form keeps neither.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::hash::murmur3::murmur3;
 /// The largest integer that a double carries exactly together with its neighbours: 2^53 - 1.
 pub(crate) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
 
-/// Most fields of one object: protects the time that sorting them takes.
+/// Most fields of one object. The limit protects against slow sorting.
 pub(crate) const MAX_FIELDS: usize = 256;
 
 /// Any JSON value.
@@ -33,7 +33,7 @@ impl Node {
         serde_json::from_slice(bytes)
     }
 
-    /// The value as an integer: written as one, or a double without a fraction.
+    /// The value as an integer. A double without a fraction counts as one.
     pub(crate) fn integer(&self) -> Option<i64> {
         match *self {
             Self::Unsigned(value) => i64::try_from(value).ok(),
@@ -53,13 +53,13 @@ impl Node {
         }
     }
 
-    /// A field of an object; none where it is none, or has none of that name.
+    /// A field of an object. `None` if this is not an object or has no such field.
     pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         let Self::Object(entries) = self else { return None };
         entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
     }
 
-    /// Number of items of an array; zero where it is none.
+    /// Number of items of an array. Zero if this is not an array.
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Array(items) => items.len(),
@@ -73,7 +73,7 @@ impl Node {
         }
     }
 
-    /// What a person calls this kind of value, for "expected a string, found ...".
+    /// The name of this kind of value in messages: "expected a string, found ...".
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -92,8 +92,8 @@ impl Node {
         murmur3(0, canonical.as_bytes(), b"")
     }
 
-    /// Keys sorted by their UTF-8 bytes, no spaces, integral numbers without a fraction, other numbers in their shortest form,
-    /// only quotes, backslashes and control characters escaped.
+    /// Writes the canonical form: keys sorted by their UTF-8 bytes, no spaces, integral numbers without a fraction, other
+    /// numbers in their shortest form, only quotes, backslashes and control characters escaped.
     fn write_canonical(&self, out: &mut String) {
         match self {
             Self::Null => out.push_str("null"),
@@ -136,7 +136,7 @@ impl Node {
     }
 }
 
-/// serde_json escapes just what the canonical form escapes, and writing to a string can't fail.
+/// Writes a quoted string. serde_json escapes exactly what the canonical form escapes, and writing to a string can't fail.
 fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_form_forgets_what_a_struct_forgets() {
+    fn the_canonical_form_drops_what_a_struct_drops() {
         let written = r#" {"b": 5, "a": [1.50, -0.0, 2e3, 33.3333], "é": "\u00e9\n\"/"} "#;
         let through_a_struct = r#"{"é":"é\n\"\/","a":[1.5,0,2000.0,33.3333],"b":5.0}"#;
         assert_eq!(canonical(written), r#"{"a":[1.5,0,2000,33.3333],"b":5,"é":"é\n\"/"}"#);

@@ -1,7 +1,8 @@
-//! From the bytes of a document to a plan, or to all of its problems.
+//! Compiles the bytes of a document into a plan, or into all of its problems.
 //!
-//! The only door to a [`Plan`]. It is a pure function of its bytes: Envoy runs it once per thread and once more on a canary, and all
-//! of them must come to the same verdict.
+//! This is the only way to get a [`Plan`], so every plan can be served. The result depends on the bytes alone, never on
+//! time, health or earlier documents: Envoy compiles a document in a canary context and then once per thread, and all of
+//! them must agree.
 
 mod build;
 mod check;
@@ -44,18 +45,18 @@ use crate::plan::eligibility::Holdout;
 use crate::plan::index::{Index, Posting};
 use crate::plan::rollout::Rollout;
 
-/// Largest document in bytes: protects Envoy's main thread, which parses it while it holds up every other update.
+/// Largest document in bytes. The limit protects Envoy's main thread, which handles no other update while it parses a document.
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// What some editors put in front of UTF-8 text (U+FEFF); JSON text must not have it (RFC 8259, 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A plan, and what its author might want to know.
+/// A plan, with warnings for its author.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compiled {
     /// The plan, ready to serve.
     pub plan: Plan,
-    /// What is allowed and probably not meant.
+    /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
 }
 
@@ -63,7 +64,7 @@ pub struct Compiled {
 ///
 /// # Errors
 ///
-/// All problems of the document at once, each with its path.
+/// Returns all problems of the document at once, each with its path.
 pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
     if bytes.len() > MAX_BYTES {
         return Err(whole_document(format!("larger than {MAX_BYTES} bytes")));
@@ -84,7 +85,7 @@ pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
     }
 }
 
-/// JSON text, or the wire form of a `Struct`; an error speaks of JSON, which is what people write.
+/// Parses JSON text, or the wire form of a `Struct`. Errors are about JSON, because that is what people write.
 fn parse(bytes: &[u8]) -> Result<Node, Refused> {
     let not_json = |error| whole_document(format!("not JSON: {error}"));
     Node::parse(bytes)

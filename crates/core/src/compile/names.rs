@@ -1,11 +1,13 @@
-//! Names of rollouts and versions, known before anything that refers to them is read.
+//! The names of rollouts and versions, read before anything that refers to them.
+//!
+//! So a rollout can refer to a version or a rollout that comes later in the document.
 
 use super::context::Context;
 use super::json::Node;
 use super::place::shown;
 use super::reader::{At, name_of};
 
-/// A rollout's name and those of its versions, known before anything that refers to them is read.
+/// The name of a rollout and the names of its versions.
 #[derive(Default)]
 pub(super) struct Known<'n> {
     pub(super) name: &'n str,
@@ -37,7 +39,7 @@ impl<'n> Known<'n> {
         Self { name: name_of(rollout).unwrap_or_default(), versions, stable, first: 0 }
     }
 
-    /// The position of the version that the text at hand names.
+    /// The position of the version that this text names.
     pub(super) fn resolve(&self, at: At<'_, '_>, context: &mut Context) -> Option<usize> {
         let name = at.any_text(context)?;
         match position(&self.versions, name) {
@@ -55,6 +57,6 @@ pub(super) fn position(names: &[&str], name: &str) -> Option<usize> {
 #[derive(Clone, Copy)]
 pub(super) struct Names<'n> {
     pub(super) all: &'n [Known<'n>],
-    /// Position of the rollout at hand.
+    /// Position of the rollout that is being read.
     pub(super) order: usize,
 }

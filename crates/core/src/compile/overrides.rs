@@ -1,4 +1,6 @@
-//! Reads overrides: units, and requests with a secret, that get a version whatever the hash says.
+//! Reads overrides: units, and requests with a secret, that get a version no matter what the hash says.
+//!
+//! A secret is hashed as soon as it is read, and no message shows it.
 
 use super::context::Context;
 use super::json::Node;
@@ -15,7 +17,7 @@ pub(super) enum Override {
 }
 
 impl Override {
-    /// The version that the document names; the header form leaves that to the request.
+    /// The version that the document names. `None` if the request names it in a header.
     pub(super) fn version(&self) -> Option<usize> {
         match self {
             Self::Units { version, .. } => Some(*version),
@@ -66,7 +68,7 @@ fn header_override(at: At<'_, '_>, context: &mut Context) -> Option<Override> {
 
 fn secret(at: At<'_, '_>, context: &mut Context) -> Option<Secret> {
     if let Node::Text(text) = at.node {
-        // Not read by `scalar::text`, whose messages show what they found.
+        // Not read with `scalar::text`, because its messages show the text.
         let legal = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         return match legal {
             true => Some(Secret::of(text)),

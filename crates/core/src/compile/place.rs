@@ -1,14 +1,16 @@
-//! Places in a document, and the author's words inside messages.
+//! Places in a document, and the author's text in messages.
+//!
+//! Whatever a document contains, a message has no control characters and a bounded length.
 
 use std::fmt;
 
-/// Where a value stands.
+/// The place of a value in a document.
 pub(super) struct Place<'p> {
     pub(super) parent: Option<&'p Self>,
     pub(super) step: Step<'p>,
 }
 
-/// One step of the way to a value.
+/// One step of the path to a value.
 pub(super) enum Step<'p> {
     Document,
     Field(&'p str),
@@ -39,7 +41,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A user's words inside a message: quoted, without control characters, cut where they are long.
+/// The author's text in a message: in backticks, control characters escaped, cut after 64 characters.
 pub(super) fn shown(text: &str) -> String {
     let mut quoted = String::from("`");
     for symbol in text.chars().take(64) {

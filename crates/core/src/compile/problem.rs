@@ -1,17 +1,17 @@
 //! What is wrong with a document, and where.
 //!
-//! A document is refused with all its problems at once: whoever wrote it should have to push it again only once.
+//! A document is rejected with all its problems at once, so that its author has to push it again only once.
 
 use std::fmt;
 
-/// One thing to mend in a document: the place and what is wrong there.
+/// One problem of a document: the place, and what is wrong there.
 ///
-/// Also the form of a warning, which names something that is allowed and probably not meant.
+/// A warning has the same form. It names something that is allowed but probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where: `rollouts[0].versions[1].cluster`, or `document` for the whole.
+    /// The place, like `rollouts[0].versions[1].cluster`, or `document` for the whole document.
     pub path: String,
-    /// What: lower case, no full stop, the author's words in backticks.
+    /// What is wrong: lower case, no full stop, the author's text in backticks.
     pub message: String,
 }
 
@@ -21,12 +21,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A document that can't be served.
+/// The reasons why a document was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Hash of the canonical document, absent where the bytes are not JSON.
+    /// Hash of the canonical document. `None` if the bytes are not JSON.
     pub hash: Option<u32>,
-    /// All problems, never empty.
+    /// All problems. Never empty.
     pub problems: Vec<Problem>,
 }
 

@@ -1,14 +1,14 @@
-//! A `google.protobuf.Struct` as Envoy hands it to a plugin: in its wire form, not as JSON text.
+//! Parses a `google.protobuf.Struct` as Envoy gives it to a plugin: in its wire form, not as JSON text.
 //!
-//! Only what a Struct is made of (protobuf's `struct.proto`): a map of names to values, where a value is null, a double, a string,
-//! a boolean, a struct or a list. Anything else is not a document.
+//! It reads only what a Struct consists of (protobuf's `struct.proto`): a map of names to values, where a value is null, a
+//! double, a string, a boolean, a struct or a list. Anything else is not a document.
 
 use super::json::{MAX_FIELDS, Node};
 
-/// Deepest nesting, the same as for JSON text: protects the stack.
+/// Deepest nesting, the same as for JSON text. The limit protects the stack.
 const MAX_DEPTH: usize = 128;
 
-/// The object that a serialised Struct stands for; none where the bytes are no Struct.
+/// The object that a serialised Struct stands for. `None` if the bytes are not a Struct.
 pub(crate) fn parse_struct(bytes: &[u8]) -> Option<Node> {
     object(bytes, MAX_DEPTH)
 }
@@ -27,7 +27,7 @@ fn object(bytes: &[u8], depth: usize) -> Option<Node> {
     Some(Node::Object(entries))
 }
 
-/// An entry of a map: key in field 1, value in field 2, either of which is left out where it is the default.
+/// An entry of a map: the key in field 1, the value in field 2. Either is left out if it is the default.
 fn entry(bytes: &[u8], depth: usize) -> Option<(String, Node)> {
     let (mut key, mut node) = (String::new(), Node::Null);
     for field in Message(bytes) {
@@ -40,7 +40,7 @@ fn entry(bytes: &[u8], depth: usize) -> Option<(String, Node)> {
     Some((key, node))
 }
 
-/// `message Value`: one of six kinds, the last one in the bytes counts.
+/// `message Value`: one of six kinds. The last one in the bytes counts.
 fn value(bytes: &[u8], depth: usize) -> Option<Node> {
     let mut node = Node::Null;
     for field in Message(bytes) {
@@ -82,7 +82,7 @@ enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message; a broken one is `None`, after which nothing can be said.
+/// The fields of a message. A broken field is `None`, and what follows it has no meaning.
 struct Message<'a>(&'a [u8]);
 
 impl<'a> Iterator for Message<'a> {
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
         Some(Field { number: tag >> 3, value })
     }
 
-    /// Seven bits a byte, lowest first, at most ten bytes.
+    /// A varint: seven bits per byte, lowest first, at most ten bytes.
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..64_u32).step_by(7) {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_struct_are_refused_at_any_cut() {
+    fn bytes_that_are_not_a_struct_are_rejected_at_any_cut() {
         let whole = entry_of("key", &delimited(3, b"text"));
         for cut in 1..whole.len() {
             assert_eq!(parse_struct(&whole[..cut]), None, "cut at {cut}");

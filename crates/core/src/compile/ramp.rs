@@ -1,4 +1,6 @@
-//! Reads what a ramp is made of: its steps or its line, its pauses, and the freeze of a rollout.
+//! Reads ramps: steps or a line, pauses, and the freeze of a rollout.
+//!
+//! A ramp never falls. Pauses and freezes may overlap; `plan::ramp` resolves that.
 
 use super::context::Context;
 use super::reader::{At, Fields};
@@ -8,15 +10,15 @@ use crate::plan::ramp::{Phase, Ramp, Shape, Step, Stop};
 use crate::plan::rollout::Freeze;
 use crate::time::Time;
 
-/// Longest hold or rise: far beyond any rollout, and it keeps the arithmetic of a line within 64 bits.
+/// Longest hold or rise, in milliseconds. It is far beyond any rollout, and keeps the arithmetic of a line within 64 bits.
 const LONGEST: u64 = 3_650 * 86_400_000;
 
-/// A ramp, its pauses sorted; the freeze of its rollout comes later.
+/// A ramp with its pauses sorted. The freeze of its rollout is added later.
 pub(super) fn ramp(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option<Ramp> {
     let start = fields.required("start", context, scalar::time);
     let shape = match (fields.has("steps"), fields.has("linear")) {
         (true, true) => {
-            fields.optional("steps", context, |_, _| Some(())); // told once, at `linear`
+            fields.optional("steps", context, |_, _| Some(())); // reported once, at `linear`
             fields.optional("linear", context, |at, context| {
                 at.problem(context, "expected exactly one of `steps`, `linear`")
             })
@@ -64,7 +66,7 @@ fn linear(at: At<'_, '_>, context: &mut Context) -> Option<Shape> {
     Some(Shape::Linear { from: from?, to: to?, over: over? })
 }
 
-/// A percentage that keeps a ramp from falling.
+/// A percentage that is not below the one before it.
 fn no_less(at: At<'_, '_>, context: &mut Context, earlier: &mut Ppm) -> Option<Ppm> {
     let exposure = scalar::percent(at, context)?;
     if exposure < *earlier {

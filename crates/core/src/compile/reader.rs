@@ -1,7 +1,7 @@
-//! Reading a tree of JSON field by field: every value knows its place, every problem is kept, nothing is dropped in silence.
+//! Reads a tree of JSON field by field. Every value knows its place, every problem is kept, and no field is ignored silently.
 //!
-//! A reader goes on after a problem, so that a document's author sees all of them at once; what it returns then is `None`, and
-//! nobody uses it, because a document with a problem never becomes a plan.
+//! A reader continues after a problem, so that the author of a document sees all of them at once. It then returns `None`. That is
+//! safe, because a document with a problem never becomes a plan.
 
 use std::ops::RangeInclusive;
 
@@ -18,7 +18,7 @@ pub(super) struct At<'n, 'p> {
 }
 
 impl<'n> At<'n, '_> {
-    /// Keeps a problem and returns nothing, so that a reader can end with it.
+    /// Keeps a problem and returns `None`, so that a reader can return it.
     pub(super) fn problem<T>(&self, context: &mut Context, message: &str) -> Option<T> {
         context.problems.keep(self.note(message));
         None
@@ -47,7 +47,7 @@ impl<'n> At<'n, '_> {
         }
     }
 
-    /// One of a few words.
+    /// The text, if it is one of these words.
     pub(super) fn one_word(&self, context: &mut Context, words: &[&'static str]) -> Option<&'static str> {
         let text = self.any_text(context)?;
         match words.iter().find(|word| **word == text) {
@@ -62,7 +62,7 @@ impl<'n> At<'n, '_> {
         matches!(self.node, Node::Null)
     }
 
-    /// The items of an array that the reader accepts.
+    /// The items of an array that `read` accepts.
     pub(super) fn list<T>(
         &self,
         context: &mut Context,
@@ -77,7 +77,7 @@ impl<'n> At<'n, '_> {
         Some(values)
     }
 
-    /// Reads each field of an object whose names are the author's.
+    /// Reads each field of an object whose keys the author chooses.
     pub(super) fn entries(
         &self,
         context: &mut Context,
@@ -105,7 +105,7 @@ impl<'n> At<'n, '_> {
         Some(items)
     }
 
-    /// Like [`At::list`], of names that may not repeat.
+    /// Like [`At::list`], for items whose names must be different.
     pub(super) fn named_list<T>(
         &self,
         context: &mut Context,
@@ -121,7 +121,7 @@ impl<'n> At<'n, '_> {
         })
     }
 
-    /// The one entry of an object that says which of several kinds it is.
+    /// The only entry of an object. Its key must be one of these kinds.
     #[inline(never)]
     pub(super) fn one_of(
         &self,
@@ -144,25 +144,25 @@ impl<'n> At<'n, '_> {
         }
     }
 
-    /// Reads a field of this object with the place that belongs to it.
+    /// Reads a field of this object at its place.
     pub(super) fn enter<T>(&self, key: &str, node: &'n Node, read: impl FnOnce(At<'n, '_>) -> T) -> T {
         let place = Place { parent: Some(self.place), step: Step::Field(key) };
         read(At { node, place: &place })
     }
 
-    /// A place that was read before: an item of one of this object's lists.
+    /// Enters the place of an item in a list of this object, to report something about it later.
     pub(super) fn in_list<T>(&self, list: &str, position: usize, tell: impl FnOnce(At<'n, '_>) -> T) -> T {
         self.enter(list, self.node, |at| at.item(position, at.node, tell))
     }
 
-    /// Reads an item of this array with the place that belongs to it.
+    /// Reads an item of this array at its place.
     pub(super) fn item<T>(&self, position: usize, node: &'n Node, read: impl FnOnce(At<'n, '_>) -> T) -> T {
         let place = Place { parent: Some(self.place), step: Step::Item(position) };
         read(At { node, place: &place })
     }
 }
 
-/// Keeps a name among those seen before, in order, and says if it was there.
+/// Adds a name to the sorted names seen so far. True if it was there before.
 #[inline(never)]
 fn is_duplicate<'n>(seen: &mut Vec<&'n str>, name: &'n str) -> bool {
     match seen.binary_search(&name) {
@@ -191,7 +191,7 @@ pub(super) fn name_of(node: &Node) -> Option<&str> {
     }
 }
 
-/// The fields of an object, read by name; those that nobody reads are problems.
+/// The fields of an object, read by name. A field that is never read is a problem.
 pub(super) struct Fields<'n, 'p> {
     at: At<'n, 'p>,
     entries: &'n [(String, Node)],
@@ -221,7 +221,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.at
     }
 
-    /// A field's value ahead of its turn.
+    /// The value of a field, without marking it as read.
     pub(super) fn peek(&self, name: &str) -> Option<&'n Node> {
         self.at.node.field(name)
     }
@@ -257,7 +257,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.at.enter(name, &Node::Null, |at| at.problem(context, "missing"))
     }
 
-    /// Fields of the contract that do not work yet.
+    /// Reports fields that are reserved but not supported yet.
     #[inline(never)]
     pub(super) fn later(&mut self, names: &[&'static str], context: &mut Context) {
         for name in names {

@@ -1,4 +1,6 @@
-//! Reads what a version makes of a request: headers, path and host.
+//! Reads how a version changes a request: headers, path and host.
+//!
+//! A version can set no header that the filter, the connection or Envoy's retries own.
 
 use super::context::Context;
 use super::place::shown;
@@ -8,7 +10,7 @@ use crate::header;
 use crate::plan::failover::is_retry_header;
 use crate::plan::version::PathPrefix;
 
-/// What a version makes of a request, for servers that hold many versions behind one address.
+/// How a version changes a request, for servers that hold many versions behind one address.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Rewrite {
     /// Sorted by name.
@@ -48,7 +50,7 @@ fn prefix(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
     Some(text.as_bytes().into())
 }
 
-/// Headers of the connection, not of the request (RFC 9110, 7.6.1), and those that say where the body ends.
+/// Headers of the connection, not of the request (RFC 9110, 7.6.1), and headers that say where the body ends.
 const FRAMING: [&str; 8] = [
     "connection",
     "content-length",

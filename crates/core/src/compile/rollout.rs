@@ -1,4 +1,7 @@
-//! Reads one rollout: what it says, with the versions it names as positions, and what in it is probably not meant.
+//! Reads one rollout: its fields become a `RolloutSpec`, which `check` checks and `build` builds.
+//!
+//! Versions are positions in the rollout until then. If one version could not be read, positions mean nothing, and
+//! nothing is built.
 
 use std::rc::Rc;
 
@@ -18,7 +21,7 @@ use super::strategy::{self, Strategy};
 use super::{compatibility, cookie, failover, guardrails, ramp, rewrite, scalar, shadow};
 use crate::plan::rollout::{Expose, Rollout};
 
-/// A rollout, and the ways in which a request comes to it.
+/// A rollout, with the alternatives by which a request matches it.
 pub(super) fn rollout(
     at: At<'_, '_>,
     context: &mut Context,
@@ -73,7 +76,7 @@ pub(super) fn rollout(
     let guardrails = fields.optional("guardrails", context, guardrails::guardrails);
     fields.finish(context);
 
-    // Positions only mean something where every version could be read. What else is missing is a problem, so nobody serves it.
+    // Positions mean something only if every version could be read. Other gaps are problems, so the defaults below never serve.
     let versions = versions.filter(|versions| versions.len() == known.versions.len())?;
     let parts = RolloutSpec {
         name: name.unwrap_or_default(),

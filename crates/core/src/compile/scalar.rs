@@ -1,4 +1,6 @@
-//! Single values with a form and a range: names, shares, durations, texts that end up in a header.
+//! Reads single values with a form and a range: names, shares, durations, and text that is sent in a header.
+//!
+//! What passes here can be used as it is: no later step checks a name or a header value again.
 
 use std::ops::RangeInclusive;
 
@@ -17,7 +19,7 @@ pub(super) fn boolean(at: At<'_, '_>, context: &mut Context) -> Option<bool> {
     }
 }
 
-/// A whole number, also where it is written as a double.
+/// A whole number. It may be written as a double, like `5.0`.
 pub(super) fn integer(at: At<'_, '_>, context: &mut Context, range: RangeInclusive<i64>) -> Option<i64> {
     let (least, most) = (range.start(), range.end());
     match at.node.integer().filter(|value| range.contains(value)) {
@@ -27,7 +29,7 @@ pub(super) fn integer(at: At<'_, '_>, context: &mut Context, range: RangeInclusi
     }
 }
 
-/// A number, with or without a fraction, of a range that words name too: printing doubles would add a tenth to the module.
+/// A number, with or without a fraction. `words` names the range, because printing doubles would add a tenth to the module.
 pub(super) fn number(
     at: At<'_, '_>,
     context: &mut Context,
@@ -41,7 +43,7 @@ pub(super) fn number(
     }
 }
 
-/// A percentage with at most four decimals, which makes a whole number of parts per million.
+/// A percentage with at most four decimals, so that it is a whole number of parts per million.
 pub(super) fn percent(at: At<'_, '_>, context: &mut Context) -> Option<Ppm> {
     let Some(percent) = at.node.number() else {
         return at.expected(context, "a percentage from 0 to 100");
@@ -50,14 +52,14 @@ pub(super) fn percent(at: At<'_, '_>, context: &mut Context) -> Option<Ppm> {
         return at.problem(context, "expected a percentage from 0 to 100");
     }
     let ppm = (percent * 10_000.0).round();
-    // Division is correctly rounded, so this is the double that stands for the decimal: nothing else passes.
+    // Division is correctly rounded, so this is exactly the double of that decimal. No other double passes.
     if ppm / 10_000.0 != percent {
         return at.problem(context, "a percentage has at most four decimals");
     }
     Ppm::new(ppm as u32)
 }
 
-/// Text of a length in characters, without control characters.
+/// Text without control characters. `lengths` counts characters.
 pub(super) fn text<'n>(
     at: At<'n, '_>,
     context: &mut Context,
@@ -74,7 +76,7 @@ pub(super) fn text<'n>(
     Some(text)
 }
 
-/// A value that a client sends: any text but the empty one.
+/// A value that a client sends: any text that is not empty.
 pub(super) fn client_text(at: At<'_, '_>, context: &mut Context) -> Option<Box<[u8]>> {
     match at.any_text(context)? {
         "" => at.problem(context, "expected a string that is not empty"),
@@ -82,7 +84,7 @@ pub(super) fn client_text(at: At<'_, '_>, context: &mut Context) -> Option<Box<[
     }
 }
 
-/// 1 to 63 lower-case letters, digits and inner hyphens (RFC 1123).
+/// A DNS label: 1 to 63 lower-case letters, digits and inner hyphens (RFC 1123).
 pub(super) fn dns_label<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let text = at.any_text(context)?;
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -103,7 +105,7 @@ pub(super) fn version_name<'n>(at: At<'n, '_>, context: &mut Context) -> Option<
     at.problem(context, &format!("expected 1 to 63 characters of `A-Za-z0-9._-`, found {}", shown(text)))
 }
 
-/// The name of an Envoy cluster: whatever can travel in a header unchanged.
+/// The name of an Envoy cluster: any text that a header can carry unchanged.
 pub(super) fn cluster<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let name = text(at, context, 1..=1024)?;
     if name.trim() != name {
@@ -112,7 +114,7 @@ pub(super) fn cluster<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n s
     Some(name)
 }
 
-/// A value that travels in a header unchanged; it may be empty.
+/// A value that a header can carry unchanged. It may be empty.
 pub(super) fn header_value<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     let value = text(at, context, 0..=4096)?;
     if value.trim() != value {
@@ -121,7 +123,7 @@ pub(super) fn header_value<'n>(at: At<'n, '_>, context: &mut Context) -> Option<
     Some(value)
 }
 
-/// A host with or without a port, as it stands in `:authority`.
+/// A host with or without a port, in the form of `:authority`.
 pub(super) fn authority(at: At<'_, '_>, context: &mut Context) -> Option<Box<str>> {
     let text = at.any_text(context)?;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
@@ -132,7 +134,7 @@ pub(super) fn authority(at: At<'_, '_>, context: &mut Context) -> Option<Box<str
     Some(text.into())
 }
 
-/// A moment in whole seconds.
+/// A time in whole seconds.
 pub(super) fn time(at: At<'_, '_>, context: &mut Context) -> Option<Time> {
     let text = at.any_text(context)?;
     match text.parse() {
@@ -226,7 +228,7 @@ fn parse_duration(text: &str) -> Option<u64> {
         let (digits, after) = rest.split_at_checked(rest.find(|symbol: char| !symbol.is_ascii_digit())?)?;
         let end = after.find(|symbol: char| symbol.is_ascii_digit()).unwrap_or(after.len());
         let (name, next) = after.split_at_checked(end)?;
-        let (_, length) = units.find(|(unit, _)| *unit == name)?; // the iterator goes on from here: longest unit first
+        let (_, length) = units.find(|(unit, _)| *unit == name)?; // the iterator continues from here, so the longest unit comes first
         total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(*length)?)?;
         if next.is_empty() {
             return Some(total);
@@ -248,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_numbers_with_units_longest_first() {
+    fn a_duration_is_numbers_with_units_and_the_longest_unit_comes_first() {
         for (text, milliseconds) in [
             ("250ms", Some(250)),
             ("30s", Some(30_000)),

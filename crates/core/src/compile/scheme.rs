@@ -1,4 +1,6 @@
-//! Reads which other product's bucketing a rollout goes on with, and holds its strategy to what that product knows.
+//! Reads the bucketing of another product that a rollout continues with, and checks that the product supports its strategy.
+//!
+//! The formulas are in `plan::scheme`.
 
 use super::context::Context;
 use super::names::Known;
@@ -7,12 +9,12 @@ use super::scalar;
 use super::strategy::Strategy;
 use crate::hash::bucket::Ppm;
 
-/// A scheme with its parameters; the numbers of the strategy come later.
+/// A scheme with its parameters. Shares and weights come from the strategy.
 pub(super) enum Bucketing<'n> {
     Unleash {
         group: &'n str,
     },
-    /// Version and end of each entry; without a version it is a hole.
+    /// Version and end of each entry. An entry without a version is a hole.
     Optimizely {
         experiment: &'n str,
         allocation: Vec<(Option<usize>, u32)>,
@@ -33,7 +35,7 @@ pub(super) enum Bucketing<'n> {
 }
 
 impl Bucketing<'_> {
-    /// The versions that it names itself.
+    /// The versions that the scheme itself names.
     pub(super) fn treatments(&self) -> Vec<usize> {
         match self {
             Self::Optimizely { allocation, .. } => {
@@ -98,7 +100,7 @@ pub(super) fn bucketing<'n>(
     }
 }
 
-/// What a product knows instead of this strategy; none where it knows it.
+/// What a product needs instead of this strategy. `None` if it supports the strategy.
 fn unfit(scheme: &str, strategy: &Strategy) -> Option<&'static str> {
     match (scheme, strategy) {
         ("unleash" | "featurevisor", Strategy::Canary { .. } | Strategy::AbTest { .. })
@@ -110,7 +112,7 @@ fn unfit(scheme: &str, strategy: &Strategy) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with the strategy's numbers: a product may leave them less room than we do.
+/// What is wrong with the numbers of the strategy: a product may allow less than we do. `None` if they are fine.
 fn misfit(bucketing: &Bucketing<'_>, strategy: &Strategy) -> Option<&'static str> {
     let (exposure, weights) = match strategy {
         Strategy::Canary { exposure, .. } => (*exposure, None),

@@ -1,4 +1,6 @@
-//! Reads which requests are copied, and to which versions.
+//! Reads shadows: which requests are copied, and to which versions.
+//!
+//! Without `idempotent`, a shadow without `methods` copies only methods that do not write.
 
 use super::condition::{header_conditions, methods};
 use super::context::Context;
@@ -13,7 +15,7 @@ use crate::plan::shadow::{MAX_SHADOWS, METHOD_HEADERS, Protocol, SAFE_METHODS};
 pub(super) struct Shadow {
     pub(super) version: usize,
     pub(super) share: Ppm,
-    /// None: any.
+    /// `None` means any method.
     pub(super) methods: Option<Box<[Box<[u8]>]>>,
     pub(super) protocol: Protocol,
     pub(super) headers: Box<[HeaderCondition]>,

@@ -1,6 +1,6 @@
-//! All that a rollout says, read and resolved to positions, with the questions that its parts answer together.
+//! Everything that a rollout says, with versions as positions, and what follows from several of its parts together.
 //!
-//! `check` asks what is wrong with it, `build` makes the rollout of it.
+//! `check` finds what is wrong with a spec, and `build` makes a rollout of it.
 
 use super::failover::Failover;
 use super::guardrails::Guardrails;
@@ -17,7 +17,7 @@ use crate::plan::session::Sessions;
 use crate::plan::unit::Source;
 use crate::plan::version::Requirement;
 
-/// What a version says of itself.
+/// Everything that a version says about itself.
 pub(super) struct VersionSpec<'n> {
     pub(super) name: &'n str,
     pub(super) cluster: &'n str,
@@ -28,7 +28,7 @@ pub(super) struct VersionSpec<'n> {
     pub(super) rewrite: Rewrite,
 }
 
-/// All that a rollout says, versions as positions.
+/// Everything that a rollout says, with versions as positions.
 pub(super) struct RolloutSpec<'n> {
     pub(super) name: &'n str,
     pub(super) unit: Box<[Source]>,
@@ -40,7 +40,7 @@ pub(super) struct RolloutSpec<'n> {
     pub(super) overrides: Vec<Override>,
     pub(super) failover: Option<Failover>,
     pub(super) shadows: Vec<Shadow>,
-    /// Whoever gets requests other than copies, as far as the document says by name.
+    /// The versions that the document names for requests other than copies.
     pub(super) serving: Vec<usize>,
     pub(super) idempotent: bool,
     pub(super) expose: Expose,
@@ -53,15 +53,15 @@ pub(super) struct RolloutSpec<'n> {
 }
 
 impl RolloutSpec<'_> {
-    /// Where failed calls of the version at this position go, in order: its own failover, or else the rollout's without what leads
-    /// back to it.
+    /// Where failed calls of the version at this position go, in order: the targets of its own failover, or else of the
+    /// rollout's, without the version itself.
     pub(super) fn targets_of(&self, position: usize) -> impl Iterator<Item = (usize, &VersionSpec<'_>)> {
         let targets = self.own_failover(position).into_iter().flat_map(|failover| &failover.to);
         let others = targets.copied().filter(move |target| *target != position);
         others.filter_map(|target| Some((target, self.versions.get(target)?)))
     }
 
-    /// When calls of the version at this position are repeated; none where there is nowhere to go.
+    /// When calls of the version at this position are repeated. `None` if it has no target.
     pub(super) fn failover_of(&self, position: usize) -> Option<&Retry> {
         self.targets_of(position).next()?;
         self.own_failover(position).map(|failover| &failover.retry)
@@ -71,25 +71,25 @@ impl RolloutSpec<'_> {
         self.versions.get(position)?.failover.as_ref().or(self.failover.as_ref())
     }
 
-    /// True where nothing but a shadow names the version at this position.
+    /// True if only a shadow names the version at this position.
     pub(super) fn is_shadow_only(&self, position: usize) -> bool {
         let is_shadow = self.shadows.iter().any(|shadow| shadow.version == position);
         is_shadow && !self.serving.contains(&position)
     }
 
-    /// True where a request that the document does not name a version for may still go to this one.
+    /// True if requests that another version can't serve may go to this one.
     fn is_fallback(&self, position: usize) -> bool {
         let moves = self.api.is_some() || self.versions.iter().any(|version| version.features.is_some());
         moves && !self.is_shadow_only(position)
     }
 
-    /// True where requests may be sent to the version at this position, by whatever rule.
+    /// True if any rule may send requests to the version at this position.
     pub(super) fn may_serve(&self, position: usize) -> bool {
         let by_header = self.overrides.iter().any(|rule| rule.version().is_none());
         by_header || self.may_be_copied(position)
     }
 
-    /// The same, of requests that may be copied: forced ones are not.
+    /// True if any rule may send requests that may be copied to the version at this position. Forced requests are not copied.
     pub(super) fn may_be_copied(&self, position: usize) -> bool {
         self.sessions.is_some() || self.serving.contains(&position) || self.is_fallback(position)
     }

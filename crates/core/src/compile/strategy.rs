@@ -1,4 +1,6 @@
 //! Reads the strategy of a rollout: which versions get traffic by the hash, and how much.
+//!
+//! Versions are positions here; lanes are cut in `build`.
 
 use super::context::Context;
 use super::names::Known;
@@ -31,7 +33,7 @@ pub(super) enum Strategy {
 }
 
 impl Strategy {
-    /// The word for it.
+    /// The word that the document uses for it.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::None => "none",
@@ -42,7 +44,7 @@ impl Strategy {
         }
     }
 
-    /// True where every unit gets another version than the stable one, for good.
+    /// True if every unit gets another version than stable, permanently.
     pub(super) fn leaves_nobody_on(&self, stable: usize) -> bool {
         match self {
             Self::None | Self::Progressive { .. } => false,
@@ -54,7 +56,7 @@ impl Strategy {
         }
     }
 
-    /// The versions that name the default salt.
+    /// The treatments. The default salt contains their names.
     pub(super) fn treatments(&self) -> Vec<usize> {
         match self {
             Self::None => Vec::new(),
@@ -66,7 +68,7 @@ impl Strategy {
     }
 }
 
-/// `shadowed` are the versions that nothing but a shadow names.
+/// The strategy. `shadowed` are the versions that only a shadow names.
 pub(super) fn strategy(
     at: At<'_, '_>,
     context: &mut Context,
@@ -98,7 +100,7 @@ fn progressive(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Opti
     Some(Strategy::Progressive { version: version?, ramp: ramp? })
 }
 
-/// A version that is not the stable one.
+/// A version other than stable.
 fn treatment(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<usize> {
     let version = names.resolve(at, context)?;
     if names.stable == Some(version) {
@@ -120,7 +122,7 @@ fn blue_green(
     let all: Vec<usize> = (0..names.versions.len()).collect();
     let serving: Vec<usize> =
         all.iter().copied().filter(|version| *version == active || !shadowed.contains(version)).collect();
-    // Green may well be shadowed before the switch: of two versions, both are meant.
+    // Green may be shadowed before the switch: if there are two versions, both are meant.
     let pair = if all.len() == 2 { all } else { serving };
     let other = pair.iter().copied().find(|version| *version != stable);
     match other.filter(|other| pair.len() == 2 && (active == stable || active == *other)) {

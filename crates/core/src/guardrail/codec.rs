@@ -1,22 +1,22 @@
-//! The bytes of a guardrail's state in shared data: varints, floats and fixed words, one after another without names.
+//! The bytes of a guardrail's state in shared data: varints, floats and fixed words, one after another, without names.
 //!
-//! Shared data is one namespace for all plugins of a proxy, so what is read may be anything. A reader checks every length
-//! against what is there and allocates nothing itself; whatever does not fit is no state. No versioning: the key carries the
-//! format.
+//! All plugins of a proxy share one namespace, so the bytes may be anything. A reader checks every length against the bytes
+//! that are left and allocates nothing itself. Bytes that do not fit are read as `None`. There is no version field: the key
+//! names the format.
 
 /// Writes a state.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Vec<u8>);
 
-/// Reads a state; each getter is absent once the bytes are not what it expects.
+/// Reads a state. Each method returns `None` if the bytes are not what it expects.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'b>(&'b [u8]);
 
-/// A varint of 64 bits has at most so many bytes.
+/// Most bytes of a varint of 64 bits.
 const LONGEST: usize = 10;
 
 impl Writer {
-    /// An unsigned number as LEB128: seven bits a byte, lowest first.
+    /// Writes an unsigned number as LEB128: seven bits per byte, lowest first.
     pub(crate) fn number(&mut self, mut number: u64) {
         while number > 0x7f {
             self.0.push(number as u8 | 0x80);
@@ -25,23 +25,23 @@ impl Writer {
         self.0.push(number as u8);
     }
 
-    /// A float, bit by bit.
+    /// Writes a float with all its bits.
     pub(crate) fn float(&mut self, float: f64) {
         self.0.extend(float.to_le_bytes());
     }
 
-    /// Bytes behind their length.
+    /// Writes the length of these bytes, then the bytes.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend(bytes);
     }
 
-    /// Words whose number the reader knows.
+    /// Writes words. The reader must know how many.
     pub(crate) fn words(&mut self, words: &[u64]) {
         self.0.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
 
-    /// What has been written.
+    /// The bytes written so far.
     pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -52,7 +52,7 @@ impl<'b> Reader<'b> {
         Self(bytes)
     }
 
-    /// The next number; absent if it has more than 64 bits.
+    /// The next number. `None` if it has more than 64 bits.
     pub(crate) fn number(&mut self) -> Option<u64> {
         let length = self.0.iter().take(LONGEST).position(|byte| byte & 0x80 == 0)?.saturating_add(1);
         let (bytes, rest) = self.0.split_at_checked(length)?;
@@ -66,17 +66,17 @@ impl<'b> Reader<'b> {
         self.number()?.try_into().ok()
     }
 
-    /// The next float, whatever it is.
+    /// The next float. It may be any float, also NaN.
     pub(crate) fn float(&mut self) -> Option<f64> {
         self.chunk().map(f64::from_le_bytes)
     }
 
-    /// The next float, if it is a size: neither negative nor infinite nor no number.
+    /// The next float, if it is a size: finite and not negative.
     pub(crate) fn size(&mut self) -> Option<f64> {
         self.float().filter(|float| float.is_finite() && *float >= 0.0)
     }
 
-    /// The next bytes that stand behind their length.
+    /// The next bytes that were written with their length.
     pub(crate) fn bytes(&mut self) -> Option<&'b [u8]> {
         let length = self.narrow()?;
         let (bytes, rest) = self.0.split_at_checked(length)?;
@@ -129,7 +129,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_or_foreign_text_is_absent_and_never_a_panic(bytes: Vec<u8>) {
+        fn bytes_that_are_cut_or_foreign_are_none_and_never_a_panic(bytes: Vec<u8>) {
             let mut reader = Reader::new(&bytes);
             while reader.number().is_some() && reader.bytes().is_some() && reader.words::<2>().is_some() {}
             let _ = (reader.float(), reader.size(), reader.narrow::<u8>());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_more_than_64_bits_is_absent() {
+    fn a_number_of_more_than_64_bits_is_none() {
         let mut longest = [0xff; 10];
         longest[9] = 1;
         assert_eq!(Reader::new(&longest).number(), Some(u64::MAX));

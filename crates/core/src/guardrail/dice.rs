@@ -1,4 +1,6 @@
-//! Chance that repeats, for the tests of statistics: splitmix64 (Steele, Lea and Flood, OOPSLA 2014) and what is made of it.
+//! Repeatable random numbers for tests of statistics: splitmix64 (Steele, Lea and Flood, OOPSLA 2014) and distributions from it.
+//!
+//! For tests only: the core itself has no randomness.
 
 /// A seeded source.
 pub(crate) struct Dice(u64);
@@ -15,7 +17,7 @@ impl Dice {
         mixed ^ mixed >> 31
     }
 
-    /// Between 0 and 1, and neither.
+    /// A number between 0 and 1, both excluded.
     pub(crate) fn uniform(&mut self) -> f64 {
         ((self.word() >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
     }

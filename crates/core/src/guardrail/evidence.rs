@@ -1,19 +1,22 @@
-//! What counts as evidence in a comparison of a version with stable, so that no client weighs more than it may.
+//! Chooses which requests count as evidence in a comparison of a version with stable, so that no client has too much weight.
 //!
-//! Assignment is by unit, so requests of one client stand or fall together. Units fall into 1,024 hash buckets, and:
+//! Units are assigned, not requests, so the outcomes of one client depend on each other. Units fall into 1,024 hash
+//! buckets, and three rules apply:
 //!
-//! - In a second a bucket counts at most once for each worker and side, the first request that begins in it (`recorder`). Which of
-//!   several ends first must not matter: where stable is busier, its slow failures would lose to quick answers.
-//! - A bucket does not count again before 19 others have on that side. So any 20 outcomes in a row come from 20 buckets, and
-//!   of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch. One of the version waits for 19 of stable too.
-//! - On the version's side the same goes for bad outcomes alone, per signal: a bad one counts as good if its bucket is among
-//!   the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
+//! 1. Per second, a bucket counts at most once for each worker and side: the first request that starts in that second
+//!    (`worker`). It must not matter which of several requests ends first. If stable is busier, its slow failures would
+//!    lose to quick answers.
+//! 2. A bucket counts again only after 19 others have counted on that side. So any 20 outcomes in a row come from 20
+//!    buckets, and of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch. A bucket of the version also waits
+//!    for 19 of stable.
+//! 3. On the version's side the same holds for bad outcomes alone, per signal: a bad outcome counts as good if its bucket
+//!    is among the last 19 bad ones. So up to 19 clients that always fail make 19 bad outcomes, in an hour as in a year.
 //!
-//! The first looks at beginnings only, never at outcomes, so rates stay what they are. The second looks at ends: where few clients
-//! call often, slow failures lose to quick answers, on the version's side as often as on stable's or more often; that is measured
-//! (`tests/guardrail_false_alarms.rs`), not proven. The third can only help the version: the test's bets never rise when a bad
-//! outcome becomes a good one. Stable's bad outcomes are all counted: dropping those would blame the version. What this is not:
-//! clients that are alike; see `sequential` for what that means.
+//! Rule 1 depends only on when requests start, so it cannot bias rates. Rule 2 depends on when they end: if few clients
+//! call often, slow failures lose to quick answers, on the version's side as often as on stable's or more often. That is
+//! measured (`tests/guardrail_false_alarms.rs`), not proven. Rule 3 can only help the version: the test's bets never rise
+//! when a bad outcome becomes a good one. All bad outcomes of stable count: dropping some would blame the version. The
+//! rules do not make clients alike; `sequential` says what that means.
 
 use super::codec::{Reader, Writer};
 use super::setting::SplitMark;
@@ -22,33 +25,33 @@ use super::tally::{Basis, Side, Sides, Tally};
 use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::MAX_SIGNALS;
 
-/// A slot is this long once both sides have something in it.
+/// Length of a slot in which both sides have requests.
 const SLOT_MS: u64 = 1_000;
 
-/// An older slot closes as it is: what is compared has to have happened at the same time, or a shared incident could fall on
-/// one side only.
+/// Longest a slot stays open, even if one side has no requests. What is compared must have happened at the same time; otherwise a
+/// shared incident could fall on one side only.
 const LONGEST_SLOT_MS: u64 = 10_000;
 
-/// One request and what became of it.
+/// A request and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
-    /// The hash bucket of its unit, which has to be independent of the assignment.
+    /// The hash bucket of its unit. It must be independent of the assignment.
     pub bucket: u16,
-    /// Any number that tells it apart from the bucket's other requests of the same second.
+    /// Any number that tells it apart from other requests of the bucket in the same second.
     pub tag: u8,
-    /// True if an answer came from the version.
+    /// True if the version answered.
     pub answered: bool,
-    /// The signals by which it is bad, as bits.
+    /// Bits of the signals for which it is bad.
     pub bad: u16,
-    /// True for the second word about a request that was offered as fine and failed after its response headers.
+    /// True if the request was offered as fine before, and failed after its response headers.
     pub late: bool,
 }
 
-/// The slot that is open, and the buckets that counted last.
+/// The open slot, and the buckets that counted last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     opened_ms: u64,
-    /// The split of everything in the open slot.
+    /// The split under which all requests of the open slot started.
     split: SplitMark,
     signals: Vec<Basis>,
     version: Half,
@@ -66,12 +69,12 @@ struct Half {
     answers: u64,
     /// For each signal.
     bad: Vec<u64>,
-    /// For each bucket, the tag of the request that counted last in this slot, as long as it may fail late.
+    /// For each bucket, the tag of the request that counted last in this slot. `None` if it can't fail late any more.
     tags: Box<[Option<u8>]>,
 }
 
 impl Evidence {
-    /// Nothing yet, for signals of these bases, of which there are at most [`MAX_SIGNALS`].
+    /// No evidence yet, for signals of these bases. At most [`MAX_SIGNALS`] count.
     #[must_use]
     pub fn new(signals: &[Basis], now_ms: u64) -> Self {
         let signals: Vec<_> = signals.iter().take(MAX_SIGNALS).copied().collect();
@@ -96,9 +99,10 @@ impl Evidence {
 
     /// Counts a request if its unit may count.
     ///
-    /// The late word about a request changes its outcome as long as the slot is open in which it counted, told by its tag.
-    /// Otherwise it is one more outcome under the same rules. It must not change that of another request: a bucket with more
-    /// requests would fail more often, and that would be the version's fault as soon as it has more traffic than stable.
+    /// A late failure changes the outcome of its request if the slot in which that counted is still open; the tag identifies the
+    /// request. Otherwise the late failure is one more outcome under the same rules. It must not change the outcome of another
+    /// request: a bucket with more requests would fail more often, and the version would be blamed once it has more traffic than
+    /// stable.
     pub fn offer(&mut self, side: Side, observation: Observation) {
         let bucket = observation.bucket & (HASH_BUCKETS - 1);
         let half = match side {
@@ -111,7 +115,7 @@ impl Evidence {
         let is_seen = !is_own && self.requests.admits(side, bucket);
         *requests = requests.saturating_add(is_seen.into());
         if let Some(tag) = tag.filter(|_| is_seen || is_own) {
-            *tag = is_seen.then_some(observation.tag); // it fails once
+            *tag = is_seen.then_some(observation.tag); // a request fails at most once
         }
         let is_answered = observation.answered && !observation.late && self.answers.admits(side, bucket);
         *answers = answers.saturating_add(is_answered.into());
@@ -128,22 +132,22 @@ impl Evidence {
         }
     }
 
-    /// What the slot counted, if it is too old for anything that is offered now.
+    /// Closes the slot if it is too old for new requests, and returns what it counted.
     pub fn close_overdue(&mut self, now_ms: u64) -> Option<Vec<Sides>> {
         let is_overdue = now_ms.saturating_sub(self.opened_ms) >= LONGEST_SLOT_MS;
         if is_overdue { self.close(now_ms) } else { None }
     }
 
-    /// What the slot counted under another split than the one that holds from now on: a slot never mixes two.
+    /// Sets the split. If it is another one, closes the slot and returns what it counted, because a slot never mixes two splits.
     pub fn change_split(&mut self, split: SplitMark, now_ms: u64) -> Option<Vec<Sides>> {
         let is_same = split.continues(self.split);
         self.split = split;
         if is_same { None } else { Some(self.cut(now_ms)) }
     }
 
-    /// What the slot counted, for each signal, once it is over; the next one begins.
+    /// Closes the slot if it is over, and returns what it counted for each signal.
     pub fn close(&mut self, now_ms: u64) -> Option<Vec<Sides>> {
-        self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back ends no slot, but must not hold one open
+        self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back does not close a slot, but must not keep it open either
         let age = now_ms.saturating_sub(self.opened_ms);
         let is_two_sided = self.version.requests > 0 && self.stable.requests > 0;
         if age < SLOT_MS || (age < LONGEST_SLOT_MS && !is_two_sided) {
@@ -169,7 +173,7 @@ impl Evidence {
         self.answers.encode(writer);
     }
 
-    /// What was written for signals of these bases.
+    /// Reads what was written for signals of these bases.
     pub(crate) fn decode(signals: &[Basis], reader: &mut Reader<'_>) -> Option<Self> {
         let mut read = Self::new(signals, reader.number()?);
         read.split = SplitMark { id: reader.number()?, line: Ppm::new(reader.narrow()?)? };
@@ -185,7 +189,7 @@ impl Evidence {
 }
 
 impl Half {
-    /// The tally of each signal; the slot is empty afterwards.
+    /// The tally of each signal. The slot is empty afterwards.
     fn close(&mut self, signals: &[Basis]) -> impl Iterator<Item = Tally> {
         self.tags.fill(None);
         let (requests, answers) = (std::mem::take(&mut self.requests), std::mem::take(&mut self.answers));
@@ -226,7 +230,7 @@ impl Half {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "clippy knows no test inside of `proptest!`")]
+#[expect(clippy::arithmetic_side_effects, reason = "clippy does not see that `proptest!` makes tests")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -244,7 +248,7 @@ mod tests {
         [closed.version, closed.stable].map(|tally| [tally.observed, tally.bad])
     }
 
-    /// Some requests of few buckets on both sides, and seconds that pass.
+    /// Requests of few buckets on both sides, and the time between them.
     fn story() -> impl Strategy<Value = Vec<(bool, Observation, u64)>> {
         let observation = (0..40_u16, 0..3_u8, any::<[bool; 2]>(), 0..4_u16).prop_map(
             |(bucket, tag, [answered, late], bad)| Observation { bucket, tag, answered, bad, late },

@@ -1,7 +1,7 @@
-//! Judges rates: a share over the sliding window against its limit, or the version against stable by the always-valid test.
+//! Judges rates: a share over the sliding window against its limit, or the version against stable with the always-valid test.
 //!
-//! One judge belongs to one version, and sees its observations in the order of time. The proxies feed it on their ticks and `gate`
-//! feeds it the sums of a whole fleet.
+//! A judge belongs to one version and gets its observations in the order of time. Proxies feed it at each merge, and `gate` feeds
+//! it the sums of a whole fleet. Failures in a row and sample ratios are judged in `record`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::plan::guardrails::{Guardrails, Limit, Rule};
 /// What one signal has seen.
 #[derive(Debug, Clone, PartialEq)]
 enum Memory {
-    /// Not a rate: judged elsewhere.
+    /// The signal is not a rate, so it is judged elsewhere.
     None,
     Window(Window),
     Comparison(SequentialTest),
@@ -26,7 +26,7 @@ enum Memory {
 pub struct Judge(Vec<Memory>);
 
 impl Judge {
-    /// A judge who has seen nothing.
+    /// A judge that has seen nothing.
     #[must_use]
     pub fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
@@ -37,7 +37,8 @@ impl Judge {
         Self(guardrails.rules().map(memory).collect())
     }
 
-    /// What was observed for the signal at this position since the last time; stable's side only counts where the signal compares.
+    /// Adds what was observed for the signal at this position since the last call. Stable's side counts only if the
+    /// signal compares.
     pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Sides, now: Duration) {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get_mut(position), rule) {
@@ -49,7 +50,7 @@ impl Judge {
         }
     }
 
-    /// The verdict of the signal at this position, if it has one: it condemns the version.
+    /// The verdict of the signal at this position. `None` if it does not condemn the version.
     #[must_use]
     pub fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
         let finding = self.finding(guardrails, position)?;
@@ -61,7 +62,7 @@ impl Judge {
         (condemns && finding.is_enough(guardrails)).then_some(Verdict { position, finding })
     }
 
-    /// What the signal at this position has seen so far, whether or not that condemns the version; none where it is no rate.
+    /// What the signal at this position has found so far, whether or not that condemns the version. `None` if it is not a rate.
     #[must_use]
     pub fn finding(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         match (self.0.get(position)?, &guardrails.signals.get(position)?.rule) {

@@ -1,7 +1,9 @@
-//! The one merge: what a worker has recorded joins what all workers of the proxy share, is judged, and latched if it has to be.
+//! Merges what a worker has recorded into what all workers of the proxy share, judges it, and sets a latch if a
+//! verdict asks for one.
 //!
-//! Bytes in, bytes out. The caller reads a shelf, merges, and writes the result back if nobody else has written meanwhile; else it
-//! begins again with what stands there then. Only the writer acts on what came out, so every verdict is acted on once.
+//! It turns bytes into bytes. The caller reads a shelf, merges, and writes the result back if the shelf has not changed
+//! meanwhile; otherwise it starts again with the new bytes. Only the worker whose write succeeded acts on the result, so
+//! each verdict has its effect once.
 
 use super::record::{Observed, SharedRecord};
 use super::setting::Setting;
@@ -10,25 +12,25 @@ use super::verdict::Verdict;
 use super::worker::Worker;
 use crate::plan::guardrails::Action;
 
-/// What came of a merge.
+/// The result of a merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merge {
     /// The shelf to write.
     pub bytes: Vec<u8>,
-    /// The record of the version as it stands there.
+    /// The record of the version on that shelf.
     pub record: SharedRecord,
     /// Signals that condemn the version, each for the first time in this epoch.
     pub verdicts: Vec<Verdict>,
-    /// What each signal has been given to judge.
+    /// What each signal got to judge.
     pub observed: Vec<Observed>,
-    /// The latch that is in force on the version.
+    /// The latch on the version that is in force.
     pub latch: Option<Latch>,
     /// True if this merge has set a latch.
     pub is_latched_now: bool,
 }
 
-/// Merges what `worker` has recorded about the guarded version at `position` into a shelf; whatever stands there that is not a shelf
-/// counts as an empty one.
+/// Merges what `worker` has recorded about the guarded version at `position` into a shelf. Bytes that are not a shelf count as an
+/// empty one.
 #[must_use]
 pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'_>) -> Merge {
     let mut shelf = Shelf::decode(shelf);
@@ -49,7 +51,7 @@ pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'
     }
 }
 
-/// The latch that verdicts set; sample ratios only warn, and a dry run sets none.
+/// The latch that verdicts set. Sample ratios only warn, and a dry run sets none.
 fn latched(verdicts: &[Verdict], setting: &Setting<'_>) -> Option<Latch> {
     let guardrails = setting.guardrails;
     let acts = |verdict: &Verdict| guardrails.action_of(verdict.position) != Action::Warn;

@@ -1,9 +1,10 @@
-//! Guardrails at work: what came of requests is counted, compared and judged.
+//! Guardrails at work: outcomes of requests are counted, compared and judged. The rules are in `plan::guardrails`.
 //!
-//! Each worker records outcomes (`worker`) and merges them (`merge`) into a record that all workers share (`record`). There they become
-//! evidence (`evidence`), which signals judge (`judge`): rates over a sliding window, or an always-valid test against the stable
-//! version (`sequential`). A verdict is latched on the shelf of the record (`shelf`). Time is an argument everywhere, and nothing here
-//! does I/O.
+//! Each worker records outcomes (`worker`) and merges them (`merge`) into a record that all workers share (`record`). In
+//! the record, outcomes become evidence (`evidence`). The signals judge it (`judge`): shares over a sliding window
+//! (`window`), or the version against stable with an always-valid test (`sequential`). Failures in a row (`streak`) and
+//! sample ratios (`sample_ratio`) are judged in the record itself. A verdict is latched on the shelf of the record
+//! (`shelf`). Time is always an argument, and nothing here does I/O.
 
 mod codec;
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! What became of a request: the one place that says what counts as a failure of a version.
+//! Defines what counts as a failure of a version. No other file decides that.
 //!
-//! The filter asks Envoy for no more than is needed: [`Call`] says what that is, [`classify`] what it means. The table for users is
-//! "What counts" in `docs/guardrails.md`; a test holds the two together.
+//! The filter asks Envoy only for what is needed: [`Call`] says what to ask for, and [`classify`] says what the answers mean. The
+//! table for users is "What counts" in `docs/guardrails.md`, and a test compares the two.
 
 use std::time::Duration;
 
-/// How a request ended, as far as its version is to blame or to praise.
+/// How a request ended, as far as it says something about its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The version failed, also if failover hid that from the client.
+    /// True if the version failed, even if failover hid that from the client.
     pub failed: bool,
     /// Time to the response headers, if the version itself answered.
     pub latency: Option<Duration>,
-    /// Bits of the signals whose response header says that the answer is bad.
+    /// Bits of the signals whose response header marks the answer as bad.
     pub headers: u16,
 }
 
@@ -20,7 +20,7 @@ impl Outcome {
     /// The version failed, and another one answered.
     pub const FAILED_OVER: Self = Self { failed: true, latency: None, headers: 0 };
 
-    /// True if an answer whose headers were fine may still fail: it has a body or trailers, and is not an upgrade, which ends when
+    /// True if an answer with good headers may still fail: it has a body or trailers, and is not an upgrade. An upgrade ends when
     /// either side closes its connection.
     #[must_use]
     pub fn may_fail_late(&self, has_more: bool) -> bool {
@@ -28,16 +28,16 @@ impl Outcome {
     }
 }
 
-/// What is known of a request before anybody asks what became of it.
+/// What is known about a request before its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Call {
-    /// Guardrails count its outcome.
+    /// True if guardrails count its outcome.
     pub is_judged: bool,
-    /// Headers or trailers of the answer carry a gRPC status.
+    /// True if headers or trailers of the answer carry a gRPC status.
     pub is_grpc: bool,
 }
 
-/// What Envoy says of an answer.
+/// What Envoy says about an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Response<'r> {
     /// The HTTP status; 0 if there is none.
@@ -71,18 +71,18 @@ impl Call {
         Self { is_judged: true, is_grpc }
     }
 
-    /// The least status that another filter may have given. A request that is not judged is only counted as failed or not.
+    /// True if another filter may have given this status. A request that is not judged is only counted as failed or not.
     fn may_be_foreign(self, status: u16) -> bool {
         status >= if self.is_judged { 400 } else { 500 }
     }
 
-    /// True if the gRPC status may say otherwise than the HTTP status.
+    /// True if the gRPC status may contradict the HTTP status.
     #[must_use]
     pub fn needs_grpc_status(self, status: u16) -> bool {
         self.is_grpc && !self.may_be_foreign(status)
     }
 
-    /// True if status and gRPC status alone do not tell who answered, so that details and flags have to be asked for.
+    /// True if the two statuses alone do not show who answered, so that the details are needed.
     #[must_use]
     pub fn needs_details(self, status: u16, grpc_status: Option<&[u8]>) -> bool {
         self.may_be_foreign(status) || grpc_status.is_some_and(|status| status != b"0")
@@ -92,7 +92,7 @@ impl Call {
 /// The details of an answer that came from the version.
 const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
-/// True if details alone do not tell who answered, so that flags have to be asked for.
+/// True if the details alone do not show who answered, so that the flags are needed.
 #[must_use]
 pub fn needs_flags(details: &[u8]) -> bool {
     details != VIA_UPSTREAM
@@ -120,8 +120,8 @@ impl Ending {
         matches!(self, Self::Answered | Self::Failed)
     }
 
-    /// What that means for the version, of an answer that took so long to its response headers, of which signals found these
-    /// bad. `None` if it says nothing about the version.
+    /// The outcome for the version. `took` is the time to the response headers, and `headers` are the bits of the signals
+    /// that found them bad. `None` if the answer says nothing about the version.
     #[must_use]
     pub fn outcome(self, status: u16, took: Duration, headers: u16) -> Option<Outcome> {
         // An upgrade has no answer that could be early or late.
@@ -135,37 +135,38 @@ impl Ending {
     }
 }
 
-/// True if a request that was sent to an upstream so often was repeated. A route of the user's own may send to a failover target at
-/// once, which is not a failover.
+/// True if a request was repeated, by the number of attempts. A route of the user's own may send a request to a failover target
+/// directly; that is not a failover.
 #[must_use]
 pub fn is_repeated(attempts: u64) -> bool {
     attempts > 1
 }
 
-/// Response flags that are a failure of the version (Envoy 1.40, `StreamInfo::CoreResponseFlag`): UH, UT, LR, UR, UF, UC, UO, URX, UMSDR, UPE
-/// and NC. Others are the client's doing or another filter's.
+/// Response flags that are a failure of the version (Envoy 1.40, `StreamInfo::CoreResponseFlag`): UH, UT, LR, UR, UF, UC,
+/// UO, URX, UMSDR, UPE and NC. Others are the client's doing or another filter's.
 const FAILURE_FLAGS: u64 =
     0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x8000 | 0x8_0000 | 0x80_0000 | 0x100_0000;
 
-/// Those of them that end an answer after its headers: UT, LR, UR, UC, UMSDR and UPE. The others may stand beside an answer that was
-/// well received: UO and URX where it was not, or in vain, repeated.
+/// The failure flags that end an answer after its headers: UT, LR, UR, UC, UMSDR and UPE. An answer that was received
+/// completely may have the others: UO and URX if it was not repeated, or repeated without success.
 const BREAK_FLAGS: u64 = 0x4 | 0x8 | 0x10 | 0x40 | 0x8_0000 | 0x80_0000;
 
-/// The client went away.
+/// Response flags of a client that went away.
 const CLIENT_FLAGS: u64 = 0x4000 | 0x1000_0000;
 
-/// True if response flags say that the version failed. A client that went away is not a failure, whatever else is flagged.
+/// True if response flags say that the version failed. If the client went away, the version did not fail, whatever
+/// else is flagged.
 fn is_failure_flag(flags: u64) -> bool {
     flags & FAILURE_FLAGS != 0 && flags & CLIENT_FLAGS == 0
 }
 
-/// True if response flags say that the version broke off an answer whose headers were fine.
+/// True if response flags say that the version broke off an answer after good headers.
 #[must_use]
 pub fn is_break_flag(flags: u64) -> bool {
     flags & BREAK_FLAGS != 0 && is_failure_flag(flags)
 }
 
-/// True if Envoy has given up waiting for the version, without a flag that says so. Its answer tells what it waited for: a client that
+/// True if Envoy stopped waiting for the version without setting a flag. The status shows what it waited for: a client that
 /// does not end its request gets 408, or UNKNOWN if a gRPC stream is idle.
 fn is_overdue(details: &[u8], status: u16, grpc_status: Option<&[u8]>) -> bool {
     let has_given_up = matches!(details, b"stream_idle_timeout" | b"max_duration_timeout");

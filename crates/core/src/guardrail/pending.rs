@@ -1,4 +1,6 @@
-//! What a worker has recorded about a version and stable since its last merge.
+//! What a worker has recorded about a version and about stable since its last merge.
+//!
+//! It is bounded, so a worker that can't merge does not use more and more memory.
 
 use super::evidence::Observation;
 use super::setting::SplitMark;
@@ -6,10 +8,10 @@ use super::sketch::Sketch;
 use super::tally::{Basis, Side, Tally};
 use crate::plan::guardrails::{MAX_SIGNALS, Measure, bit};
 
-/// Protects the VM's memory when nothing can be merged: what is beyond is counted, but is no evidence.
+/// Protects the VM's memory if nothing can be merged. Requests beyond the limit are counted, but are not evidence.
 const MAX_OBSERVATIONS: usize = 8_192;
 
-/// Not merged yet.
+/// What is not merged yet.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Pending {
     /// Whole requests of the version.
@@ -19,7 +21,7 @@ pub(crate) struct Pending {
     pub(crate) observations: Vec<Seen>,
     /// New units.
     pub(crate) units: Vec<Unit>,
-    /// The split that has drawn those units.
+    /// The split that drew those units.
     pub(crate) drawn_by: SplitMark,
     /// Stable's answers, if a signal asks for them.
     pub(crate) latencies: Sketch,
@@ -29,7 +31,7 @@ pub(crate) struct Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) side: Side,
-    /// The split under which it began.
+    /// The split under which it started.
     pub(crate) split: SplitMark,
     pub(crate) observation: Observation,
 }
@@ -70,7 +72,7 @@ impl Pending {
         }
     }
 
-    /// Adds a unit; those that another split has drawn are forgotten.
+    /// Adds a unit. Units that another split drew are dropped.
     pub(crate) fn meet(&mut self, unit: Unit, split: SplitMark) {
         if self.drawn_by != split {
             self.units.clear();
@@ -91,7 +93,7 @@ impl Counts {
         }
     }
 
-    /// What a signal that is not a comparison looks at.
+    /// The tally of a signal that does not compare.
     pub(crate) fn tally(&self, measure: &Measure, position: usize) -> Tally {
         let observed = match measure.basis() {
             Basis::Requests => self.requests,
@@ -102,7 +104,7 @@ impl Counts {
 }
 
 impl Measure {
-    /// What it is a share of.
+    /// The requests that it takes a share of.
     pub(crate) fn basis(&self) -> Basis {
         match self {
             Self::Failure => Basis::Requests,

@@ -1,7 +1,8 @@
-//! The record of one guarded version: what all workers together know, from the first request of its epoch on.
+//! The record of one guarded version: what all workers of a proxy know together, from the first request of its epoch.
 //!
-//! A record is a value. A worker reads it, merges what it has recorded itself, and writes it back if nobody else has meanwhile; whoever
-//! closes a block of evidence judges it, so every block is judged exactly once.
+//! A record is a value. `merge` reads it, adds what a worker has recorded, and returns the new record; the caller writes it
+//! back only if no other worker wrote meanwhile. The merge that closes a slot of evidence also judges it, so each slot is
+//! judged exactly once.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::window::{Ring, slot};
 use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
 
-/// What a merge has found.
+/// What a merge found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Found {
     /// Signals that condemn the version, each for the first time in this epoch.
@@ -27,7 +28,7 @@ pub(crate) struct Found {
     pub(crate) observed: Vec<Observed>,
 }
 
-/// What a signal has been given to judge since the last merge.
+/// What a signal got to judge in this merge.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observed {
     /// Position of the signal.
@@ -38,7 +39,7 @@ pub struct Observed {
     pub stable: Option<Tally>,
 }
 
-/// Begins every record: what another layout has written is not read. Greater than any count.
+/// Starts every record, so that records of another layout are not read. Greater than any count.
 const LAYOUT: u64 = 0x726f_6c6c_6f75_7402;
 
 /// The shared state of one version's guardrails.
@@ -55,16 +56,16 @@ pub struct SharedRecord {
     units: Option<SampleRatio>,
 }
 
-/// Stable's latency of the last slots, and what of it is too slow.
+/// Stable's latency in the last slots, and the thresholds that follow from it.
 #[derive(Debug, Clone, PartialEq)]
 struct Baseline {
     slots: Ring<Sketch>,
-    /// Microseconds by signal; zero: not known yet.
+    /// Thresholds in microseconds, by signal. Zero means not known yet.
     thresholds: [u64; MAX_SIGNALS],
 }
 
 impl SharedRecord {
-    /// The record of a version that has served nobody yet.
+    /// The record of a version that has served no request yet.
     #[must_use]
     pub fn new(guardrails: &Guardrails, now: Duration) -> Self {
         let now = milliseconds(now);
@@ -86,7 +87,7 @@ impl SharedRecord {
         self.totals
     }
 
-    /// Takes in what a worker has recorded, and judges.
+    /// Adds what a worker has recorded, and judges it.
     pub(crate) fn merge(&mut self, pending: &Pending, streak: Report, setting: &Setting<'_>) -> Found {
         let guardrails = setting.guardrails;
         let mut observed = Vec::new();
@@ -123,8 +124,8 @@ impl SharedRecord {
         Found { verdicts: self.verdicts(setting), observed }
     }
 
-    /// The slots that are over, each with the tallies of every comparison. Only requests that began under the split that holds now
-    /// are taken in, on both sides.
+    /// The slots that are over, each with the tallies of every comparison. On both sides, only requests that started under
+    /// the current split count.
     fn gather_evidence(&mut self, pending: &Pending, setting: &Setting<'_>) -> Vec<Vec<Sides>> {
         let Some(evidence) = &mut self.evidence else { return Vec::new() };
         let now = milliseconds(setting.now);
@@ -143,7 +144,7 @@ impl SharedRecord {
         }
     }
 
-    /// Signals that condemn the version and have not done so before.
+    /// The signals that condemn the version for the first time.
     fn verdicts(&mut self, setting: &Setting<'_>) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (position, (bit, rule)) in setting.guardrails.rules().enumerate() {
@@ -177,7 +178,7 @@ impl SharedRecord {
         units.trips(share, confidence).then_some(Verdict { position, finding })
     }
 
-    /// True where failures in a row have tripped.
+    /// True if failures in a row have tripped.
     pub(crate) fn is_condemned(&self, guardrails: &Guardrails) -> bool {
         let is_tripped = |(bit, rule): (u16, &Rule)| {
             matches!(rule, Rule::ConsecutiveFailures(_)) && self.tripped & bit != 0
@@ -185,13 +186,13 @@ impl SharedRecord {
         guardrails.rules().any(is_tripped)
     }
 
-    /// What is slow, by signal; none where stable has not been seen enough.
+    /// From which latency an answer is slow, by signal. `None` if stable has too few answers.
     pub(crate) fn thresholds(&self) -> [Option<Duration>; MAX_SIGNALS] {
         let known = |micros: u64| Some(Duration::from_micros(micros)).filter(|_| micros > 0);
         self.baseline.as_ref().map_or([None; MAX_SIGNALS], |baseline| baseline.thresholds.map(known))
     }
 
-    /// The units met so far, where a signal counts them.
+    /// The units seen so far. `None` if no signal counts them.
     pub(crate) fn units(&self) -> Option<&SampleRatio> {
         self.units.as_ref()
     }
@@ -211,7 +212,7 @@ impl SharedRecord {
         out.finish()
     }
 
-    /// The record that these guardrails have written; none if the bytes are nothing of the kind.
+    /// The record in these bytes. `None` if they are not a record of these guardrails.
     #[must_use]
     pub fn decode(guardrails: &Guardrails, bytes: &[u8]) -> Option<Self> {
         let mut record = Self::new(guardrails, Duration::ZERO);
@@ -250,7 +251,7 @@ impl Baseline {
         Self { slots: Ring::default(), thresholds: [0; MAX_SIGNALS] }
     }
 
-    /// Adds stable's answers. When a slot begins, those before it say what is slow: never an answer about itself.
+    /// Adds stable's answers. When a slot starts, earlier slots set the threshold, so an answer never affects its own threshold.
     fn add(&mut self, guardrails: &Guardrails, slot: u64, answers: &Sketch) {
         if self.slots.begins(slot) {
             self.set_thresholds(guardrails);
@@ -264,7 +265,7 @@ impl Baseline {
         let mut all = Sketch::default();
         self.slots.slots().iter().for_each(|sketch| all.merge(sketch));
         if all.count() < guardrails.min_requests {
-            return; // what was slow before is a better guess than a few answers
+            return; // the old threshold is a better guess than one from a few answers
         }
         for ((_, rule), threshold) in guardrails.rules().zip(&mut self.thresholds) {
             if let Rule::Rate(Measure::LongerThanStable { quantile, ratio }, _) = rule {

@@ -1,25 +1,26 @@
-//! Sample-ratio check: do as many units come to a version as were assigned to it? If not, something loses or moves them.
+//! Sample-ratio check: do as many units come to a version as were assigned to it? If not, something loses or moves units.
 //!
-//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one of
-//! 32,768 cells of a bitmap. The unit that fills a cell is a draw of its own, later ones in the cell are not looked at; so
-//! under the assigned share each draw is the version's with just that chance, whatever came before. A mixture of Beta(200
-//! share, 200 (1 - share)) over the true share against the assigned one is then a martingale, and with Ville's inequality it
-//! may be looked at for ever (Lindon and Malek, "Anytime-valid inference for multinomial count data", 2022). Only warns.
+//! Distinct units are counted by linear counting (Whang, Vander-Zanden and Taylor, 1990): each falls by its hash into one
+//! of 32,768 cells of a bitmap. The first unit in a cell is a draw, and later units in that cell are ignored. So under the
+//! assigned share each draw belongs to the version with exactly that chance, whatever came before. A mixture of Beta(200
+//! share, 200 (1 - share)) over the true share against the assigned one is then a martingale. By Ville's inequality it
+//! stays valid no matter how often it is checked (Lindon and Malek, "Anytime-valid inference for multinomial count data",
+//! 2022). The check only warns.
 
 use super::codec::{Reader, Writer};
 
-/// Cells of the bitmap, 4 kB: as many draws tell 10 % from 9.3 %.
+/// Cells of the bitmap, 4 kB. That many draws can tell 10 % from 9.3 %.
 const CELLS: u32 = 32_768;
 
 const WORDS: usize = 512;
 
-/// Weight of the mixture in draws: its alternatives are about as far from the assigned share as 200 draws can tell.
+/// Weight of the mixture, in draws. Its alternatives are about as far from the assigned share as 200 draws can tell.
 const WEIGHT: f64 = 200.0;
 
-/// Units that came, a version's and the others', since the assignment last changed.
+/// The units of a version and of all others since the assignment last changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SampleRatio {
-    /// What the assignment depends on; another one begins anew.
+    /// Fingerprint of the assignment. If it changes, counting starts again.
     fingerprint: u64,
     own: u32,
     rest: u32,
@@ -27,27 +28,27 @@ pub(crate) struct SampleRatio {
 }
 
 impl SampleRatio {
-    /// Nobody yet, under an assignment with this fingerprint.
+    /// No units yet, for the assignment with this fingerprint.
     #[must_use]
     pub(crate) fn new(fingerprint: u64) -> Self {
         Self { fingerprint, own: 0, rest: 0, cells: Box::new([0; WORDS]) }
     }
 
-    /// Begins anew if the assignment has changed.
+    /// Starts again if the assignment has changed.
     pub(crate) fn restart_if(&mut self, fingerprint: u64) {
         if fingerprint != self.fingerprint {
             *self = Self::new(fingerprint);
         }
     }
 
-    /// True if a unit would be a draw of its own.
+    /// True if a unit would be a new draw.
     #[must_use]
     pub(crate) fn wants(&self, hash: u32) -> bool {
         let cell = hash % CELLS;
         self.cells.get(cell as usize / 64).is_some_and(|word| word >> (cell % 64) & 1 == 0)
     }
 
-    /// Counts a unit by its hash, which has to be independent of the assignment. `own` if it came to the version.
+    /// Counts a unit by its hash, which must be independent of the assignment. `own` is true if the unit came to the version.
     pub(crate) fn add(&mut self, hash: u32, own: bool) {
         let cell = hash % CELLS;
         let Some(word) = self.cells.get_mut(cell as usize / 64) else { return };
@@ -59,20 +60,20 @@ impl SampleRatio {
         }
     }
 
-    /// The draws that are judged: the version's units and the others'.
+    /// The draws that are judged: the units of the version, and all others.
     #[must_use]
     pub(crate) fn draws(&self) -> [u32; 2] {
         [self.own, self.rest]
     }
 
-    /// True if the version's share of the units is not the assigned one, at this confidence. The caller latches it.
+    /// True if the version's share of the units differs from the assigned one, at this confidence. The caller latches it.
     #[must_use]
     pub(crate) fn trips(&self, share: f64, confidence: f64) -> bool {
         let is_share = share > 0.0 && share < 1.0;
         is_share && self.ln_evidence(share) >= -(1.0 - confidence).ln()
     }
 
-    /// The logarithm of the mixture's likelihood over that of the assigned share.
+    /// Logarithm of the ratio of two likelihoods: of the mixture, and of the assigned share.
     fn ln_evidence(&self, share: f64) -> f64 {
         let [own, rest] = self.draws().map(f64::from);
         let [one, other] = [share, 1.0 - share].map(|share| WEIGHT * share);
@@ -97,7 +98,8 @@ fn ln_beta(one: f64, other: f64) -> f64 {
     ln_gamma(one) + ln_gamma(other) - ln_gamma(one + other)
 }
 
-/// Stirling's series, after as many steps of `gamma(x + 1) = x gamma(x)` as make its fourth term smaller than a float can tell.
+/// Logarithm of gamma by Stirling's series, after enough steps of `gamma(x + 1) = x gamma(x)` that its fourth term is
+/// too small for a float.
 fn ln_gamma(at: f64) -> f64 {
     let (mut at, mut steps) = (at, 1.0);
     while at < 16.0 {
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_evidence_is_one_in_the_mean_after_each_number_of_draws() {
+    fn the_mean_of_the_evidence_is_one_after_any_number_of_draws() {
         let share: f64 = 0.3;
         for draws in [1_u32, 7, 60] {
             let mean: f64 = (0..=draws)
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn another_assignment_begins_anew() {
+    fn another_assignment_starts_again() {
         let mut ratio = SampleRatio::new(1);
         ratio.add(7, true);
         ratio.restart_if(1);

@@ -1,10 +1,11 @@
-//! The test that may be looked at for ever: is the version worse than stable by more than the margin?
+//! An always-valid test: is the version worse than stable by more than the margin? It may be checked at any time, any
+//! number of times.
 //!
-//! H0: in every slot the version's mean rate `a` and stable's mean rate `b` keep `a <= margin + slope * b`. Rates may drift as
-//! they like, alone or together. If H0 is true, the chance that [`SequentialTest::trips`] is ever true is at most 1 - confidence.
-//! What it needs: within a slot, given all earlier slots, outcomes are independent and do not decide how many are counted. The
-//! rates are those of the units that come: chance may assign the worse ones to a version. No theorem bounds that; the margin
-//! and `evidence` make it small, and `examples/false_alarms.rs` measures how small.
+//! H0: in every slot the version's mean rate `a` and stable's mean rate `b` satisfy `a <= margin + slope * b`. Both rates
+//! may drift, alone or together. If H0 is true, the chance that [`SequentialTest::trips`] is ever true is at most
+//! 1 - confidence. Assumptions: within a slot, given all earlier slots, outcomes are independent and do not decide how many are
+//! counted. The rates are those of the units that come, and chance may assign the worse units to a version. No theorem
+//! bounds that effect. The margin and `evidence` make it small, and `examples/false_alarms.rs` measures how small.
 //!
 //! # One slot
 //!
@@ -21,64 +22,64 @@
 //!
 //! # All slots
 //!
-//! A version may fail after hours of health, so the bet begins anew in every slot, with a share of the capital: an e-detector
-//! (Shin, Ramdas and Rinaldo, 2023) whose shares w_t are fixed and add up to 1, which makes it a martingale: M <- S (M + w_t),
-//! and the capital is the mean of M over the alternatives plus what has not been shared out. Ville's inequality does the rest.
-//! Half is for the first slot. The rest decays like t^(-5/4): after a change at slot t the verdict needs about
-//! ln(8 t^(5/4) / 1000^(1/4)) more evidence than without waiting, 11 after an hour and 15 after a day.
+//! A version may fail after hours of health, so a new bet starts in every slot, with a share of the capital. This is an
+//! e-detector (Shin, Ramdas and Rinaldo, 2023) whose shares w_t are fixed and add up to 1, so it is a martingale:
+//! M <- S (M + w_t). The capital is the mean of M over the alternatives plus the shares of later slots. Ville's inequality
+//! gives the bound. Half of the capital is for the first slot. The rest decays like t^(-5/4): after a change at slot t the
+//! verdict needs about ln(8 t^(5/4) / 1000^(1/4)) more evidence than without waiting, 11 after an hour and 15 after a day.
 
 use super::codec::{Reader, Writer};
 use super::tally::{Sides, Tally};
 use crate::plan::guardrails::NullHypothesis;
 
-/// A comparison of one signal between a version and stable, from the beginning of an epoch on.
+/// A comparison of a version with stable for one signal, from the start of an epoch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SequentialTest {
-    /// Capital of the bets that have begun, one for each alternative.
+    /// Capital of the bets that have started, for each alternative.
     capital: [f64; STEPS.len()],
-    /// Slots that were bet on.
+    /// Number of slots with a bet.
     slots: u64,
-    /// What stable's rate is predicted from.
+    /// Stable's recent outcomes, which predict its rate.
     stable: Recent,
     total: Sides,
 }
 
-/// A tally that forgets by half in `HALF_LIFE` slots.
+/// A tally that loses half of its weight in 64 slots.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Recent {
     observed: f64,
     bad: f64,
 }
 
-/// Alternatives lie so many scales above what is allowed. Steps of 4: in between, the nearer one still has two thirds of the
-/// best growth, while a finer grid would cost more evidence than it finds.
+/// Distances of the alternatives above the allowed rate, in scales. Steps of 4: between two alternatives, the nearer one
+/// still has two thirds of the best growth, and a finer grid would cost more evidence than it finds.
 const STEPS: [f64; 4] = [0.25, 1.0, 4.0, 16.0];
 
-/// The scale is the margin; below and above, steps would be too small to be found or would end above 1.
+/// The scale is the margin within these bounds. Smaller steps could not be found, and larger ones would end above 1.
 const SCALE: [f64; 2] = [0.002, 0.1];
 
-/// No alternative where less than this is left above what is allowed.
+/// There is no alternative if less than this is left above the allowed rate.
 const LEAST_ROOM: f64 = 0.02;
 
-/// About a minute: stable's rate has to be predicted for the next second only.
+/// About a minute, because stable's rate is predicted for the next second only.
 const KEPT: f64 = 0.989_228_013_193_975_5; // 2^(-1/64)
 
-/// Shares of the capital stay about even for so many slots, a quarter of an hour, and then decay.
+/// Number of slots, a quarter of an hour, for which shares of the capital stay about even before they decay.
 const EVEN: f64 = 1_000.0;
 
-/// Five are common. Each either halves the interval or is Newton's, so this many leave nothing of it.
+/// Most steps; five are common. Each step halves the interval or is one of Newton's, so after this many nothing is left of it.
 const MOST_STEPS: u32 = 60;
 
-/// Far above every threshold. Capital that is thrown away keeps the guarantee.
+/// Far above every threshold. Dropping capital above it keeps the guarantee.
 const ENOUGH: f64 = 1e100;
 
-/// Of a logarithm: a float holds its power.
+/// Largest logarithm whose power still fits a float.
 const MOST_GROWTH: f64 = 700.0;
 
 impl SequentialTest {
-    /// Takes a slot in. `null` is the same for the whole epoch.
+    /// Adds a slot. `null` must be the same for the whole epoch.
     pub fn observe(&mut self, null: NullHypothesis, slot: Sides) {
-        // The first slots of stable only teach what to bet on.
+        // The first slots of stable only teach which rate to expect.
         if self.stable.observed > 0.0 && slot.version.observed > 0 && slot.stable.observed > 0 {
             self.bet(null, slot);
         }
@@ -98,7 +99,7 @@ impl SequentialTest {
         }
     }
 
-    /// What has not been shared out yet.
+    /// The capital for later slots.
     fn unshared(&self) -> f64 {
         match self.slots {
             0 => 1.0,
@@ -106,7 +107,7 @@ impl SequentialTest {
         }
     }
 
-    /// The capital that began as 1: evidence against H0, of which 1 / (1 - confidence) is enough.
+    /// The capital, which starts at 1. It is the evidence against H0, and 1 / (1 - confidence) is enough.
     #[must_use]
     pub fn e_value(&self) -> f64 {
         self.capital.iter().sum::<f64>() / STEPS.len() as f64 + self.unshared()
@@ -118,7 +119,7 @@ impl SequentialTest {
         self.e_value() * (1.0 - confidence) >= 1.0
     }
 
-    /// What was counted since the epoch began.
+    /// Everything counted since the epoch began.
     #[must_use]
     pub fn total(&self) -> Sides {
         self.total
@@ -152,7 +153,7 @@ impl Recent {
         self.bad = self.bad * KEPT + tally.bad as f64;
     }
 
-    /// Never 0 or 1, which would be a bet of everything on one outcome.
+    /// The predicted rate. It is never 0 or 1, because that would bet everything on one outcome.
     fn predicted(self) -> f64 {
         (self.bad + 0.5) / (self.observed + 1.0)
     }
@@ -163,7 +164,7 @@ impl Recent {
     }
 }
 
-/// The version's rate to bet on, absent where next to everything is allowed.
+/// The version's rate to bet on. `None` if nearly every rate is allowed.
 fn alternative(null: NullHypothesis, stable: f64, step: f64) -> Option<f64> {
     let [least, most] = SCALE;
     let allowed = null.allowed(stable);
@@ -171,7 +172,7 @@ fn alternative(null: NullHypothesis, stable: f64, step: f64) -> Option<f64> {
     (room >= LEAST_ROOM).then(|| allowed + (step * null.margin.clamp(least, most)).min(room / 2.0))
 }
 
-/// What the slot multiplies a bet on these rates by, `S` above.
+/// The factor by which a slot multiplies a bet on these rates, `S` above.
 fn growth(null: NullHypothesis, rates: [f64; 2], slot: Sides) -> f64 {
     let [version, stable] = rates;
     let weights = [slot.version.observed as f64, slot.stable.observed as f64];
@@ -181,7 +182,7 @@ fn growth(null: NullHypothesis, rates: [f64; 2], slot: Sides) -> f64 {
     log.min(MOST_GROWTH).exp()
 }
 
-/// The logarithm of how much likelier the tally is under the one rate than under the other.
+/// Logarithm of the likelihood ratio of the tally: the first rate against the second.
 fn log_likelihood(tally: Tally, [one, other]: [f64; 2]) -> f64 {
     let good = tally.observed.saturating_sub(tally.bad);
     tally.bad as f64 * (one / other).ln() + good as f64 * ((1.0 - one) / (1.0 - other)).ln()
@@ -231,7 +232,7 @@ mod tests {
     }
 
     proptest! {
-        /// The expectation in closed form, at the slot's rates and at halves that differ with the same mean.
+        /// Checks the expectation in closed form, at the rates of the slot and at halves that differ with the same mean.
         #[test]
         fn a_bet_has_no_expected_gain_anywhere_in_the_null(
             null in null(), stable in 0.000_1..0.9_f64, step in prop::sample::select(STEPS.to_vec()),
@@ -277,7 +278,7 @@ mod tests {
     #[test]
     fn the_shares_of_the_capital_add_up_to_it() {
         let mut comparison = SequentialTest::default();
-        // Where next to everything is allowed nothing is bet, so the capital has to stay what it was.
+        // If nearly every rate is allowed, nothing is bet, so the capital must not change.
         for _ in 0..10_000 {
             comparison.observe(NullHypothesis::increase(0.99), slot([50, 1], [400, 3]));
         }
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_without_outcomes_is_no_evidence() {
+    fn a_side_without_outcomes_is_not_evidence() {
         let mut comparison = SequentialTest::default();
         for _ in 0..100 {
             comparison.observe(NullHypothesis::increase(0.02), slot([0, 0], [400, 2]));
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(comparison.e_value(), 1.0);
     }
 
-    /// Slots of one second until it trips, at most ten minutes, after so many healthy ones.
+    /// Slots of one second until the test trips, at most ten minutes, after `healthy` slots without a difference.
     fn slots_to_trip(seed: u64, healthy: u32, rates: [f64; 2]) -> Option<u32> {
         let (mut dice, mut comparison) = (Dice::new(seed), SequentialTest::default());
         let mut second = |version: f64| {

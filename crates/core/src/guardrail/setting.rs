@@ -1,7 +1,7 @@
-//! What a merge depends on besides the counts: the rules, the moment, and the split that holds then.
+//! What a merge depends on besides the counts: the rules, the time, and the current split.
 //!
-//! Comparisons count only requests that began under the split that holds when they end. Otherwise a push from 50 to 2 % would
-//! hold slow failures of the old half against the quick answers of the new 2 %, and stable would have none of either.
+//! Comparisons count a request only if the split that held when it started still holds when it ends. Otherwise, after a push from
+//! 50 to 2 %, slow failures of the old half would meet the quick answers of the new 2 %, with nothing similar on stable's side.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::plan::rollout::Rollout;
 use crate::plan::version::Version;
 use crate::time::Time;
 
-/// Tells the split of one moment from that of another: lanes, layer, latches and exposures.
+/// Identifies the split at a time: lanes, layer, latches and exposures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SplitMark {
-    /// Changes with everything except the exposure of a line.
+    /// Changes with everything except the exposure of a `linear` ramp.
     pub(crate) id: u64,
-    /// The exposure of a `linear` ramp, which rises without making another split.
+    /// The exposure of a `linear` ramp. A rise does not make another split.
     pub(crate) line: Ppm,
 }
 
 impl SplitMark {
-    /// The split of a rollout at a moment.
+    /// The split of a rollout at a time.
     #[must_use]
     pub fn of(rollout: &Rollout, health: &Health, now: Time) -> Self {
         let mut id = DefaultHasher::new();
@@ -44,14 +44,15 @@ impl SplitMark {
         Self { id: id.finish(), line }
     }
 
-    /// True if a request that began under `earlier` counts now. A line that has risen errs in the version's favour: its slow
-    /// failures are of a time when it had fewer requests. One that has fallen, because a clock was set back, would blame it.
+    /// True if a request that started under `earlier` counts now. If a `linear` ramp has risen, the error favours the
+    /// version: its slow failures come from a time when it had fewer requests. If a ramp has fallen, because a clock was
+    /// set back, the error would blame the version.
     #[must_use]
     pub fn continues(self, earlier: Self) -> bool {
         self.id == earlier.id && earlier.line <= self.line
     }
 
-    /// A number that changes with every exposure, that of a line too.
+    /// A number that changes with every exposure, also with that of a `linear` ramp.
     pub(crate) fn fingerprint(self) -> u64 {
         self.id ^ u64::from(self.line).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -64,18 +65,18 @@ pub struct Setting<'p> {
     pub guardrails: &'p Guardrails,
     /// The version that is judged.
     pub guarded: &'p Guarded,
-    /// Time since 1970.
+    /// Time since 1970-01-01T00:00:00Z.
     pub now: Duration,
-    /// The version's share of the units that the split draws. `None` if that cannot be told or tested now.
+    /// The version's share of the units that the split draws. `None` if it is unknown or can't be tested now.
     pub share: Option<Ppm>,
-    /// What the version is exposed to: a freeze keeps that.
+    /// The version's exposure. The action `freeze` keeps it.
     pub exposure: Ppm,
     /// The split that holds now.
     pub split: SplitMark,
 }
 
 impl<'p> Setting<'p> {
-    /// For the guarded version at this position. `None` if there is none.
+    /// The setting of the guarded version at this position. `None` if there is no such version.
     #[must_use]
     pub fn of(rollout: &'p Rollout, position: usize, health: &Health, now: Duration) -> Option<Self> {
         let guardrails = rollout.guardrails()?;
@@ -87,7 +88,7 @@ impl<'p> Setting<'p> {
         Some(Self { guardrails, guarded, now, share, exposure, split })
     }
 
-    /// The same where another document of this rollout serves meanwhile: its split holds, and this one's shares say nothing.
+    /// The setting if another document of this rollout serves now: that document's split holds, and the share is unknown.
     #[must_use]
     pub fn replaced_by(self, serving: SplitMark) -> Self {
         let share = self.share.filter(|_| serving == self.split);
@@ -97,8 +98,8 @@ impl<'p> Setting<'p> {
 
 const MILLION: u64 = BUCKETS as u64;
 
-/// The part that a version has of the units that the split draws, without those of versions that are rolled back. `None` if it has
-/// none, if a ramp is changing it, or if a rule behind the split moves some of them away.
+/// The version's share of the units that the split draws, without the units of versions that are rolled back. `None` if the
+/// share is zero, if a ramp is changing it, or if a rule after the split moves some units away.
 fn drawn(rollout: &Rollout, version: &Version, health: &Health, now: Time) -> Option<Ppm> {
     if !rollout.guardrails().is_some_and(Guardrails::counts_units) {
         return None;

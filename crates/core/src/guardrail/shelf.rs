@@ -1,37 +1,38 @@
 //! A shelf: the records that share one key of the host's shared data, and the latches on them.
 //!
-//! The host never gives a key back, so there is a fixed number of them, and a record lies on the shelf that its identity is hashed to.
-//! A shelf holds a few records; where it is full, the one that has not been touched for longest gives way, latched ones last.
+//! The host never frees a key, so there is a fixed number of keys. The hash of a record's identity chooses its shelf.
+//! A shelf holds a few records. If it is full, the record that was written longest ago is dropped; records with a
+//! latch come last.
 
 use super::codec::{Reader, Writer};
 use crate::hash::bucket::Ppm;
 use crate::health::State;
 use crate::plan::guardrails::Action;
 
-/// Number of shelves: bounds the host's memory.
+/// Number of shelves. It bounds the host's memory.
 pub const SHELVES: u64 = 4_096;
 
 /// Records on one shelf.
 const MAX_RECORDS: usize = 8;
 
-/// The version of this layout, also part of the key.
+/// Version of this layout. It is part of the key.
 pub const FORMAT: u64 = 1;
 
-/// A verdict that was acted on.
+/// A verdict in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latch {
-    /// The document's `rearm`: a greater one releases the latch.
+    /// The document's `rearm` at that time. A greater `rearm` releases the latch.
     pub rearm: u64,
-    /// What it does.
+    /// The action of the verdict.
     pub action: Action,
-    /// What the version was exposed to.
+    /// The version's exposure at that time.
     pub exposure: Ppm,
-    /// When, in seconds since 1970.
+    /// The time of the verdict, in seconds since 1970-01-01T00:00:00Z.
     pub at: u64,
 }
 
 impl Latch {
-    /// What it makes of its version.
+    /// The state of its version.
     #[must_use]
     pub fn state(&self) -> State {
         match self.action {
@@ -42,12 +43,12 @@ impl Latch {
     }
 }
 
-/// Which record.
+/// Identifies a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
-    /// Rollout, version and cluster.
+    /// Fingerprint of rollout, version and cluster.
     pub identity: u64,
-    /// What makes counts comparable.
+    /// Fingerprint of everything that makes counts comparable.
     pub epoch: u64,
 }
 
@@ -64,19 +65,19 @@ struct Item {
 pub struct Shelf(Vec<Item>);
 
 impl Shelf {
-    /// The number of the shelf that an identity belongs on.
+    /// The number of the shelf of an identity.
     #[must_use]
     pub fn number(identity: u64) -> u64 {
         identity.checked_rem(SHELVES).unwrap_or(0)
     }
 
-    /// The bytes of a record.
+    /// The bytes of a record. `None` if the shelf does not have it.
     #[must_use]
     pub fn record(&self, label: Label) -> Option<&[u8]> {
         self.0.iter().find(|item| item.label == label).map(|item| item.record.as_slice())
     }
 
-    /// The latch on a version: the strictest that no greater `rearm` has released, whatever epoch it is from.
+    /// The latch on a version: the strictest one, of any epoch, that no greater `rearm` has released.
     #[must_use]
     pub fn latch(&self, identity: u64, rearm: u64) -> Option<Latch> {
         let own = self.0.iter().filter(|item| item.label.identity == identity);
@@ -88,7 +89,7 @@ impl Shelf {
         })
     }
 
-    /// Puts a record in its place; a latch stays, and a new one is added where there is none yet.
+    /// Writes a record. A latch on it stays, and `latch` is added if there is none yet.
     pub fn put(&mut self, label: Label, record: Vec<u8>, latch: Option<Latch>, now: u64) {
         let known = self.0.iter().position(|item| item.label == label);
         let before = known.map(|position| self.0.swap_remove(position)).and_then(|item| item.latch);
@@ -127,7 +128,7 @@ impl Shelf {
         out.finish()
     }
 
-    /// The shelf that these bytes are; empty if they are nothing of the kind.
+    /// The shelf in these bytes. Empty if they are not a shelf.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         Self::read(&mut Reader::new(bytes)).unwrap_or_default()
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_shelf_gives_up_the_record_untouched_for_longest_and_latched_ones_last() {
+    fn a_full_shelf_drops_the_record_written_longest_ago_and_latched_ones_last() {
         let mut shelf = Shelf::default();
         shelf.put(LABEL, vec![], Some(latch(0, Action::Rollback)), 0);
         for epoch in 2..100 {
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_shelf_are_an_empty_one() {
+    fn bytes_that_are_not_a_shelf_are_an_empty_one() {
         for bytes in [&[][..], &[2], &[1, 200], &[1, 1, 2, 3], &[255; 40]] {
             assert_eq!(Shelf::decode(bytes), Shelf::default());
         }

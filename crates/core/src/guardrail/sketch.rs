@@ -1,8 +1,9 @@
-//! Quantiles of latencies with a relative error of 1 %, in bins that merge: what a quantile guardrail and `status` read.
+//! Quantiles of latencies with a relative error of 1 %, in bins that can be merged. The signal `latency` with `max_ratio`
+//! learns from them what is slow on stable.
 //!
 //! After DDSketch (Masson, Rim and Lee, VLDB 2019): bin `i` holds the values in `(gamma^(i-1), gamma^i]`, and its middle is
-//! within alpha of each of them. Bins are fixed, so merging is adding and loses nothing. Not for a mean, and no window: the
-//! caller keeps a sketch per slot.
+//! within alpha of each of them. Bins are fixed, so merging is addition and loses nothing. A sketch has no mean and no
+//! window: the caller keeps one per slot.
 
 use super::codec::{Reader, Writer};
 
@@ -11,11 +12,11 @@ pub(crate) const ALPHA: f64 = 0.01;
 
 const GAMMA: f64 = (1.0 + ALPHA) / (1.0 - ALPHA);
 
-/// ln(gamma), which is 2 artanh(alpha): its series, because `ln` is not const.
+/// ln(gamma), which is 2 artanh(alpha). Written as its series, because `ln` is not const.
 const LN_GAMMA: f64 =
     2.0 * (ALPHA + ALPHA * ALPHA * ALPHA / 3.0 + ALPHA * ALPHA * ALPHA * ALPHA * ALPHA / 5.0);
 
-/// Values above count as this: 71 minutes in microseconds, and no request takes as long.
+/// Larger values count as this: 71 minutes in microseconds. No request takes that long.
 const LARGEST: u32 = u32::MAX;
 
 /// The bin of `LARGEST`, ceil(32 ln 2 / ln gamma) and one for the bin of zero; so no sketch has more than 1,111 bins (8.9 kB).
@@ -24,7 +25,7 @@ const LAST_BIN: u16 = 1_110;
 /// A distribution of whole numbers, latencies in practice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sketch {
-    /// Ascending; a bin that is here has a count.
+    /// Bins in ascending order, without empty ones.
     bins: Vec<(u16, u32)>,
 }
 
@@ -34,18 +35,18 @@ impl Sketch {
         self.add(bin(value), 1);
     }
 
-    /// Counts what the other has counted, as if it had been recorded here.
+    /// Adds the values of another sketch, as if they had been recorded here.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.bins.iter().for_each(|(bin, count)| self.add(*bin, *count));
     }
 
-    /// How many values have been counted.
+    /// Number of values.
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
         self.bins.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// The value at rank `floor(quantile * (count - 1))`, within alpha; absent as long as nothing has been counted.
+    /// The value at rank `floor(quantile * (count - 1))`, within alpha. `None` if there are no values.
     #[must_use]
     pub(crate) fn quantile(&self, quantile: f64) -> Option<f64> {
         let last = self.count().checked_sub(1)?;
@@ -89,7 +90,7 @@ impl Sketch {
     }
 }
 
-/// Bin 0 is for zero, bin 1 for one; a whole number has no bin between them.
+/// The bin of a value. Bin 0 is for zero and bin 1 for one; no whole number lies between them.
 fn bin(value: u64) -> u16 {
     if value == 0 {
         return 0;
@@ -99,7 +100,7 @@ fn bin(value: u64) -> u16 {
     power.saturating_add(1).min(LAST_BIN)
 }
 
-/// What is as far, relatively, from the lower end of the bin as from the upper.
+/// The value with the same relative distance from both ends of the bin.
 fn middle(bin: u16) -> f64 {
     match bin.checked_sub(1) {
         None => 0.0,

@@ -1,12 +1,14 @@
-//! Sets of hash buckets: which have counted in a slot, and which have counted last.
+//! Sets of hash buckets: those that counted in a slot, and those that counted last.
+//!
+//! They keep one client from having too much weight in a comparison; `evidence` states the rules.
 
 use super::codec::{Reader, Writer};
 use super::tally::Side;
 
-/// Units are hashed into so many buckets.
+/// Number of buckets that units are hashed into.
 pub(super) const HASH_BUCKETS: u16 = 1_024;
 
-/// A bucket that is not among the last so many is at most one in twenty.
+/// Number of other buckets that must count before a bucket counts again, so that a bucket has at most one in twenty outcomes.
 const LAST: usize = 19;
 
 /// A set of hash buckets.
@@ -18,7 +20,7 @@ pub(super) struct Bits(pub(super) [u64; 16]);
 pub(super) struct Last(Vec<u16>);
 
 impl Last {
-    /// Takes the bucket in, unless it is in.
+    /// Adds the bucket. False if it was there.
     pub(super) fn take(&mut self, bucket: u16) -> bool {
         let is_new = !self.0.contains(&bucket);
         if is_new {
@@ -41,18 +43,18 @@ impl Bits {
     }
 }
 
-/// Which buckets of both sides may count.
+/// Decides which buckets of both sides may count.
 ///
-/// None counts again before 19 others on its side. One of the version also waits until stable has counted 19: where requests
-/// overlap, the one that ends first keeps the other out, most of all where few clients call often, and that is quick success before
-/// slow failure. What it costs stable it must cost the version too.
+/// A bucket counts again only after 19 others on its side. A bucket of the version also waits until stable has counted 19.
+/// The reason: if requests overlap, the one that ends first keeps the other out, mostly if few clients call often, and a
+/// quick success ends before a slow failure. What this costs stable, it must cost the version too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Spacing {
     version: Last,
     stable: Last,
-    /// What stable has counted since `now` began.
+    /// Number of buckets that stable has counted since `now` began.
     counted: u64,
-    /// The version's buckets since then, and those of the 19 before.
+    /// The version's buckets since then, and those from the 19 before.
     now: Bits,
     before: Bits,
 }

@@ -1,36 +1,36 @@
-//! Failures in a row, as one worker sees them.
+//! Counts failures in a row, as one worker sees them.
 //!
-//! A request whose response headers were fine may still fail in its body or trailers, and an answer may stream for minutes. So a success
-//! counts once it is a tick old, and until then failures beside it wait: neither do they add up, nor are they forgotten.
+//! A request with good response headers may still fail in its body or trailers, and an answer may stream for minutes. So a
+//! success counts only after one tick. Until then, failures next to it wait: they neither add up nor are they dropped.
 
-/// What a worker knows since its last merge.
+/// What a worker has seen since its last merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Streak {
     /// Number of this tick.
     tick: u32,
     failures: u64,
-    /// Those of this tick: no success of an earlier one comes after them.
+    /// Failures of this tick. No success of an earlier tick comes after them.
     recent: u64,
-    /// Answers with good headers in this tick.
+    /// Number of answers with good headers in this tick.
     fresh: u64,
-    /// Older ones that no merge has told yet.
+    /// Older successes that no merge has reported yet.
     aged: u64,
 }
 
-/// What a merge makes of it.
+/// What a merge reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Report {
-    /// There was a success: whatever failed in a row is forgotten.
+    /// There was a success, so earlier failures in a row are dropped.
     Broken,
     /// Nothing is certain yet.
     #[default]
     Unknown,
-    /// So many failures and no success.
+    /// This many failures, and no success.
     Failures(u64),
 }
 
 impl Streak {
-    /// Notes a success, and returns the tick that it belongs to.
+    /// Records a success, and returns its tick.
     pub(crate) fn succeed(&mut self) -> u32 {
         self.fresh = self.fresh.saturating_add(1);
         self.tick
@@ -41,7 +41,8 @@ impl Streak {
         self.recent = self.recent.saturating_add(1);
     }
 
-    /// The success of a tick was none. What is older than a tick has been merged, and must not undo another request's.
+    /// Takes back a success of this tick that failed later. An older success has been merged, and must not take back
+    /// that of another request.
     pub(crate) fn fail_late(&mut self, tick: u32) {
         self.fail();
         match self.tick.wrapping_sub(tick) {
@@ -60,7 +61,7 @@ impl Streak {
         }
     }
 
-    /// What was reported is in the record now.
+    /// Drops what was reported, because the record has it now.
     pub(crate) fn merged(&mut self, report: Report) {
         match report {
             Report::Broken => (self.failures, self.aged) = (self.recent, 0),
@@ -72,7 +73,7 @@ impl Streak {
         }
     }
 
-    /// A tick has passed. What was pending is merged, unless other workers were always faster.
+    /// Starts a new tick. What was pending is merged by now, unless other workers were always faster.
     pub(crate) fn age(&mut self) {
         self.aged = self.aged.saturating_add(std::mem::take(&mut self.fresh));
         self.tick = self.tick.wrapping_add(1);
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_after_the_tick_of_a_success_counts() {
+    fn a_failure_after_the_tick_of_a_success_counts() {
         let mut streak = Streak::default();
         streak.fail();
         streak.succeed();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_fails_in_its_body_was_no_success() {
+    fn an_answer_that_fails_in_its_body_is_not_a_success() {
         let mut streak = Streak::default();
         let before = streak.succeed();
         streak.age();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn old_streams_that_break_off_undo_no_other_requests_success() {
+    fn an_old_stream_that_breaks_off_does_not_undo_the_success_of_another_request() {
         let mut streak = Streak::default();
         let old = streak.succeed();
         for _ in 0..3 {

@@ -1,22 +1,24 @@
-//! Counts of outcomes, good and bad, of a version and of the stable one beside it.
+//! Counts of good and bad outcomes, for a version and for stable.
+//!
+//! Counts never overflow: they stop at the largest number.
 
 use super::codec::{Reader, Writer};
 
-/// Whose requests.
+/// The side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The version that is judged.
     Version,
-    /// The version that it is compared with.
+    /// Stable, which the version is compared with.
     Stable,
 }
 
-/// What a signal is a share of.
+/// The requests that a signal takes a share of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// All requests: failures.
     Requests,
-    /// Those that were answered: latencies and headers.
+    /// Answered requests: latencies and headers.
     Answers,
 }
 
@@ -34,12 +36,12 @@ pub struct Tally {
 pub struct Sides {
     /// The version that is judged.
     pub version: Tally,
-    /// The version that it is compared with.
+    /// Stable, which the version is compared with.
     pub stable: Tally,
 }
 
 impl Tally {
-    /// The share of what is bad; zero of nothing.
+    /// The share of bad outcomes. Zero if there are no outcomes.
     #[must_use]
     pub fn rate(self) -> f64 {
         self.bad as f64 / self.observed.max(1) as f64

@@ -1,4 +1,6 @@
-//! A verdict: which signal condemns a version, with the numbers that it rests on.
+//! A verdict: the signal that condemns a version, and the numbers behind it.
+//!
+//! It says what was found. What follows from it is decided in `merge`.
 
 use std::fmt;
 
@@ -11,7 +13,7 @@ use crate::plan::guardrails::{Action, Guardrails};
 pub struct Verdict {
     /// Position of the signal.
     pub position: usize,
-    /// What it found.
+    /// What the signal found.
     pub finding: Finding,
 }
 
@@ -35,42 +37,42 @@ impl Verdict {
 /// What a signal has found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Finding {
-    /// A share over the window, and the most that it may be.
+    /// A share over the window, with its limit.
     Share {
-        /// Of the version.
+        /// The tally of the version.
         observed: Tally,
-        /// A share.
+        /// The greatest share that is allowed.
         limit: f64,
     },
     /// Both sides since the epoch began.
     Increase {
-        /// What counted.
+        /// The outcomes that counted.
         observed: Sides,
         /// How much worse the version may be.
         margin: f64,
-        /// The evidence: under the hypothesis it ever exceeds `x` with a chance of at most `1 / x`.
+        /// The evidence. Under the null hypothesis, the chance that it ever exceeds `x` is at most `1 / x`.
         e_value: f64,
-        /// The evidence that condemns.
+        /// The evidence that condemns the version.
         wanted: f64,
     },
     /// Failures since the last merge that contained a success.
     Consecutive {
-        /// So many.
+        /// Number of failures.
         failures: u64,
-        /// So many condemn.
+        /// Number of failures that condemns the version.
         limit: u64,
     },
     /// Distinct units.
     SampleRatio {
         /// Units of the version (`bad`) among all units of the sample (`observed`).
         units: Tally,
-        /// The version's share by the document.
+        /// The version's share according to the document.
         share: f64,
     },
 }
 
 impl Finding {
-    /// True if a rate rests on enough requests for a verdict, on each side that it compares.
+    /// True if there are enough requests for a verdict, on each side that is compared.
     #[must_use]
     pub fn is_enough(&self, guardrails: &Guardrails) -> bool {
         let is_enough = |tally: Tally| tally.observed >= guardrails.min_requests;
@@ -82,13 +84,13 @@ impl Finding {
     }
 }
 
-/// More than this is only more digits.
+/// Larger values are shown as this: more digits would say nothing.
 const MOST_EVIDENCE: f64 = 1e9;
 
-/// As a float, 1 / (1 - 0.9) is more than 10, by less than this takes away.
+/// As a float, 1 / (1 - 0.9) is a little more than 10. This factor removes the difference.
 const ROUNDED: f64 = 1.0 - 1e-8;
 
-/// Whole numbers only: printing a double would add a tenth to the module.
+/// Prints whole numbers only, because printing a double would add a tenth to the module.
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

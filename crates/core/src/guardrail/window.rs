@@ -1,21 +1,23 @@
-//! A sliding window made of slots: what was observed lately, and what stable's latency was, in constant memory.
+//! A sliding window made of slots: recent outcomes, or stable's recent latency, in constant memory.
+//!
+//! It reads no clock: the caller names the slot.
 
 use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::tally::Tally;
 
-/// Slots of a window; it slides by one of them, so it covers at least 14 fifteenths of its length.
+/// Slots of a window. It slides by one slot, so it covers at least 14 fifteenths of its length.
 pub(crate) const SLOTS: usize = 15;
 
-/// Number of the slot that a moment falls into; slots are counted from 1970, so all workers cut time alike.
+/// Number of the slot of a time. Slots are counted from 1970, so all workers divide time the same way.
 pub(crate) fn slot(window: Duration, now: Duration) -> u64 {
     let now = now.as_nanos().saturating_mul(SLOTS as u128);
     let number = now.checked_div(window.as_nanos()).unwrap_or(0);
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// A ring of slots, each with what belongs to it.
+/// A ring of slots.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Ring<T> {
     newest: u64,
@@ -26,13 +28,13 @@ pub(crate) struct Ring<T> {
 pub(crate) type Window = Ring<Tally>;
 
 impl<T: Default> Ring<T> {
-    /// True where a moment's slot is a new one.
+    /// True if this slot is a new one.
     pub(crate) fn begins(&self, slot: u64) -> bool {
         slot > self.newest
     }
 
-    /// The slot of a moment; those that have passed since the last time are empty. A clock that was set back stays in the newest, and
-    /// begins anew where that would be for longer than a window.
+    /// The slot with this number. Slots skipped since the last call are empty. If a clock was set back, the newest slot is
+    /// used; if it was set back by more than a window, the ring starts again.
     pub(crate) fn at(&mut self, slot: u64) -> Option<&mut T> {
         if self.newest.saturating_sub(slot) > SLOTS as u64 {
             *self = Self { newest: slot, slots: Default::default() };
@@ -72,14 +74,14 @@ impl<T: Default> Ring<T> {
 }
 
 impl Window {
-    /// Adds to the slot of a moment.
+    /// Adds to the slot with this number.
     pub(crate) fn add(&mut self, slot: u64, observed: Tally) {
         if let Some(tally) = self.at(slot) {
             *tally = tally.plus(observed);
         }
     }
 
-    /// All that the window covers.
+    /// The sum of everything that the window covers.
     pub(crate) fn sum(&self) -> Tally {
         self.slots.iter().fold(Tally::default(), |sum, tally| sum.plus(*tally))
     }
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_by_more_than_a_window_begins_it_anew() {
+    fn a_clock_that_was_set_back_by_more_than_a_window_starts_it_again() {
         let mut window = Window::default();
         window.add(1_000, ONE);
         for slot in 100..130 {

@@ -1,6 +1,6 @@
-//! One worker's memory of what came of its requests, until it is merged into the record that all workers share.
+//! A worker's memory of the outcomes of its requests, until they are merged into the record that all workers share.
 //!
-//! A worker's memory belongs to one rollout of one plan. Recording is a handful of additions; nothing here is shared or looked up by name.
+//! It belongs to one rollout of one plan. Recording takes a few additions; nothing here is shared or looked up by name.
 
 use std::time::Duration;
 
@@ -16,30 +16,30 @@ use super::tally::Side;
 use crate::decision::{Decision, Reason};
 use crate::plan::guardrails::{Guardrails, MAX_SIGNALS, Measure, Rule, bit};
 
-/// What the guardrails of a rollout remember of a worker's requests.
+/// What a worker remembers for the guardrails of a rollout.
 #[derive(Debug)]
 pub struct Worker {
     stable: usize,
     treatments: Box<[Treatment]>,
-    /// Units that count in the current second, by version.
+    /// The hash buckets that already count in the current second, by version.
     claims: Vec<(usize, Claims)>,
 }
 
-/// One guarded version: what is not merged yet, and what the last merge told.
+/// One guarded version: what is not merged yet, and what the last merge reported.
 #[derive(Debug)]
 struct Treatment {
     ordinal: usize,
     pending: Pending,
     streak: Streak,
-    /// What of stable's latency is too slow, by signal.
+    /// From which latency an answer is too slow, by signal.
     thresholds: [Option<Duration>; MAX_SIGNALS],
-    /// Units known to the record already, or soon.
+    /// Units that the record knows, or will know after the next merge.
     known: Option<SampleRatio>,
-    /// Failures in a row have tripped already, so there is no hurry.
+    /// True if failures in a row have tripped, so no merge is urgent.
     is_condemned: bool,
 }
 
-/// Hash buckets of units whose request of this second counts already.
+/// The hash buckets that already have a counted request in a second.
 #[derive(Debug, Default)]
 struct Claims {
     second: u64,
@@ -58,21 +58,21 @@ impl Claims {
     }
 }
 
-/// A request whose outcome is recorded when it is known.
+/// A request whose outcome will be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     ordinal: usize,
-    /// The unit's hash bucket, if this request speaks for it.
+    /// The unit's hash bucket. `None` if this request does not count in comparisons.
     bucket: Option<u16>,
-    /// Tells this request from others of its unit.
+    /// Tells this request apart from others of its unit.
     tag: u8,
-    /// The tick in which it was recorded as fine.
+    /// The tick in which it was recorded as a success.
     tick: u32,
-    /// The split under which it began.
+    /// The split under which it started.
     split: SplitMark,
 }
 
-/// Of a unit's 32-bit hash.
+/// The hash bucket of a unit's 32-bit hash.
 fn hash_bucket(hash: u32) -> u16 {
     hash as u16 & (HASH_BUCKETS - 1) // a power of two
 }
@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Starts tracking a request that begins under this split. `None` if its outcome is not counted.
+    /// Starts tracking a request that starts under this split. `None` if its outcome is not counted.
     pub fn begin(&mut self, decision: &Decision, now: Duration, split: SplitMark) -> Option<Ticket> {
         let ordinal = decision.version.ordinal();
         if decision.reason == Reason::Forced {
@@ -117,7 +117,7 @@ impl Worker {
         Some(Ticket { ordinal, bucket: claimed, tag, tick: 0, split })
     }
 
-    /// Records what came of a request, as far as its response headers say. The returned ticket goes with what may follow them.
+    /// Records the outcome of a request at its response headers. The returned ticket is for a failure that may follow them.
     pub fn record(&mut self, guardrails: &Guardrails, ticket: Ticket, outcome: Outcome) -> Ticket {
         let mut recorded = ticket;
         self.each(ticket, |side, treatment| {
@@ -147,7 +147,7 @@ impl Worker {
         recorded
     }
 
-    /// Records that a request failed after its response headers, although it was recorded as fine.
+    /// Records that a request failed after its response headers, although it was recorded as a success.
     pub fn record_late_failure(&mut self, guardrails: &Guardrails, ticket: Ticket) {
         let outcome = Outcome { failed: true, ..Outcome::default() };
         self.each(ticket, |side, treatment| {
@@ -164,7 +164,7 @@ impl Worker {
         });
     }
 
-    /// The side of each comparison that a version's requests are on.
+    /// Calls `record` for each guarded version that a request counts for, with its side in the comparison.
     fn each(&mut self, ticket: Ticket, mut record: impl FnMut(Side, &mut Treatment)) {
         let is_stable = ticket.ordinal == self.stable;
         let concerned = |treatment: &&mut Treatment| is_stable || treatment.ordinal == ticket.ordinal;
@@ -173,7 +173,7 @@ impl Worker {
         }
     }
 
-    /// Positions of the guarded versions about which something is not merged yet.
+    /// Positions of the guarded versions that have something to merge.
     #[must_use]
     pub fn dirty(&self) -> Vec<usize> {
         let is_dirty = |treatment: &Treatment| {
@@ -183,12 +183,12 @@ impl Worker {
         dirty.map(|(position, _)| position).collect()
     }
 
-    /// What is not merged yet about the guarded version at this position, and its failures in a row.
+    /// What is not merged yet for the guarded version at this position, and its failures in a row.
     pub(crate) fn pending(&self, position: usize) -> Option<(&Pending, Report)> {
         self.treatments.get(position).map(|treatment| (&treatment.pending, treatment.streak.report()))
     }
 
-    /// Forgets what has been merged into the record, and learns from the record what is slow and which units are known.
+    /// Drops what has been merged, and learns from the record what is slow and which units are known.
     pub fn merged(&mut self, guardrails: &Guardrails, position: usize, record: &SharedRecord) {
         if let Some(treatment) = self.treatments.get_mut(position) {
             treatment.pending = Pending::default();
@@ -199,13 +199,14 @@ impl Worker {
         }
     }
 
-    /// A tick has passed.
+    /// Starts a new tick.
     pub fn age(&mut self) {
         self.treatments.iter_mut().for_each(|treatment| treatment.streak.age());
     }
 
-    /// The position of a request's version if it has to be merged at once, so that the fast signal is fast: a quarter of the
-    /// failures in a row that condemn it are pending here, and other workers may have as many.
+    /// The position of a request's version if it must be merged at once, so that the signal of failures in a row is fast.
+    /// That is the case if a quarter of the failures that condemn the version are pending here, because other workers may
+    /// have as many.
     #[must_use]
     pub fn is_urgent(&self, guardrails: &Guardrails, ticket: Ticket) -> Option<usize> {
         let limit = guardrails.consecutive_failures()?;
@@ -239,7 +240,7 @@ impl Treatment {
         })
     }
 
-    /// Notes a unit that the split has drawn.
+    /// Records a unit that the split drew.
     fn meet(&mut self, unit: Unit, split: SplitMark) {
         let Some(known) = self.known.as_mut().filter(|known| known.wants(unit.hash)) else { return };
         known.add(unit.hash, unit.is_own);
@@ -248,7 +249,7 @@ impl Treatment {
 }
 
 impl Guardrails {
-    /// The bits of the signals that compare, closed up.
+    /// The bits of the signals that compare, without gaps.
     fn compared(&self, bad: u16) -> u16 {
         let is_bad = |(_, (position, _)): &(usize, (usize, &Measure))| bad & bit(*position) != 0;
         let compared = self.comparisons().enumerate().filter(is_bad);

@@ -1,19 +1,19 @@
 //! The hash contract, version 1: `bucket = murmur3_x86_32(salt ++ ":" ++ unit, seed 0) * 1_000_000 >> 32`.
 //!
-//! Integers only in this file; other products' hashes are in `scheme`. A change of anything here reshuffles every cohort of every user, so it would be a new version of the
-//! contract, never an edit. `tests/vectors` holds it in place.
+//! This file uses only integers. Other products' hashes are in `plan::scheme`. A change here would move units between versions in
+//! every rollout, so it needs a new version of the contract. The vectors in `tests/vectors` pin it.
 
 use super::murmur3::murmur3;
 
-/// Number of buckets; also one whole in parts per million, so a bucket and a share compare directly.
+/// Number of buckets. It is also one whole in parts per million, so a bucket and a share can be compared directly.
 pub const BUCKETS: u32 = 1_000_000;
 
-/// Where a unit falls: `0..BUCKETS`, or the number that another product's scheme gives it.
+/// The bucket of a unit: `0..BUCKETS`, or the number that another product's scheme gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(u32);
 
 impl Bucket {
-    /// The bucket that another product's scheme gives this number.
+    /// The bucket with this number in another product's scheme.
     pub(crate) fn numbered(number: u32) -> Self {
         Self(number)
     }
@@ -30,12 +30,12 @@ impl Bucket {
 pub struct Ppm(u32);
 
 impl Ppm {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
-    /// Everything.
+    /// One whole.
     pub const WHOLE: Self = Self(BUCKETS);
 
-    /// A share of `parts` per million, absent above one whole.
+    /// A share of `parts` per million. `None` above one whole.
     #[must_use]
     pub fn new(parts: u32) -> Option<Self> {
         (parts <= BUCKETS).then_some(Self(parts))
@@ -47,7 +47,7 @@ impl Ppm {
         self.0
     }
 
-    /// True for the buckets in the first share of the space.
+    /// True if the bucket is in the first part of the space, as large as this share.
     #[must_use]
     pub fn contains(self, bucket: Bucket) -> bool {
         bucket.0 < self.0
@@ -60,12 +60,12 @@ impl From<Ppm> for u64 {
     }
 }
 
-/// What sets one draw of cohorts apart from another: a text, with the separator behind it.
+/// What makes one draw independent of another: a text, followed by the separator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Salt(Box<[u8]>);
 
 impl Salt {
-    /// The salt of this text.
+    /// The salt with this text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(format!("{text}:").into_bytes().into())
@@ -77,7 +77,7 @@ impl Salt {
         Bucket(scale(self.hash(unit), BUCKETS))
     }
 
-    /// The hash that the bucket is made of.
+    /// The hash that the bucket is computed from.
     pub(crate) fn hash(&self, unit: &[u8]) -> u32 {
         murmur3(0, &self.0, unit)
     }

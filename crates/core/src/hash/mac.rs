@@ -1,7 +1,8 @@
-//! Keyed hashes: what a client can neither guess nor forge without the secret.
+//! Keyed hashes: tags that a client can neither guess nor forge without the secret.
 //!
-//! SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, 2012), a pseudo-random function made for short inputs: it costs
-//! as much as a few murmurs and adds next to nothing to the module. Its key is the first half of the secret's SHA-256.
+//! SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, 2012) is a pseudo-random function for short inputs. It
+//! costs as much as a few murmur3 hashes and adds almost nothing to the module. Its key is the first half of the secret's
+//! SHA-256.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -11,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::hash::secret::digest;
 
-/// A key made of a secret; never printed.
+/// A key made from a secret. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Key([u8; 16]);
 
@@ -26,7 +27,7 @@ impl Key {
         Self(key)
     }
 
-    /// The tag of these parts in this order. Their lengths are hashed too, so that no other division of the same bytes has it.
+    /// The tag of these parts in this order. Their lengths are hashed too, so another division of the same bytes has another tag.
     pub(crate) fn tag<const N: usize>(&self, parts: [&[u8]; N]) -> Tag {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         let lengths = parts.map(|part| (part.len() as u64).to_le_bytes()); // `usize` is shorter in the proxy than in the tool
@@ -43,7 +44,7 @@ impl fmt::Debug for Key {
 }
 
 impl Tag {
-    /// True if the text is this tag as it is written, which takes the same time wherever the first difference is.
+    /// True if the text is this tag. The comparison takes the same time wherever the first difference is.
     pub(crate) fn is_written(self, text: &[u8]) -> bool {
         let (halves, rest) = text.as_chunks::<16>();
         let [high, low] = halves else { return false };
@@ -54,7 +55,7 @@ impl Tag {
     }
 }
 
-/// The number that sixteen hexadecimal digits stand for, written as we write it: in lower case.
+/// The number that sixteen hexadecimal digits stand for. `None` if a digit is not in lower case.
 fn number(digits: &[u8; 16]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |read, digit| {
         let value = match digit {
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_text_of_a_tag_counts() {
+    fn only_the_exact_text_of_a_tag_counts() {
         let tag = Key::of("sixteen bytes at least").tag([b"text"]);
         let text = tag.to_string();
         let wrong = [

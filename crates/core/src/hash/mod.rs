@@ -1,6 +1,6 @@
-//! Everything that is hashed: units into buckets, and secrets and cookies into keyed or plain digests.
+//! All hashes: units into buckets, and secrets and cookies into plain or keyed digests.
 //!
-//! The lowest floor of the core: nothing here knows what a plan or a request is.
+//! This is the lowest floor of the core: nothing here depends on a plan or a request.
 
 pub(crate) mod bucket;
 pub(crate) mod mac;

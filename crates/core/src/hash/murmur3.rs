@@ -1,7 +1,7 @@
 //! MurmurHash3, x86_32, of two texts as if they were one: a salt and a unit, joined without a copy.
 //!
-//! The `murmur3` package hashes; this file only feeds it. The package reads four bytes at a time, so the reader here hands it
-//! whole words, also where the texts meet, and a shorter piece at the end only.
+//! The `murmur3` package hashes, and this file only gives it the bytes. The package reads four bytes at a time, so the
+//! reader here returns whole words, also across the end of the first text, and a shorter piece only at the end.
 
 use std::io::{Read, Result};
 use std::mem;
@@ -25,17 +25,18 @@ struct Joined<'t> {
     words: slice::Iter<'t, [u8; 4]>,
     /// What is left of the second text.
     second: &'t [u8],
-    /// Bytes that wait to become a word, the first one lowest: fewer than four between two reads, except at the end.
+    /// Bytes that do not make a word yet, the first one lowest. Fewer than four between two reads, except at the end.
     waiting: u64,
-    /// Eight for each of them.
+    /// Number of bits of those bytes.
     bits: u32,
 }
 
 impl Read for Joined<'_> {
     /// Reads one word, or what is left at the end.
     ///
-    /// Room for less than a word gets nothing: the package offers that only after a short read, so at the end. The compiler
-    /// then sees that a word takes one read, and inlines the reader into the package's loop, which makes it three times as fast.
+    /// A buffer smaller than a word gets nothing: the package passes one only after a short read, so at the end. The
+    /// compiler then sees that a word takes one read and inlines the reader into the package's loop, which makes it three
+    /// times as fast.
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let Some(buffer) = buffer.first_chunk_mut() else { return Ok(0) };
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_values_hold_wherever_the_text_is_cut() {
+    fn the_published_values_hold_wherever_the_text_is_divided() {
         for (bytes, seed, hash) in [
             (b"".as_slice(), 0, 0),
             (b"", 1, 0x514e_28b7),

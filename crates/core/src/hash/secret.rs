@@ -1,6 +1,6 @@
-//! The secret of an override, kept as its SHA-256 so that neither a memory dump nor a debug print of the plan shows it.
+//! The secret of an override. Only its SHA-256 is kept, so neither a memory dump nor a debug print of the plan shows it.
 //!
-//! Comparing digests takes the same time wherever the first difference is, and hides the length too.
+//! Comparing digests takes the same time wherever the first difference is, and hides the length of the secret too.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -14,7 +14,7 @@ impl Secret {
         Self(digest(text.as_bytes()))
     }
 
-    /// A digest in 64 hexadecimal digits.
+    /// The secret with this digest. `None` if `hex` is not 64 hexadecimal digits.
     pub(crate) fn from_hex(hex: &str) -> Option<Self> {
         let digits: Option<Vec<u8>> =
             hex.chars().map(|digit| digit.to_digit(16).map(|value| value as u8)).collect();
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_opens_with_itself_and_with_nothing_else() {
+    fn a_secret_opens_only_with_itself() {
         let hex = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0"; // sha256sum of s3cret
         assert_eq!(Secret::from_hex(hex), Some(Secret::of("s3cret")));
         assert!(Secret::of("s3cret").opens_with(b"s3cret"));

@@ -1,19 +1,21 @@
-//! What must go together: the API version and the feature set that a request brings, and what a version can serve.
+//! Compatibility: the API version and the feature set of a request, and the versions that can serve it.
+//!
+//! What happens if no version can serve it is decided in `decide`.
 
 use std::borrow::Cow;
 
 use super::version::Version;
 use crate::request::{Request, Slot};
 
-/// Where a request says which API version it speaks.
+/// Where a request names its API version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Api {
     Header(Slot),
-    /// Counted from one.
+    /// The number of the segment, counted from one.
     PathSegment(usize),
 }
 
-/// What a request asks of the version that serves it.
+/// What a request needs from the version that serves it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Demand<'r> {
     api: Option<Cow<'r, [u8]>>,
@@ -21,15 +23,15 @@ pub(crate) struct Demand<'r> {
 }
 
 impl<'r> Demand<'r> {
-    /// `reads_features` if one of the versions names a feature set.
+    /// The demand of a request. `reads_features` is true if a version names a feature set.
     pub(crate) fn of(api: Option<&Api>, reads_features: bool, request: &Request<'r>) -> Self {
         let api = api.and_then(|api| api.version(request));
         let features = request.feature_set().filter(|set| reads_features && !set.is_empty());
         Self { api, features }
     }
 
-    /// True where this version can serve the request. A version that lists no API versions accepts them all; a feature set is
-    /// the same or it is not.
+    /// True if this version can serve the request. A version that lists no API versions accepts all of them. Feature sets must be
+    /// equal.
     pub(crate) fn accepts(&self, version: &Version) -> bool {
         let api = self.api.as_deref().zip(version.accepts.as_deref());
         let api_fits = api.is_none_or(|(api, accepted)| accepted.iter().any(|known| known.as_ref() == api));

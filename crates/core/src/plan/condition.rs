@@ -1,10 +1,10 @@
-//! Predicates over a request: the methods, headers and query parameters that a rollout, an alternative or a shadow asks for.
+//! Conditions on a request: the methods, headers and query parameters that an alternative of a rollout or a shadow needs.
 //!
-//! Host and path are not here: they select by index (`index.rs`), before any predicate is asked.
+//! Hosts and paths are not here: the index (`index.rs`) looks them up before any condition is tested.
 
 use crate::request::{Request, Slot};
 
-/// What a value must fulfil.
+/// A test of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TextMatch {
     Exact(Box<[u8]>),
@@ -16,7 +16,7 @@ pub(crate) enum TextMatch {
 }
 
 impl TextMatch {
-    /// An absent value fulfils nothing but `present: false`.
+    /// True if the value passes. An absent value passes only `present: false`.
     pub(crate) fn holds(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
             (Self::Present(expected), value) => value.is_some() == *expected,
@@ -52,10 +52,10 @@ pub(crate) struct QueryCondition {
     pub(crate) test: TextMatch,
 }
 
-/// All conditions of one alternative, but for host and path.
+/// All conditions of one alternative, except host and path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Conditions {
-    /// None: any method.
+    /// `None` means any method.
     pub(crate) methods: Option<Box<[Box<[u8]>]>>,
     pub(crate) headers: Box<[HeaderCondition]>,
     pub(crate) query: Box<[QueryCondition]>,
@@ -72,7 +72,7 @@ impl Conditions {
     }
 }
 
-/// Methods are case-sensitive (RFC 9110, 9.1).
+/// True if the method is one of these. Methods are case-sensitive (RFC 9110, 9.1).
 pub(crate) fn contains_method(methods: &[Box<[u8]>], request: &Request<'_>) -> bool {
     methods.iter().any(|method| method.as_ref() == request.method)
 }

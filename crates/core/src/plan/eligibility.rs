@@ -1,10 +1,10 @@
-//! Who takes part at all: layers keep rollouts apart, holdouts keep units out of everything.
+//! Eligibility: layers keep rollouts apart, and holdouts keep units out of all rollouts.
 //!
-//! Both hash with salts of their own, so neither is related to any split.
+//! Both hash with salts of their own, so they are independent of every split.
 
 use crate::hash::bucket::{Ppm, Salt};
 
-/// A rollout's slice of a layer: rollouts with disjoint slices of one layer never share a unit.
+/// A rollout's slice of a layer. Rollouts with disjoint slices of one layer never share a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Layer {
     salt: Salt,
@@ -28,7 +28,7 @@ impl Layer {
     }
 }
 
-/// Units that get the stable version everywhere, to measure all rollouts together against.
+/// Units that get the stable version everywhere, so that the effect of all rollouts together can be measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holdout {
     salt: Salt,

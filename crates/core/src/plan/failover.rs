@@ -1,19 +1,19 @@
-//! Failover: a failed call to a version is repeated on others, one after another, inside the same request.
+//! Failover: a failed call to a version is repeated on other versions, one after another, within the same request.
 //!
-//! Envoy does the work. The filter names the conditions in Envoy's own retry headers and the chain of clusters in
-//! `x-rollout-fallback` and its kin; the route refreshes its cluster on retry.
+//! Envoy repeats the call. The filter only sends the conditions in Envoy's own retry headers and the clusters in the
+//! `x-rollout-fallback` headers; the route chooses its cluster again on each retry.
 
-/// Targets of one failover: the route has four entries, and the first is the version's own.
+/// Most targets of a failover: the route has four entries, and the first is the version's own.
 pub const MAX_TARGETS: usize = 3;
 
 /// Where a failed call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failover {
-    /// At most [`MAX_TARGETS`], in the order in which they are tried.
+    /// At most [`MAX_TARGETS`] targets, in the order in which they are tried.
     pub(crate) targets: Box<[Target]>,
     /// At most the number of targets.
     pub(crate) retries: usize,
-    /// The request headers that make Envoy retry, but for the number of times.
+    /// The request headers that make Envoy retry, except the number of retries.
     pub(crate) headers: Box<[(&'static str, Box<str>)]>,
 }
 
@@ -25,7 +25,7 @@ impl Failover {
     }
 }
 
-/// A version that answers instead of another.
+/// A version that answers instead of the assigned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Position of the version in its rollout.
@@ -56,7 +56,7 @@ impl Target {
     }
 }
 
-/// Which of a failover's targets one request may go to, by their places; as many as it may be repeated.
+/// The targets that a request may go to, by position in the failover. At most as many as its retries.
 pub(crate) type Chain = [bool; MAX_TARGETS];
 
 /// The retry conditions of one document entry, in Envoy's words.
@@ -92,7 +92,7 @@ pub(crate) const GRPC_CONDITIONS: [&str; 5] =
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
-/// The header that says how often Envoy retries. How often that is depends on the request.
+/// The header with the number of retries, which depends on the request.
 pub(crate) const MAX_RETRIES: &str = "x-envoy-max-retries";
 
 /// The other request headers of a retry policy, in the order in which [`Retry::headers`] fills them.
@@ -103,13 +103,14 @@ const CONDITION_HEADERS: [&str; 4] = [
     "x-envoy-upstream-rq-per-try-timeout-ms",
 ];
 
-/// True for the request headers of a retry policy, which no version may set itself.
+/// True for the request headers of a retry policy. No version may set them.
 pub(crate) fn is_retry_header(name: &str) -> bool {
     name == MAX_RETRIES || CONDITION_HEADERS.contains(&name)
 }
 
 impl Retry {
-    /// The request headers that make Envoy retry so, but for the number of times; absent ones would leave room for what a client sent.
+    /// The request headers that make Envoy retry, except the number of retries. All are set, because a client could
+    /// send a missing one.
     pub(crate) fn headers(&self) -> Box<[(&'static str, Box<str>)]> {
         let words = |words: &[&str]| Some(words.join(",")).filter(|_| !words.is_empty());
         let codes: Vec<String> = self.status_codes.iter().map(u16::to_string).collect();

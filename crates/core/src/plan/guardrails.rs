@@ -1,6 +1,6 @@
-//! The rules of guardrails: which versions are judged, by which signals, and what follows when one trips.
+//! The rules of guardrails: which versions are judged, by which signals, and the action if a signal trips.
 //!
-//! Rules only. Who counts and who judges is in the room `guardrail`.
+//! This file only has the rules. Counting and judging is in `guardrail`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::version::Version;
 use crate::hash::bucket::Salt;
 use crate::hash::secret::digest;
 
-/// At most this many signals on a rollout: a request's answers to all of them fit into one word.
+/// Most signals of a rollout, so that a request needs one bit for each in one word.
 pub const MAX_SIGNALS: usize = 16;
 
 /// The guardrails of one rollout.
@@ -22,31 +22,31 @@ pub struct Guardrails {
     pub(crate) dry_run: bool,
     pub(crate) rearm: u64,
     pub(crate) signals: Box<[Signal]>,
-    /// What units are hashed with; none where no signal looks at units.
+    /// The salt for units. `None` if no signal looks at units.
     pub(crate) unit_salt: Option<Salt>,
     pub(crate) guarded: Box<[Guarded]>,
 }
 
 impl Guardrails {
-    /// What is judged, in document order.
+    /// The signals, in document order.
     #[must_use]
     pub fn signals(&self) -> &[Signal] {
         &self.signals
     }
 
-    /// Who is judged: every version that serves and is not the stable one.
+    /// The versions that are judged: every version that serves, except stable.
     #[must_use]
     pub fn guarded(&self) -> &[Guarded] {
         &self.guarded
     }
 
-    /// What a tripped signal does.
+    /// The action of a tripped signal.
     #[must_use]
     pub fn action(&self) -> Action {
         self.action
     }
 
-    /// What the signal at this position does: a sample ratio only ever warns.
+    /// The action of the signal at this position. A sample ratio always only warns.
     #[must_use]
     pub fn action_of(&self, position: usize) -> Action {
         match self.signals.get(position).map(|signal| &signal.rule) {
@@ -55,19 +55,19 @@ impl Guardrails {
         }
     }
 
-    /// A greater number than before releases what is latched.
+    /// The `rearm` of the document. A greater number than before releases latches.
     #[must_use]
     pub fn rearm(&self) -> u64 {
         self.rearm
     }
 
-    /// True where it only says what it would have done.
+    /// True if verdicts are logged and counted, but not acted on.
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 
-    /// The response headers that signals look at, each with its signal's bit.
+    /// The response headers that signals look at, each with the bit of its signal.
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderRule, u16)> {
         self.rules().filter_map(|(bit, rule)| match rule {
             Rule::Rate(Measure::Header(header), _) => Some((header, bit)),
@@ -94,17 +94,17 @@ impl Guardrails {
         })
     }
 
-    /// True where a signal asks what stable's latency was.
+    /// True if a signal compares with stable's latency.
     pub(crate) fn compares_latency(&self) -> bool {
         self.comparisons().any(|(_, measure)| matches!(measure, Measure::LongerThanStable { .. }))
     }
 
-    /// True where a signal looks at who is drawn for whom.
+    /// True if a signal counts the units of each version.
     pub(crate) fn counts_units(&self) -> bool {
         self.rules().any(|(_, rule)| matches!(rule, Rule::SampleRatio { .. }))
     }
 
-    /// Failures in a row that condemn a version, the least of all such signals.
+    /// Number of failures in a row that condemns a version: the smallest of all such signals. `None` if there is no such signal.
     #[must_use]
     pub fn consecutive_failures(&self) -> Option<u64> {
         let limits = self.signals.iter().filter_map(|signal| match signal.rule {
@@ -125,26 +125,27 @@ pub(crate) fn bit(position: usize) -> u16 {
 pub struct Guarded {
     /// The version.
     pub version: Rc<Version>,
-    /// Rollout, version and cluster: what a latch holds on to.
+    /// Fingerprint of rollout, version and cluster. A latch stays on this identity.
     pub identity: u64,
-    /// What else makes counts comparable: strategy kind, stable version, `rearm` and the guardrails themselves.
+    /// Fingerprint of the rest that makes counts comparable: strategy kind, stable version, `rearm` and the
+    /// guardrails themselves.
     pub epoch: u64,
 }
 
-/// A number that stands for these words in this order.
+/// A hash of these words in this order.
 pub(crate) fn fingerprint(words: &[&str]) -> u64 {
     let hash = digest(words.join("\0").as_bytes());
     hash.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
-/// What a tripped signal does.
+/// The action of a tripped signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// All new requests of the version go to stable.
     Rollback,
-    /// The version's exposure stays what it is.
+    /// The version keeps its exposure.
     Freeze,
-    /// Nothing but a log line and a metric.
+    /// Only a log line and a metric.
     Warn,
 }
 
@@ -156,8 +157,8 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// The name in metrics and logs: the kind, `_increase` or `_ratio` behind it where it compares with stable, and a number where the
-    /// document has more of the same.
+    /// The name in metrics and logs: the kind, then `_increase` or `_ratio` if it compares with stable, then a number if
+    /// the document has several of the same name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -175,11 +176,11 @@ impl Signal {
 pub enum Rule {
     /// Too large a share of requests or answers is bad.
     Rate(Measure, Limit),
-    /// So many failures since the last merge that contained a success.
+    /// This many failures since the last merge that contained a success.
     ConsecutiveFailures(u64),
     /// Units do not arrive in the proportions of the split.
     SampleRatio {
-        /// The chance that it stays silent where they do.
+        /// The chance that the signal does not trip if they do.
         confidence: f64,
     },
 }
@@ -193,25 +194,25 @@ pub enum Measure {
     LongerThan(Duration),
     /// An answer that took longer than a multiple of stable's quantile of earlier slots.
     LongerThanStable {
-        /// Of stable's latency.
+        /// The quantile of stable's latency.
         quantile: f64,
-        /// How many times that.
+        /// The multiple of that quantile.
         ratio: f64,
     },
-    /// An answer whose header fulfils a condition.
+    /// An answer with a header that meets a condition.
     Header(HeaderRule),
 }
 
-/// How much of what is bad is too much.
+/// How much may be bad.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
     /// A share over the sliding window.
     Share(f64),
-    /// Stable's own share and so much more, beyond doubt.
+    /// Stable's own share and a margin, exceeded at a confidence.
     Increase {
-        /// What is no worse than stable.
+        /// The rates that are allowed, as a null hypothesis.
         null: NullHypothesis,
-        /// The chance that it never trips where the version is no worse.
+        /// The chance that the signal never trips if the version is not worse.
         confidence: f64,
     },
 }
@@ -230,14 +231,14 @@ impl HeaderRule {
         &self.name
     }
 
-    /// True where an answer with this value is bad.
+    /// True if an answer with this value is bad.
     #[must_use]
     pub fn holds(&self, value: Option<&[u8]>) -> bool {
         self.test.holds(value)
     }
 }
 
-/// What the version is allowed: a rate of `margin + slope * stable's rate`.
+/// The rate that the version is allowed: `margin + slope * stable's rate`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NullHypothesis {
     pub(crate) margin: f64,
@@ -245,22 +246,22 @@ pub struct NullHypothesis {
 }
 
 impl NullHypothesis {
-    /// The version's rate may exceed stable's by `margin`, 0 to 1.
+    /// Allows the version's rate to exceed stable's by `margin`, from 0 to 1.
     #[must_use]
     pub fn increase(margin: f64) -> Self {
         Self { margin: margin.clamp(0.0, 1.0), slope: 1.0 }
     }
 
-    /// For the rate of answers slower than a multiple of stable's quantile: `1 - q` of those that are not slow at stable may be
-    /// slow. It is the convex hull of "at most 1 - q" and "no more than stable", so it never blames a version for what stable
-    /// shares.
+    /// For the rate of answers that are slower than a multiple of stable's quantile: `1 - q` of those that are not slow on
+    /// stable may be slow. This is the convex hull of "at most 1 - q" and "no more than stable", so a version is never
+    /// blamed for slowness that stable shares.
     #[must_use]
     pub fn quantile(quantile: f64) -> Self {
         let quantile = quantile.clamp(0.0, 1.0);
         Self { margin: 1.0 - quantile, slope: quantile }
     }
 
-    /// The highest rate that is allowed where stable has this one.
+    /// The highest rate that is allowed if stable has this rate.
     #[must_use]
     pub fn allowed(self, stable: f64) -> f64 {
         self.margin + self.slope * stable

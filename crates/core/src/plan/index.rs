@@ -1,8 +1,7 @@
-//! Which rollout a request belongs to, found by host and path first, so that a thousand rollouts do not cost a thousand
-//! comparisons.
+//! An index from host and path to rollouts, so that a thousand rollouts do not cost a thousand comparisons per request.
 //!
-//! Each alternative of each rollout is posted under its hosts and its path. A request looks its own host and path up, and asks
-//! only the postings found there for their conditions; the earliest in document order wins.
+//! Each alternative of each rollout is posted under its hosts and its path. A request looks up its own host and path, and
+//! only the postings found there test their conditions. The first rollout in document order wins.
 
 use std::rc::Rc;
 
@@ -17,7 +16,7 @@ pub(crate) struct Posting {
     pub(crate) conditions: Rc<Conditions>,
 }
 
-/// What an alternative says about the path, without the query.
+/// The path of an alternative, without the query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathPattern {
     Any,
@@ -26,12 +25,12 @@ pub(crate) enum PathPattern {
     Suffix(Box<[u8]>),
 }
 
-/// What an alternative says about the host, in lower case.
+/// The host of an alternative, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HostPattern {
     Any,
     Exact(Box<[u8]>),
-    /// One or more labels below this name.
+    /// Any name with one or more labels before this name.
     Below(Box<[u8]>),
 }
 
@@ -43,7 +42,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Postings must arrive in document order, and [`Index::finish`] must come last.
+    /// Adds a posting. Postings must come in document order, and [`Index::finish`] must come last.
     pub(crate) fn add(&mut self, host: &HostPattern, path: &PathPattern, posting: Posting) {
         let paths = match host {
             HostPattern::Any => &mut self.any,
@@ -87,7 +86,7 @@ struct Search<'i, 'r> {
 }
 
 impl<'i> Search<'i, '_> {
-    /// Postings are in document order, so the first that holds is the best of its list.
+    /// Tests postings. They are in document order, so the first one that holds is the best of its list.
     fn consider(&mut self, postings: &'i [Posting]) {
         let limit = self.best.map_or(usize::MAX, |best| best.order);
         let earlier = postings.iter().take_while(|posting| posting.order < limit);
@@ -103,7 +102,7 @@ struct Paths {
     any: Vec<Posting>,
     exact: Table<Vec<Posting>>,
     prefix: Prefixes,
-    /// Keys and requests reversed, so that a suffix is a prefix.
+    /// Suffixes as prefixes: keys and paths are reversed.
     suffix: Prefixes,
 }
 
@@ -139,12 +138,13 @@ fn reversed(text: &[u8]) -> Vec<u8> {
     text.iter().rev().copied().collect()
 }
 
-/// Texts that may begin with each other. All keys that begin a text stand on one chain: the last key that sorts at or before
-/// the text starts with each of them, so one binary search and a walk over ever shorter keys finds them all.
+/// Keys that may be prefixes of each other. All keys that are prefixes of a text are on one chain: the last key that sorts
+/// at or before the text starts with each of them. So one binary search and a walk over shorter and shorter keys finds them
+/// all.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Prefixes {
     table: Table<Vec<Posting>>,
-    /// For each key, the position of the longest other key that begins it.
+    /// For each key, the position of the longest other key that is a prefix of it.
     shorter: Vec<Option<usize>>,
 }
 
@@ -173,7 +173,7 @@ impl Prefixes {
     }
 }
 
-/// A map kept as a sorted array: small, printable, and quick enough to search.
+/// A map as a sorted array: small, printable, and fast enough to search.
 #[derive(Debug, Clone, PartialEq)]
 struct Table<V>(Vec<(Box<[u8]>, V)>);
 

@@ -1,7 +1,7 @@
 //! A plan: the compiled document, immutable and valid by construction.
 //!
-//! A plan that exists can be served: names are resolved to the values they name, lanes cover what they should, header values
-//! are legal. Only `compile` makes one.
+//! A plan that exists can be served: names are resolved, lanes cover what they should, and header values are legal. Only
+//! `compile` makes plans.
 
 pub(crate) mod compatibility;
 pub(crate) mod condition;
@@ -29,7 +29,7 @@ use crate::hash::bucket::{BUCKETS, Ppm};
 use crate::request::{Inputs, Request};
 use crate::time::Time;
 
-/// A document, ready to decide.
+/// A compiled document, ready to decide.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub(crate) revision: u64,
@@ -39,12 +39,12 @@ pub struct Plan {
     pub(crate) inputs: Inputs,
     pub(crate) versions: usize,
     pub(crate) holdouts: Box<[Holdout]>,
-    /// Each issued cookie once.
+    /// The issued cookies, each once.
     pub(crate) issuers: Box<[Rc<Issuer>]>,
 }
 
 impl Plan {
-    /// The revision that the document names.
+    /// The revision of the document.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
@@ -62,7 +62,7 @@ impl Plan {
         &self.rollouts
     }
 
-    /// Number of versions in all rollouts; their [`Version::ordinal`]s run from 0 up to it.
+    /// Number of versions in all rollouts. Their [`Version::ordinal`]s are all numbers below it.
     #[must_use]
     pub fn versions(&self) -> usize {
         self.versions
@@ -74,9 +74,9 @@ impl Plan {
         self.inputs.source_address
     }
 
-    /// Picks what this plan reads from the header lines of a request, pseudo-headers included, in their order on the wire. Names
-    /// are in lower case, as in HTTP/2 and Envoy. `source` is the peer's address, with or without its port, if
-    /// [`Plan::reads_source_address`] asks for it.
+    /// Picks what this plan reads from the header lines of a request. `lines` are in their order on the wire, with
+    /// pseudo-headers, and names are in lower case, as in HTTP/2 and Envoy. `source` is the peer's address, with or without
+    /// its port; it is needed if [`Plan::reads_source_address`] is true.
     pub fn request<'a, I>(&self, lines: I, source: Option<&[u8]>) -> Request<'a>
     where
         I: IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -95,8 +95,8 @@ impl Plan {
         self.rollouts.get(self.index.find(request)?)
     }
 
-    /// The share of all units that get a version by the hash, holdouts and layer counted, overrides, sessions, dependencies and
-    /// compatibility aside.
+    /// The share of all units that get a version by the hash. It includes holdouts and the layer, but not overrides, sessions,
+    /// dependencies and compatibility.
     #[must_use]
     pub fn expected(&self, rollout: &Rollout, version: &Version, now: Time) -> Ppm {
         let open = |share: u64, holdout: &Holdout| part(share, MILLION.saturating_sub(holdout.share.into()));
@@ -119,7 +119,7 @@ impl Plan {
 
 const MILLION: u64 = BUCKETS as u64;
 
-/// A share of a share, both in parts per million, rounded to the nearest.
+/// A share of a share, both in parts per million, rounded to the nearest part.
 fn part(of: u64, share: u64) -> u64 {
     let parts = of.saturating_mul(share).saturating_add(MILLION >> 1);
     parts.checked_div(MILLION).unwrap_or(0)

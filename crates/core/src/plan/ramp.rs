@@ -1,8 +1,9 @@
 //! Ramps: an exposure that grows with time, the same on every proxy that has the document and a clock.
 //!
-//! A ramp counts the seconds since its start, those inside a pause or a freeze left out, and reads the exposure off its shape.
-//! Nothing is remembered, so nothing has to be agreed on: a proxy that restarts, or gets the document late, exposes the same
-//! units. Clock skew shows as that many seconds of ramp, and a clock set back lowers the exposure.
+//! A ramp counts the seconds since its start, without those in a pause or a freeze, and its shape gives the exposure for
+//! that count. There is no state, so proxies need not agree on one: a proxy that restarts, or gets the document late,
+//! exposes the same units. If the clock of a proxy is wrong by some seconds, its ramp is early or late by as many. A clock
+//! that is set back lowers the exposure.
 
 use crate::hash::bucket::Ppm;
 use crate::time::Time;
@@ -12,18 +13,18 @@ use crate::time::Time;
 pub struct Ramp {
     pub(crate) start: Time,
     pub(crate) shape: Shape,
-    /// Sorted by their begin; they may overlap.
+    /// Sorted by their start. They may overlap.
     pub(crate) stops: Vec<Stop>,
 }
 
-/// Exposure by milliseconds that counted; never falls.
+/// The exposure by counted milliseconds. It never falls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shape {
     Steps(Box<[Step]>),
     Linear { from: Ppm, to: Ppm, over: u64 },
 }
 
-/// An exposure and the milliseconds at which it ends, counted from the start of the ramp; the last step does not end.
+/// An exposure and its end, in counted milliseconds from the start of the ramp. The last step does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) exposure: Ppm,
@@ -34,7 +35,7 @@ pub(crate) struct Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stop {
     pub(crate) from: Time,
-    /// None: until a document says otherwise.
+    /// `None` if only another document ends it.
     pub(crate) until: Option<Time>,
     pub(crate) phase: Phase,
 }
@@ -58,12 +59,12 @@ pub enum Phase {
     Paused,
     /// In a freeze.
     Frozen,
-    /// At its last exposure for good.
+    /// At its last exposure, which does not change any more.
     Done,
 }
 
 impl Phase {
-    /// The word for it.
+    /// The word in outputs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -103,18 +104,18 @@ impl Shape {
 }
 
 impl Ramp {
-    /// The exposure at a moment.
+    /// The exposure at a time.
     #[must_use]
     pub fn exposure(&self, now: Time) -> Ppm {
         if now < self.start { Ppm::ZERO } else { self.shape.exposure(self.counted(now)) }
     }
 
-    /// True if the exposure rises in a line.
+    /// True if the exposure rises in a straight line.
     pub(crate) fn is_line(&self) -> bool {
         matches!(self.shape, Shape::Linear { .. })
     }
 
-    /// What the ramp does at a moment.
+    /// What the ramp does at a time.
     #[must_use]
     pub fn phase(&self, now: Time) -> Phase {
         let counted = self.counted(now);
@@ -132,8 +133,8 @@ impl Ramp {
         }
     }
 
-    /// Every moment at which the exposure jumps or the phase changes, in order. Between two of them the exposure stays, or rises
-    /// in a straight line.
+    /// Every time at which the exposure jumps or the phase changes, in order. Between two of them the exposure is constant
+    /// or rises in a straight line.
     #[must_use]
     pub fn turns(&self) -> Vec<Time> {
         let reached = |corner: u64| self.reaches(corner.div_ceil(1_000));
@@ -154,7 +155,7 @@ impl Ramp {
         self.stops.insert(place, stop);
     }
 
-    /// Milliseconds from the start to this moment that count.
+    /// Counted milliseconds from the start to this time.
     fn counted(&self, now: Time) -> u64 {
         let mut counted = 0_u64;
         let mut from = self.start;
@@ -165,7 +166,7 @@ impl Ramp {
         counted.saturating_add(now.since(from)).saturating_mul(1_000)
     }
 
-    /// The moment at which so many seconds have counted; none where a stop without an end comes first.
+    /// The time at which this many seconds have counted. `None` if a stop without an end comes first.
     fn reaches(&self, seconds: u64) -> Option<Time> {
         let mut left = seconds;
         let mut from = self.start;
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_holds_the_exposure_and_what_follows_is_only_late() {
+    fn a_stop_keeps_the_exposure_and_only_delays_what_follows() {
         let paused = line(&[stop(1_020, Some(1_050)), stop(1_040, Some(1_060))]);
         assert_eq!(
             exposures(&paused, &[1_019, 1_020, 1_040, 1_059, 1_060, 1_061]),
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_turns_name_every_change_of_exposure_and_phase() {
+    fn the_turns_are_every_change_of_exposure_and_phase() {
         let turns = |ramp: &Ramp| ramp.turns().into_iter().map(Time::seconds).collect::<Vec<_>>();
         assert_eq!(turns(&steps(&[])), [1_000, 1_100, 1_200]);
         let paused = steps(&[stop(1_020, Some(1_050)), stop(5_000, Some(6_000))]);

@@ -1,7 +1,7 @@
 //! A rollout: the versions of one model, and every rule about them, resolved.
 //!
-//! It answers what the document says about a moment: who is exposed, by how much, in which window. What a request makes of it is
-//! `decide`'s.
+//! It says what the document says about a time: which versions are exposed, how far, and in which window. What that means
+//! for a request is in `decide`.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ pub struct Rollout {
     pub(crate) sessions: Option<Sessions>,
     pub(crate) freeze: Option<Freeze>,
     pub(crate) api: Option<Api>,
-    /// True where a version names a feature set: only then a request's set is looked at.
+    /// True if a version names a feature set. Only then does a request's feature set matter.
     pub(crate) names_features: bool,
     pub(crate) guardrails: Option<Guardrails>,
 }
@@ -55,7 +55,7 @@ impl Rollout {
         &self.versions
     }
 
-    /// The version that serves whoever has no treatment.
+    /// The version that serves every unit without a treatment.
     #[must_use]
     pub fn stable(&self) -> &Version {
         &self.stable
@@ -67,7 +67,7 @@ impl Rollout {
         self.split.exposures(now)
     }
 
-    /// The share of all buckets that is exposed to a version; nothing where the strategy does not name it.
+    /// The share of all buckets that is exposed to a version. Zero if the strategy does not name it.
     #[must_use]
     pub fn exposure(&self, version: &Version, now: Time) -> Ppm {
         let mut exposures = self.exposures(now).into_iter();
@@ -75,25 +75,25 @@ impl Rollout {
         own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
     }
 
-    /// The buckets that each treatment of the strategy gets, in document order; none where another product's scheme has the buckets.
+    /// The buckets of each treatment of the strategy, in document order. `None` if another product's scheme assigns the buckets.
     #[must_use]
     pub fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
         self.split.exposed(now)
     }
 
-    /// What sets this rollout's split apart from every other.
+    /// The salt, which makes this rollout's split independent of others.
     #[must_use]
     pub fn salt(&self) -> &Salt {
         &self.salt
     }
 
-    /// True where buckets are our own, out of a million; another product's scheme counts as it does.
+    /// True if buckets are our own, out of a million. Another product's scheme has its own number of buckets.
     #[must_use]
     pub fn has_native_buckets(&self) -> bool {
         !matches!(self.split, Split::Scheme(_))
     }
 
-    /// The ramp of a progressive rollout, with the version that it exposes.
+    /// The ramp of a progressive rollout, with the version that it exposes. `None` if there is no ramp.
     #[must_use]
     pub fn ramp(&self) -> Option<(&Rc<Version>, &Ramp)> {
         match &self.split {
@@ -102,27 +102,27 @@ impl Rollout {
         }
     }
 
-    /// What the versions are judged by.
+    /// The guardrails. `None` if there are none.
     #[must_use]
     pub fn guardrails(&self) -> Option<&Guardrails> {
         self.guardrails.as_ref()
     }
 
-    /// The freeze whose window a moment is in.
+    /// The freeze that is in force at this time. `None` if there is none.
     #[must_use]
     pub fn freeze(&self, now: Time) -> Option<&Freeze> {
         self.freeze.as_ref().filter(|freeze| freeze.stop().covers(now))
     }
 }
 
-/// A window in which nothing about a rollout may change, but that traffic is withdrawn.
+/// A window in which nothing about a rollout may change, except that traffic may be withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freeze {
     /// Its first second.
     pub from: Time,
     /// The first second after it.
     pub until: Time,
-    /// Why, in the author's words.
+    /// The reason, in the author's words.
     pub reason: Option<Box<str>>,
 }
 
@@ -132,16 +132,16 @@ impl Freeze {
     }
 }
 
-/// A rule that decides before the hash does.
+/// A rule that applies before the hash.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Override {
     /// These units, sorted, get this version.
     Units { units: Box<[Box<[u8]>]>, version: Rc<Version> },
-    /// The version that the request names, if it knows the secret.
+    /// The request names the version in a header, and knows the secret.
     Header { name: Slot, secret_header: Slot, secret: Secret },
 }
 
-/// How much of a decision a rollout shows to its clients.
+/// How much of a decision a rollout shows to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expose {
     /// Nothing.

@@ -1,8 +1,8 @@
-//! The bucketing of six other products, so that a split that began in an SDK goes on in the proxy with the same users.
+//! The bucketing of six other products, so that a split that started in an SDK continues in the proxy with the same users.
 //!
-//! They differ in what is hashed and in how a hash becomes a bucket, and in nothing else: a gate may let a share of the units
-//! in, and then the buckets are cut into ranges in order. Each constructor states the formula and the source of it; the hashes
-//! are theirs, seeds and off-by-ones included, and `tests/vectors/schemes` holds them in place.
+//! The products differ only in what is hashed and in how a hash becomes a bucket. In each, a gate may let in a share of the
+//! units, and then the buckets are divided into ranges in order. Each constructor states the formula and its source. The
+//! hashes are those of the products, with their seeds and off-by-ones; the vectors in `tests/vectors/schemes` pin them.
 
 use std::rc::Rc;
 
@@ -16,20 +16,20 @@ pub(crate) struct Scheme {
     gate: Option<Gate>,
     hash: Hash,
     ranges: Box<[Range]>,
-    /// What the product calls its first bucket.
+    /// The number of the first bucket in that product.
     first: u32,
-    /// True where the bucket that people know is the gate's.
+    /// True if the bucket that people know is the gate's.
     shows_gate: bool,
 }
 
-/// Lets in the units whose bucket of a hundred is below the percentage.
+/// Lets in the units whose bucket, out of a hundred, is below the percentage.
 #[derive(Debug, Clone, PartialEq)]
 struct Gate {
     hash: Hash,
     percent: u32,
 }
 
-/// The buckets from the end of the range before up to this end; without a version they are a hole.
+/// The buckets from the end of the previous range up to this end. Without a version they are a hole.
 #[derive(Debug, Clone, PartialEq)]
 struct Range {
     end: u32,
@@ -153,7 +153,7 @@ impl Scheme {
         Self { gate: None, hash, ranges, first: 0, shows_gate: false }
     }
 
-    /// The bucket of a unit, as the product counts, and its treatment; none outside the gate or in a hole.
+    /// The bucket of a unit, as the product counts, and its treatment. The treatment is `None` outside the gate and in a hole.
     pub(crate) fn place(&self, unit: &[u8]) -> (Bucket, Option<&Rc<Version>>) {
         let gate = self.gate.as_ref().map(|gate| (gate.hash.bucket(unit), gate.percent));
         let is_in = gate.is_none_or(|(bucket, percent)| bucket < percent);
@@ -182,7 +182,7 @@ impl Scheme {
         widths.into_iter().map(|(version, width)| (version, share(width).unwrap_or(Ppm::ZERO))).collect()
     }
 
-    /// How many ranges with a version have any bucket.
+    /// Number of ranges that have a version and at least one bucket.
     pub(crate) fn lanes(&self) -> usize {
         self.widths().filter(|(range, width)| range.version.is_some() && *width > 0).count()
     }
@@ -233,12 +233,12 @@ impl Hash {
     }
 }
 
-/// FNV-1a, 32 bits (RFC 9923), of code units in the place of bytes.
+/// FNV-1a, 32 bits (RFC 9923), over code units instead of bytes.
 fn fnv1a(units: impl Iterator<Item = u16>) -> u32 {
     units.fold(0x811c_9dc5, |hash, unit| (hash ^ u32::from(unit)).wrapping_mul(0x0100_0193))
 }
 
-/// Ranges one after the other, each as wide as its weight.
+/// Ranges one after another, each as wide as its weight.
 fn ranges(weights: &Weights) -> Box<[Range]> {
     let mut end = 0_u32;
     let range = |(version, weight): &(Rc<Version>, u32)| {

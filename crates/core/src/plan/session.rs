@@ -1,7 +1,7 @@
-//! Sessions: a client stays on the version that it began with, even when weights move or blue becomes green.
+//! Sessions: a client stays on the version that it started with, even if weights change or blue becomes green.
 //!
-//! The cookie says `<version>.<expiry>.<tag>`. The tag is keyed and covers rollout, unit, version and expiry, so a client can
-//! neither pick its version nor prolong its session nor lend it to another. Whatever is wrong with a cookie, it counts as none.
+//! The cookie is `<version>.<expiry>.<tag>`. The tag is a keyed hash of rollout, unit, version and expiry. So a client
+//! can't choose its version, extend its session or give it to another client. A cookie with any error is ignored.
 
 use std::rc::Rc;
 
@@ -16,12 +16,12 @@ use crate::time::Time;
 pub(crate) struct Sessions {
     pub(crate) slot: Slot,
     pub(crate) cookie: Cookie,
-    /// The first signs, all verify.
+    /// The first key signs, and all keys verify.
     pub(crate) keys: Box<[Key]>,
     pub(crate) drain_until: Option<Time>,
 }
 
-/// Whose session it is.
+/// The holder of a session.
 #[derive(Clone, Copy)]
 pub(crate) struct Holder<'h> {
     /// Name of the rollout.
@@ -30,7 +30,8 @@ pub(crate) struct Holder<'h> {
 }
 
 impl Sessions {
-    /// The one of these versions that the holder's cookie names, if the cookie is genuine and in time.
+    /// The version that the holder's cookie names. `None` if the cookie is not genuine, has expired, or names none of
+    /// these versions.
     pub(crate) fn resumed<'v>(
         &self,
         versions: &'v [Rc<Version>],
@@ -49,7 +50,7 @@ impl Sessions {
         (now < expires && self.keys.iter().any(is_genuine)).then_some(version)
     }
 
-    /// The `Set-Cookie` line that begins a session on this version; none once the sessions have been drained.
+    /// The `Set-Cookie` line that starts a session on this version. `None` after the sessions have been drained.
     pub(crate) fn begun(&self, holder: Holder<'_>, version: &Version, now: Time) -> Option<String> {
         let key = self.keys.first().filter(|_| self.are_open(now))?;
         let end = now.after(self.cookie.max_age);
@@ -64,7 +65,7 @@ impl Sessions {
     }
 }
 
-/// Over the text of the expiry, not its number: a number can be written in more than one way.
+/// The tag of a session. It covers the text of the expiry, because a number can be written in more than one way.
 fn signature(key: &Key, holder: Holder<'_>, version: &str, expiry: &[u8]) -> Tag {
     key.tag([b"session", holder.rollout.as_bytes(), holder.unit, version.as_bytes(), expiry])
 }

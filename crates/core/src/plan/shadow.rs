@@ -1,6 +1,6 @@
-//! Shadows: which requests are also sent, as a copy, to a version whose answer nobody gets.
+//! Shadows: requests that are also sent, as copies, to a version whose answer no client gets.
 //!
-//! The cohort hashes with a salt of its own, so it is independent of the split, and a larger percentage contains the smaller.
+//! Units are chosen by a hash with a salt of its own, independent of the split. A larger percentage contains the smaller one.
 
 use std::rc::Rc;
 
@@ -9,17 +9,17 @@ use super::version::Version;
 use crate::hash::bucket::{Ppm, Salt};
 use crate::request::{Request, Slot};
 
-/// At most this many copies of one request; the route has as many mirror policies.
+/// Most copies of one request. The route has as many mirror policies.
 pub const MAX_SHADOWS: usize = 3;
 
 /// One shadow of a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shadow {
-    /// Where the copy goes.
+    /// The version that gets the copy.
     pub version: Rc<Version>,
     pub(crate) share: Ppm,
     pub(crate) salt: Salt,
-    /// `None`: any method.
+    /// `None` means any method.
     pub(crate) methods: Option<Box<[Box<[u8]>]>>,
     pub(crate) protocol: Protocol,
     pub(crate) headers: Box<[HeaderCondition]>,
@@ -59,10 +59,10 @@ impl Protocol {
 /// The shadows of one request, in document order without gaps.
 pub type Shadows = [Option<Rc<Shadow>>; MAX_SHADOWS];
 
-/// Methods that only read (RFC 9110, 9.2.1), without TRACE, which no proxy should repeat.
+/// Methods that only read (RFC 9110, 9.2.1), except TRACE, which no proxy should repeat.
 pub(crate) const SAFE_METHODS: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
-/// The shadows that sample this request, of those whose version fits.
+/// The shadows that sample this request and whose version fits.
 pub(crate) fn sample(
     candidates: &[Rc<Shadow>],
     unit: &[u8],

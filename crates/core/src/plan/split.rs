@@ -1,8 +1,9 @@
-//! From a unit to its treatment: the bucket space is cut into lanes, one per treatment, and the first part of each lane is exposed.
+//! From a unit to its treatment: the bucket space is divided into lanes, one per treatment, and the first part of
+//! each lane is exposed.
 //!
-//! The ends of the lanes depend on weights only and exposure only grows from a lane's start, so raising an exposure moves units
-//! into that treatment and nowhere else, with any number of arms. A rollout that goes on with another product's bucketing
-//! leaves all this to `scheme`.
+//! The ends of the lanes depend only on weights, and exposure grows from the start of a lane. So raising an exposure moves units
+//! into that treatment and nowhere else, with any number of arms. A rollout with another product's bucketing uses
+//! `scheme` instead.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -40,7 +41,7 @@ pub(crate) struct Lane {
 pub(crate) struct Placement<'s> {
     pub(crate) bucket: Bucket,
     pub(crate) treatment: Option<&'s Rc<Version>>,
-    /// How far into its lane the unit falls; zero where another product's scheme has no lanes of ours.
+    /// How far into its lane the unit falls, in buckets. Zero if another product's scheme assigns the buckets.
     pub(crate) depth: u32,
 }
 
@@ -77,7 +78,7 @@ impl Split {
         Self::Lanes(lanes.into())
     }
 
-    /// Where a unit falls; none where there is no strategy to need it.
+    /// Where a unit falls. `None` if there is no strategy.
     pub(crate) fn place(&self, salt: &Salt, unit: &[u8], now: Time) -> Option<Placement<'_>> {
         let (bucket, treatment, depth) = match self {
             Self::Stable => return None,
@@ -100,8 +101,8 @@ impl Split {
         Some(Placement { bucket, treatment, depth })
     }
 
-    /// The treatment, or that there is none, where it is the same for every unit, so that a request without a unit can be
-    /// decided too: a single lane, exposed to nobody or to everybody.
+    /// What every unit gets, if all get the same: `Some(None)` is stable. So a request without a unit can be decided too.
+    /// That is the case for a single lane that is exposed to no unit or to all.
     pub(crate) fn settled(&self, now: Time) -> Option<Option<&Rc<Version>>> {
         let lanes = match self {
             Self::Stable => 0,
@@ -128,7 +129,7 @@ impl Split {
         }
     }
 
-    /// Each treatment with the buckets that it gets, in document order; none where the buckets are another product's.
+    /// Each treatment with its buckets, in document order. `None` if the buckets are another product's.
     pub(crate) fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
         match self {
             Self::Stable => Some(Vec::new()),
@@ -141,7 +142,7 @@ impl Split {
     }
 }
 
-/// `floor(whole * part / total)`; the values at hand stay far below 2^64, and a total of zero gives nothing.
+/// `floor(whole * part / total)`. Values stay far below 2^64, and a total of zero gives zero.
 fn share(whole: u64, part: u64, total: u64) -> u32 {
     let share = whole.saturating_mul(part).checked_div(total).unwrap_or(0);
     u32::try_from(share).unwrap_or(u32::MAX)

@@ -1,4 +1,6 @@
-//! The unit of a request: what is hashed, so that one user, session or caller always gets the same version.
+//! The unit of a request: what is hashed, so that a user, session or caller always gets the same version.
+//!
+//! Sources are tried in document order, in `decide`; this file reads one source.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -7,7 +9,7 @@ use crate::hash::mac::Key;
 use crate::request::cookie::Cookie;
 use crate::request::{Nonce, Request, Slot};
 
-/// Where a unit may come from.
+/// A source of the unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// First line of a header.
@@ -18,11 +20,11 @@ pub(crate) enum Source {
     Query(Box<[u8]>),
     /// The peer's address.
     PeerAddress,
-    /// A cookie that the filter itself gives to a client without it.
+    /// A cookie that the filter sets if the client does not have it.
     Issued(Rc<Issuer>),
 }
 
-/// Gives an anonymous client an id of its own, in a cookie.
+/// Gives an anonymous client an id, in a cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Issuer {
     pub(crate) slot: Slot,
@@ -32,7 +34,7 @@ pub(crate) struct Issuer {
 }
 
 impl Source {
-    /// The value that a request brings.
+    /// The value in a request. `None` if the request does not have it.
     pub(crate) fn value<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
         let value = match self {
             Self::Header(slot) | Self::Cookie(slot) => request.lines(*slot).next().map(Cow::Borrowed),
@@ -45,7 +47,7 @@ impl Source {
 }
 
 impl Issuer {
-    /// The id that a client got earlier.
+    /// The id that the client got earlier. `None` if it has none, or a forged one.
     pub(crate) fn brought<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
         request.lines(self.slot).next().filter(|id| !id.is_empty())
     }

@@ -1,6 +1,6 @@
-//! A version: one model behind a cluster, and what sends a request to it.
+//! A version: one model behind a cluster, and the headers that send a request to it.
 //!
-//! Everything that depends on the version alone is worked out when the document is compiled: headers, targets, marks.
+//! Everything that depends only on the version is computed when the document is compiled: headers, targets, marks.
 
 use super::failover::Failover;
 
@@ -13,14 +13,14 @@ pub struct Version {
     /// `<rollout>=<version>`.
     pub(crate) assignment: Box<str>,
     pub(crate) failover: Option<Failover>,
-    /// The request headers that depend on nothing but the version.
+    /// The request headers that depend only on the version.
     pub(crate) headers: Box<[(Box<str>, Box<str>)]>,
     pub(crate) path_prefix: Option<PathPrefix>,
-    /// API versions; none: all.
+    /// The API versions that it accepts. `None` means all.
     pub(crate) accepts: Option<Box<[Box<[u8]>]>>,
     pub(crate) features: Option<Box<str>>,
     pub(crate) requires: Box<[Requirement]>,
-    /// True where nothing but a shadow names it.
+    /// True if only a shadow names it.
     pub(crate) is_shadow_only: bool,
 }
 
@@ -43,25 +43,25 @@ impl Version {
         self.ordinal
     }
 
-    /// True where it gets copies only: a shadow names it and nothing else does.
+    /// True if it gets only copies: a shadow names it, and nothing else does.
     #[must_use]
     pub fn is_shadow_only(&self) -> bool {
         self.is_shadow_only
     }
 
-    /// True where a copy for this version is not a second call of what serves already.
+    /// True if a copy to this version does not repeat the call that already serves the request.
     pub(crate) fn differs_from(&self, serving: &Self) -> bool {
         self.name != serving.name && self.cluster != serving.cluster
     }
 
-    /// What happens when a call to this version fails.
+    /// What happens if a call to this version fails. `None` if nothing does.
     #[must_use]
     pub fn failover(&self) -> Option<&Failover> {
         self.failover.as_ref()
     }
 }
 
-/// What the beginning of a path becomes.
+/// A replacement for the start of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PathPrefix {
     pub(crate) from: Box<[u8]>,
@@ -69,14 +69,14 @@ pub(crate) struct PathPrefix {
 }
 
 impl PathPrefix {
-    /// The path with its beginning replaced, the rest and the query kept; none where it begins otherwise.
+    /// The path with its start replaced, and the rest and the query kept. `None` if it starts otherwise.
     pub(crate) fn replaced_in(&self, path: &[u8]) -> Option<Vec<u8>> {
         let rest = path.strip_prefix(self.from.as_ref())?;
         Some([&self.to, rest].concat())
     }
 }
 
-/// A decision of another rollout without which a version is not given.
+/// A decision of another rollout that a version requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Requirement {
     /// Position of the other rollout in the document.

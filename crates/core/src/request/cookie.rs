@@ -1,6 +1,8 @@
-//! Cookies: reading one from a request, and writing the `Set-Cookie` line of one that the filter gives out (RFC 6265).
+//! Cookies: reads them from a request, and writes the `Set-Cookie` line of a cookie that the filter sets (RFC 6265).
+//!
+//! What a cookie means is not here: see `plan::session` and `plan::unit`.
 
-/// A cookie that the filter gives out.
+/// A cookie that the filter sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cookie {
     pub(crate) name: Box<str>,
@@ -11,7 +13,7 @@ pub(crate) struct Cookie {
     pub(crate) same_site: SameSite,
 }
 
-/// Whether a browser sends the cookie with requests that other sites begin.
+/// Whether a browser sends the cookie with requests that start on other sites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SameSite {
     Strict,
@@ -30,7 +32,7 @@ impl SameSite {
 }
 
 impl Cookie {
-    /// Why a browser would not keep it (RFC 6265bis, 5.7).
+    /// Why browsers would drop the cookie (RFC 6265bis, 5.7). `None` if they would keep it.
     pub(crate) fn rejected_because(&self) -> Option<&'static str> {
         let is_prefixed = |prefix: &str| self.name.starts_with(prefix);
         match self.secure {
@@ -54,7 +56,8 @@ impl Cookie {
     }
 }
 
-/// The names and values of a cookie line (RFC 6265, 5.4): pairs separated by semicolons, white space around them, quotes kept.
+/// The names and values of a cookie line (RFC 6265, 5.4): pairs separated by semicolons. White space around them is
+/// removed, and quotes are kept.
 pub(crate) fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     line.split(|byte| *byte == b';').filter_map(|pair| {
         let end = pair.iter().position(|byte| *byte == b'=')?;
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cookie_line_is_pairs_and_what_is_no_pair_is_passed_over() {
+    fn a_cookie_line_is_pairs_and_what_is_not_a_pair_is_skipped() {
         for (line, expected) in [
             ("uid=alice", vec![("uid", "alice")]),
             ("a=1; uid=alice; uid=bob", vec![("a", "1"), ("uid", "alice"), ("uid", "bob")]),
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_names_all_attributes() {
+    fn a_line_has_all_attributes() {
         let mut cookie = Cookie {
             name: "rid".into(),
             max_age: 60,

@@ -1,17 +1,17 @@
-//! What a plan reads of a request: the names of headers and cookies, each with the slot that its values go to.
+//! What a plan reads from a request: the names of headers and cookies, each with the slot for its values.
 //!
-//! Filled while a document is compiled, and only read afterwards.
+//! It is filled while a document is compiled, and only read afterwards.
 
-/// Place of a value among those that a plan reads.
+/// Position of a value among those that a plan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(usize);
 
-/// What a plan reads of a request, and what it may believe.
+/// What a plan reads from a request, and which headers it believes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Inputs {
     headers: Names,
     cookies: Names,
-    /// Sorted; removed from every request.
+    /// Sorted. These headers are removed from every request.
     secrets: Vec<Box<str>>,
     slots: usize,
     pub(crate) source_address: bool,
@@ -32,7 +32,7 @@ impl Names {
         self.0.get(position).map(|(_, slot)| *slot)
     }
 
-    /// The slot of a name: the one it has, or else this one.
+    /// The slot of a name: its own, or `next` if it has none yet.
     fn enter(&mut self, name: &str, next: Slot) -> Slot {
         match self.position(name.as_bytes()) {
             Ok(position) => self.0.get(position).map_or(next, |(_, slot)| *slot),
@@ -57,13 +57,13 @@ impl Inputs {
         self.cookies.enter(name, next)
     }
 
-    /// A slot is a name's own; a number that stays unused does no harm.
+    /// The next slot. No two names share a slot, and an unused slot does no harm.
     fn next(&mut self) -> Slot {
         self.slots = self.slots.saturating_add(1);
         Slot(self.slots)
     }
 
-    /// Adds a header that carries a secret: read like any other, and removed.
+    /// Adds a header that carries a secret. It is read like any other, and removed from the request.
     pub(crate) fn secret_header(&mut self, name: &str) -> Slot {
         if let Err(position) = self.secrets.binary_search_by(|known| known.as_ref().cmp(name)) {
             self.secrets.insert(position, name.into());

@@ -1,7 +1,7 @@
-//! A request as the plan sees it: only the values that the plan asks for, picked from the header lines in one pass.
+//! A request as the plan sees it: only the values that the plan reads, picked from the header lines in one pass.
 //!
-//! The same pass finds what must not travel on: whatever a client sends in `x-rollout-*` is never believed, and the secret of
-//! an override is never shown to a model.
+//! The same pass finds the headers to remove: what a client sends in `x-rollout-*` is never believed, and no model sees the
+//! secret of an override.
 
 pub(crate) mod cookie;
 mod inputs;
@@ -13,15 +13,15 @@ use crate::header;
 
 pub(crate) use inputs::{Inputs, Slot};
 
-/// What makes a new id different from every other: values of the proxy that no client chooses. A request id alone would not do,
-/// because a client may send its own.
+/// Values of the proxy that make a new id unique. No client can choose them; a request id alone is not enough, because a
+/// client may send its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nonce {
     /// Number of the connection in the proxy.
     pub connection: u64,
     /// Nanoseconds since the epoch.
     pub clock: u64,
-    /// How many such values the VM has made before.
+    /// How many nonces this VM has made before.
     pub counter: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Request<'a> {
     pub(crate) method: &'a [u8],
     pub(crate) path: &'a [u8],
     pub(crate) query: &'a [u8],
-    /// Path and query as they came.
+    /// Path and query as received.
     pub(crate) target: &'a [u8],
     pub(crate) source: Option<IpAddr>,
     pub(crate) nonce: Option<Nonce>,
@@ -60,7 +60,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The values that a plan asks for; see [`crate::Plan::request`].
+    /// Picks the values that a plan reads; see [`crate::Plan::request`].
     pub(crate) fn read<I>(inputs: &Inputs, lines: I, source: Option<&[u8]>) -> Self
     where
         I: IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -86,7 +86,7 @@ impl<'a> Request<'a> {
         request
     }
 
-    /// The same request with what a new id is made of, if [`crate::Plan::may_issue_id`] asks for it.
+    /// Adds what a new id is made from. Needed if [`crate::Plan::may_issue_id`] is true.
     #[must_use]
     pub fn with_nonce(self, nonce: Nonce) -> Self {
         Self { nonce: Some(nonce), ..self }
@@ -137,13 +137,13 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Names of the headers to remove before the request goes on; a name may stand there more than once.
+    /// Names of the headers to remove before the request is sent on. A name may occur more than once.
     #[must_use]
     pub fn unwanted(&self) -> &[&'a str] {
         &self.unwanted
     }
 
-    /// True for a header of the filter's own that, once the unwanted ones are removed, the request does not have.
+    /// True for a header of the filter that the request does not have after the unwanted ones are removed.
     #[must_use]
     pub fn lacks(&self, name: &str) -> bool {
         let kept = match name {
@@ -160,12 +160,12 @@ impl<'a> Request<'a> {
         self.preflight.has_origin && self.preflight.has_method
     }
 
-    /// The feature set that a trusted hop chose before.
+    /// The feature set that a trusted hop has chosen.
     pub(crate) fn feature_set(&self) -> Option<Cow<'a, [u8]>> {
         joined(self.feature_sets.iter().copied())
     }
 
-    /// The assignments that trusted hops made before, in their order.
+    /// The assignments of trusted hops, in their order.
     pub(crate) fn assignments(&self) -> &[&'a [u8]] {
         &self.assignments
     }
@@ -223,7 +223,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     with_port.or_else(|_| text.parse()).ok()
 }
 
-/// `application/x-www-form-urlencoded`: a plus is a space, `%41` is A, a malformed escape stays as it is.
+/// Decodes `application/x-www-form-urlencoded`: a plus is a space, `%41` is A, and a malformed escape stays as it is.
 fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         return Cow::Borrowed(text);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_an_ip_with_or_without_a_port_and_nothing_else() {
+    fn an_address_is_only_an_ip_with_or_without_a_port() {
         for (text, canonical) in [
             ("10.0.0.1:4711", Some("10.0.0.1")),
             ("10.0.0.1", Some("10.0.0.1")),

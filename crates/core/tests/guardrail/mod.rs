@@ -1,4 +1,4 @@
-//! Chance, latencies and intervals for the simulations of guardrails, in CI and in `examples/false_alarms.rs`.
+//! Random numbers, latencies and intervals for the simulations of guardrails, in the tests and in `examples/false_alarms.rs`.
 
 #![allow(dead_code, reason = "each simulation uses its part")]
 #![allow(
@@ -26,7 +26,7 @@ impl Binomial {
     pub(crate) fn new(observed: u64, rate: f64) -> Self {
         let rate = rate.clamp(0.0, 1.0);
         if rate > 0.5 {
-            // Mirrored below, so that the first chance is never too small for a float.
+            // Mirrored below, so that the first probability is never too small for a float.
             let mirrored = Self::new(observed, 1.0 - rate);
             return Self { observed, up_to: mirrored.up_to.iter().map(|chance| chance + 2.0).collect() };
         }
@@ -51,7 +51,7 @@ impl Binomial {
     }
 }
 
-/// Both sides of a slot, or of many alike.
+/// Both sides of a slot, or of several equal slots.
 pub(crate) struct Slot {
     pub(crate) version: Binomial,
     pub(crate) stable: Binomial,
@@ -67,7 +67,7 @@ impl Slot {
     }
 }
 
-/// The highest e-value that anybody sees who looks after each slot.
+/// The highest e-value after any slot.
 pub(crate) fn highest<'s>(
     null: NullHypothesis,
     slots: impl Iterator<Item = &'s Slot>,
@@ -80,7 +80,7 @@ pub(crate) fn highest<'s>(
     })
 }
 
-/// The 95 % lower bound of Clopper and Pearson for a share of which this many of all were seen.
+/// The 95 % lower bound of Clopper and Pearson for a share, if `seen` of `all` had it.
 pub(crate) fn lower_bound(seen: usize, all: usize) -> f64 {
     if seen == 0 {
         return 0.0;
@@ -94,7 +94,7 @@ pub(crate) fn lower_bound(seen: usize, all: usize) -> f64 {
     low
 }
 
-/// How latencies are spread.
+/// The distribution of latencies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     Exponential,
@@ -105,7 +105,7 @@ pub(crate) enum Shape {
 impl Shape {
     pub(crate) const ALL: [Self; 3] = [Self::Exponential, Self::LogNormal, Self::Pareto];
 
-    /// The share of latencies above so many units.
+    /// The share of latencies above this value.
     pub(crate) fn above(self, latency: f64) -> f64 {
         match self {
             Self::Exponential => (-latency).exp(),
@@ -114,7 +114,7 @@ impl Shape {
         }
     }
 
-    /// The latency that this share is above.
+    /// The latency that this share of latencies exceeds.
     pub(crate) fn exceeded(self, share: f64) -> f64 {
         let (mut low, mut high) = (1e-6_f64, 1e6_f64);
         for _ in 0..60 {
@@ -166,13 +166,13 @@ pub(crate) fn beta(first: f64, mean: f64, dice: &mut Dice) -> f64 {
     one / (one + other).max(f64::MIN_POSITIVE)
 }
 
-/// The value that this share is not above, of values in any order.
+/// The value that this share of the values does not exceed. The values may be in any order.
 pub(crate) fn nearest_rank(values: &mut [u64], share: f64) -> Option<u64> {
     values.sort_unstable();
     values.get(((values.len() as f64 * share).ceil() as usize).saturating_sub(1)).copied()
 }
 
-/// Highest e-values at a margin of 2 points, with weights bounded and with each request counted, in so many seconds of 500 requests.
+/// Highest e-values at a margin of 2 points, with bounded weights and with each request counted, in this many seconds of 500 requests.
 pub(crate) fn rollout(
     dice: &mut Dice,
     seconds: u64,
