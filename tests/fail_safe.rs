@@ -702,3 +702,18 @@ fn odd_paths_queries_cookies_and_hosts_are_served_or_rejected_and_do_no_harm() {
     }
     site.assert_filter_is_well();
 }
+
+#[test]
+fn an_offer_of_tls_in_an_upgrade_and_a_host_with_a_trailing_dot_are_served_as_any_other_request() {
+    let mut document = rollout("v2");
+    document["match"] = json!([{"hosts": ["ml.example.com"]}]);
+    let site = Site::serving(&self::document(1, json!([document])));
+    for extra in ["connection: close\r\n", "connection: Upgrade, close\r\nupgrade: TLS/1.2\r\n"] {
+        for host in ["ml.example.com", "ml.example.com.", "ML.example.com.:8443"] {
+            let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nx-user-id: alice\r\n{extra}\r\n");
+            let answer = raw(site.envoy.address(), request.as_bytes()).expect("Envoy answers");
+            assert_eq!(status(&answer), Some(200), "{request}");
+        }
+    }
+    assert_eq!(site.upstreams[1].count(), 6, "all of them reach the active version");
+}

@@ -137,7 +137,8 @@ impl<'e> Evaluation<'e> {
     }
 
     fn issue(&mut self, issuer: &'e Issuer) -> Option<Cow<'e, [u8]>> {
-        let id = issuer.new_id(self.request, self.request.nonce?);
+        let nonce = self.request.nonce.filter(|_| !self.request.is_preflight())?;
+        let id = issuer.new_id(self.request, nonce);
         if !self.issued.iter().any(|(known, _)| known.cookie.name == issuer.cookie.name) {
             self.issued.push((issuer, id.clone()));
         }
@@ -270,6 +271,7 @@ impl<'e> Evaluation<'e> {
     /// session is on stable, so that the client stays there after the latch is released.
     fn begun(&self, case: &Subject<'e>, assigned: Choice<'e>) -> Option<String> {
         let by_hash = matches!(assigned.reason, Reason::NotExposed | Reason::Assigned);
+        let by_hash = by_hash && !self.request.is_preflight();
         let sessions = case.rollout.sessions.as_ref().filter(|_| by_hash)?;
         let holder = Holder { rollout: &case.rollout.name, unit: case.unit.as_deref()? };
         let is_rolled_back = self.health.is_rolled_back(assigned.version);

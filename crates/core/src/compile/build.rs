@@ -60,8 +60,8 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
         .map(|shadow| {
             let version = at(shadow.version)?;
             let salt = Salt::new(&format!("shadow:{salt}:{}", version.name));
-            let (methods, headers) = (shadow.methods, shadow.headers);
-            Some(Rc::new(Shadow { version, share: shadow.share, salt, methods, headers }))
+            let (methods, headers, protocol) = (shadow.methods, shadow.headers, shadow.protocol);
+            Some(Rc::new(Shadow { version, share: shadow.share, salt, methods, protocol, headers }))
         })
         .collect();
     Some(Rollout {

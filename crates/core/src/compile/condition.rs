@@ -82,7 +82,8 @@ fn host(at: At<'_, '_>, context: &mut Context) -> Option<HostPattern> {
             ),
         );
     }
-    let bytes = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
+    let name_in_full = name.strip_suffix('.').unwrap_or(name);
+    let bytes = name_in_full.to_ascii_lowercase().into_bytes().into_boxed_slice();
     Some(if text == name { HostPattern::Exact(bytes) } else { HostPattern::Below(bytes) })
 }
 

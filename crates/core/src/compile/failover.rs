@@ -71,6 +71,9 @@ fn conditions(at: At<'_, '_>, context: &mut Context) -> Option<(Words, Words)> {
         match (known(&HTTP_CONDITIONS), known(&GRPC_CONDITIONS)) {
             (Some(word), _) => http.push(word),
             (None, Some(word)) => grpc.push(word),
+            (None, None) if word == "retriable-headers" => {
+                at.problem::<()>(context, "`retriable-headers` is not supported: no field names the headers");
+            }
             (None, None) => {
                 at.problem::<()>(context, &format!("{} is not a retry condition of Envoy", shown(word)));
             }

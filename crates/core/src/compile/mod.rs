@@ -48,6 +48,9 @@ use crate::plan::rollout::Rollout;
 /// Largest document in bytes. The limit protects Envoy's main thread, which handles no other update while it parses a document.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// What some editors put in front of UTF-8 text (U+FEFF); JSON text must not have it (RFC 8259, 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A plan, with warnings for its author.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compiled {
@@ -65,6 +68,9 @@ pub struct Compiled {
 pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
     if bytes.len() > MAX_BYTES {
         return Err(whole_document(format!("larger than {MAX_BYTES} bytes")));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        return Err(whole_document("begins with a byte order mark: save it as UTF-8 without one".to_owned()));
     }
     let node = parse(bytes)?;
     let hash = node.hash();

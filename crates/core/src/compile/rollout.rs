@@ -33,7 +33,7 @@ pub(super) fn rollout(
     let alternatives =
         fields.optional("match", context, condition::alternatives).filter(|list| !list.is_empty());
     let unit = fields.required("unit", context, condition::sources);
-    let salt = fields.optional("salt", context, |at, context| scalar::text(at, context, 1..=128));
+    let salt = fields.optional("salt", context, salt);
     let stable = fields.required("stable", context, |at, context| known.resolve(at, context));
     let versions = fields.required("versions", context, |at, context| {
         at.named_list(context, 1..=16, |at, context| version(at, context, names))
@@ -106,6 +106,17 @@ pub(super) fn rollout(
     let alternatives = alternatives.unwrap_or_else(|| vec![Alternative::everything()]);
     parts.warn(at, context, &alternatives);
     Some((Rc::new(build(parts, context)?), alternatives))
+}
+
+/// What the salts of layers, holdouts, shadows and guardrails begin with: a split with one of them would not be independent of them.
+const RESERVED_SALTS: [&str; 4] = ["layer:", "holdout:", "shadow:", "guardrail:"];
+
+fn salt<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
+    let salt = scalar::text(at, context, 1..=128)?;
+    match RESERVED_SALTS.iter().find(|prefix| salt.starts_with(**prefix)) {
+        Some(prefix) => at.problem(context, &format!("salts that begin with `{prefix}` are reserved")),
+        None => Some(salt),
+    }
 }
 
 fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Option<VersionSpec<'n>> {

@@ -9,7 +9,7 @@ use super::reader::{At, Fields};
 use super::scalar;
 use crate::hash::bucket::Ppm;
 use crate::plan::condition::HeaderCondition;
-use crate::plan::shadow::{MAX_SHADOWS, SAFE_METHODS};
+use crate::plan::shadow::{MAX_SHADOWS, METHOD_HEADERS, Protocol, SAFE_METHODS};
 
 /// A shadow with its version as a position in the rollout.
 pub(super) struct Shadow {
@@ -17,6 +17,7 @@ pub(super) struct Shadow {
     pub(super) share: Ppm,
     /// `None` means any method.
     pub(super) methods: Option<Box<[Box<[u8]>]>>,
+    pub(super) protocol: Protocol,
     pub(super) headers: Box<[HeaderCondition]>,
 }
 
@@ -54,6 +55,11 @@ pub(super) fn shadows(
         fields.finish(context);
         let safe = || SAFE_METHODS.map(|method| method.as_bytes().into()).into();
         let methods = methods.or_else(|| (!idempotent).then(safe));
-        Some(Shadow { version: version?, share: share?, methods, headers })
+        let inputs = &mut context.shared.inputs;
+        let protocol = Protocol {
+            upgrade: inputs.header("upgrade"),
+            methods: METHOD_HEADERS.map(|name| inputs.header(name)),
+        };
+        Some(Shadow { version: version?, share: share?, methods, protocol, headers })
     })
 }

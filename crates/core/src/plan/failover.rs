@@ -72,7 +72,7 @@ pub(crate) struct Retry {
 }
 
 /// The words of `x-envoy-retry-on` (Envoy 1.40, "Router / HTTP header manipulation").
-pub(crate) const HTTP_CONDITIONS: [&str; 11] = [
+pub(crate) const HTTP_CONDITIONS: [&str; 10] = [
     "5xx",
     "gateway-error",
     "reset",
@@ -82,7 +82,6 @@ pub(crate) const HTTP_CONDITIONS: [&str; 11] = [
     "retriable-4xx",
     "refused-stream",
     RETRIABLE_STATUS_CODES,
-    "retriable-headers",
     "http3-post-connect-failure",
 ];
 

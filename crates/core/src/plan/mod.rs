@@ -87,7 +87,7 @@ impl Plan {
     /// True if this plan may have to give the client an id, so that the request needs [`Request::with_nonce`].
     #[must_use]
     pub fn may_issue_id(&self, request: &Request<'_>) -> bool {
-        self.issuers.iter().any(|issuer| issuer.brought(request).is_none())
+        !request.is_preflight() && self.issuers.iter().any(|issuer| issuer.brought(request).is_none())
     }
 
     /// The first rollout in document order that matches.

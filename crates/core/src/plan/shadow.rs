@@ -4,10 +4,10 @@
 
 use std::rc::Rc;
 
-use super::condition::{HeaderCondition, contains_method};
+use super::condition::HeaderCondition;
 use super::version::Version;
 use crate::hash::bucket::{Ppm, Salt};
-use crate::request::Request;
+use crate::request::{Request, Slot};
 
 /// Most copies of one request. The route has as many mirror policies.
 pub const MAX_SHADOWS: usize = 3;
@@ -21,7 +21,39 @@ pub struct Shadow {
     pub(crate) salt: Salt,
     /// `None` means any method.
     pub(crate) methods: Option<Box<[Box<[u8]>]>>,
+    pub(crate) protocol: Protocol,
     pub(crate) headers: Box<[HeaderCondition]>,
+}
+
+/// Where a request says that it is something else than its method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Protocol {
+    pub(crate) upgrade: Slot,
+    /// Headers that name the method that is meant.
+    pub(crate) methods: [Slot; METHOD_HEADERS.len()],
+}
+
+/// Headers by which frameworks let a client name another method than it sends.
+pub(crate) const METHOD_HEADERS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// The query parameter that does the same.
+const METHOD_QUERY: &[u8] = b"_method";
+
+impl Protocol {
+    /// True if the connection becomes another protocol's. Envoy shows an extended CONNECT in this form too.
+    fn is_upgrade(&self, request: &Request<'_>) -> bool {
+        request.lines(self.upgrade).next().is_some()
+    }
+
+    /// True if these methods contain the request's and every other that it names.
+    fn names_only(&self, methods: &[Box<[u8]>], request: &Request<'_>) -> bool {
+        let contains = |named: &[u8]| methods.iter().any(|method| method.eq_ignore_ascii_case(named));
+        let is_sent = methods.iter().any(|method| method.as_ref() == request.method); // RFC 9110, 9.1
+        let mut named = self.methods.iter().flat_map(|slot| request.lines(*slot));
+        is_sent
+            && named.all(contains)
+            && request.query_value(METHOD_QUERY).is_none_or(|named| contains(&named))
+    }
 }
 
 /// The shadows of one request, in document order without gaps.
@@ -50,7 +82,8 @@ pub(crate) fn sample(
 
 impl Shadow {
     fn samples(&self, unit: &[u8], request: &Request<'_>) -> bool {
-        self.methods.as_deref().is_none_or(|methods| contains_method(methods, request))
+        !self.protocol.is_upgrade(request)
+            && self.methods.as_deref().is_none_or(|methods| self.protocol.names_only(methods, request))
             && self.headers.iter().all(|condition| condition.holds(request))
             && self.share.contains(self.salt.bucket(unit))
     }

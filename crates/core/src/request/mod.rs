@@ -25,6 +25,20 @@ pub struct Nonce {
     pub counter: u64,
 }
 
+/// What tells a preflight from any other `OPTIONS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Preflight {
+    has_origin: bool,
+    has_method: bool,
+}
+
+impl Preflight {
+    fn take(&mut self, name: &str) {
+        self.has_origin |= name == "origin";
+        self.has_method |= name == "access-control-request-method";
+    }
+}
+
 /// The values of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request<'a> {
@@ -38,6 +52,7 @@ pub struct Request<'a> {
     pub(crate) nonce: Option<Nonce>,
     /// True for a copy that a trusted hop made: it is not copied again.
     pub(crate) is_shadow: bool,
+    preflight: Preflight,
     lines: Vec<(Slot, &'a [u8])>,
     assignments: Vec<&'a [u8]>,
     feature_sets: Vec<&'a [u8]>,
@@ -59,6 +74,7 @@ impl<'a> Request<'a> {
             source: source.and_then(address),
             nonce: None,
             is_shadow: false,
+            preflight: Preflight::default(),
             lines: Vec::new(),
             assignments: Vec::new(),
             feature_sets: Vec::new(),
@@ -82,6 +98,9 @@ impl<'a> Request<'a> {
         }
         if name.starts_with(header::PREFIX) {
             return self.take_reserved(inputs, name, value);
+        }
+        if self.method == b"OPTIONS" {
+            self.preflight.take(name);
         }
         if let Some(slot) = inputs.header_slot(name) {
             self.lines.push((slot, value));
@@ -135,6 +154,12 @@ impl<'a> Request<'a> {
         kept.is_empty()
     }
 
+    /// True for a browser's question whether it may send another request (CORS preflight, Fetch standard): it carries no cookies, and
+    /// what it is told to store is not stored.
+    pub(crate) fn is_preflight(&self) -> bool {
+        self.preflight.has_origin && self.preflight.has_method
+    }
+
     /// The feature set that a trusted hop has chosen.
     pub(crate) fn feature_set(&self) -> Option<Cow<'a, [u8]>> {
         joined(self.feature_sets.iter().copied())
@@ -176,13 +201,14 @@ fn joined<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, [u8]>
     Some(Cow::Owned(joined))
 }
 
-/// The host without its port, in lower case.
+/// The host without its port and a trailing dot, in lower case.
 fn normal_host(authority: &[u8]) -> Cow<'_, [u8]> {
     let end = match authority.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !authority.ends_with(b"]") => colon,
         _ => authority.len(),
     };
     let host = authority.get(..end).unwrap_or_default();
+    let host = host.strip_suffix(b".").unwrap_or(host); // the root of the name system, which a client may write out
     if host.iter().any(u8::is_ascii_uppercase) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {
@@ -234,6 +260,8 @@ mod tests {
         for (authority, host) in [
             ("ml.example.com", "ml.example.com"),
             ("ML.Example.com:8443", "ml.example.com"),
+            ("ml.example.com.", "ml.example.com"),
+            ("ML.example.com.:443", "ml.example.com"),
             ("[::1]", "[::1]"),
             ("[::1]:80", "[::1]"),
             ("", ""),
