@@ -530,7 +530,7 @@ fn a_120_second_stream_is_not_cut() {
     for (path, mut stream, expected) in opened {
         let mut received = String::new();
         // The end is a clean one: a cut stream would be an error here.
-        while let Some(piece) = stream.next(PATIENCE).expect("the stream goes on") {
+        while let Some(piece) = stream.next(PATIENCE).expect("the stream continues") {
             received.push_str(&String::from_utf8_lossy(&piece));
         }
         let events: Vec<&str> = received.split_terminator("\n\n").collect();

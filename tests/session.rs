@@ -109,7 +109,7 @@ fn a_switch_lets_old_sessions_finish_on_blue_and_gives_new_ones_green_until_all_
             ("fraud-v1", "session"),
             "{user}"
         );
-        assert_eq!(cookie(&response), None, "a session that goes on is not begun again");
+        assert_eq!(cookie(&response), None, "a session that continues is not started again");
         let user = format!("new-{i}");
         let response = ask(&clients[i % 2], &user, None);
         assert_eq!(
@@ -136,7 +136,7 @@ fn a_switch_lets_old_sessions_finish_on_blue_and_gives_new_ones_green_until_all_
     draining["drain_until"] = text.into();
     site.push(&document("v2", &draining));
     let response = ask(&clients[0], &old[0].0, Some(&old[0].1));
-    assert_eq!(response.upstream(), "fraud-v1", "before the drain ends a session goes on");
+    assert_eq!(response.upstream(), "fraud-v1", "a session continues until the drain ends");
     let late = cookie(&ask(&clients[0], "late", None)).expect("a session begins");
     let expiry: u64 = late.split('.').nth(1).and_then(|expiry| expiry.parse().ok()).expect("an expiry");
     let end = drained.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();

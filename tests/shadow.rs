@@ -378,7 +378,7 @@ fn methods_and_headers_choose_what_is_shadowed() {
             json!({"methods": ["POST", "GET"]}),
             &["GET", "POST"],
         ),
-        ("none where a header is missing", true, json!({"headers": tenant}), &[]),
+        ("none if a header is missing", true, json!({"headers": tenant}), &[]),
     ] {
         let mut document = rollout(json!([shadow(extra)]));
         document.as_object_mut().expect("an object").insert("idempotent".into(), json!(idempotent));

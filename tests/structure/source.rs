@@ -138,7 +138,7 @@ fn said(words: &[String]) -> Said {
             ("use", _) => tree(after, &[], &mut |segments, name| {
                 said.paths.push(Path { inside: inside.clone(), segments, name });
             }),
-            ("::", [_, after @ ..]) => after, // goes on from a type
+            ("::", [_, after @ ..]) => after, // continues from a type
             (_, [colons, ..]) if colons == "::" => {
                 let mut segments = vec![word.clone()];
                 let mut after = after;

@@ -185,7 +185,7 @@ fn watching_prints_a_line_per_round_with_requests_per_second() {
     let rates = watched_rates(&[&url], 2);
     assert_eq!(rates[0], None, "nothing is known of the time before");
     assert!(rates[1] > Some(0.0) && rates[1] <= Some(10_000.0), "{rates:?}");
-    assert!(rates[2] > Some(0.0), "a proxy that starts anew counts from zero: {rates:?}");
+    assert!(rates[2] > Some(0.0), "a proxy that starts again counts from zero: {rates:?}");
 }
 
 #[test]

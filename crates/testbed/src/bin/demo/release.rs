@@ -110,7 +110,7 @@ impl Release<'_> {
         let refused = self.envoy.push(&document.to_string()) == Outcome::Rejected;
         self.must(refused, "Envoy took a broken document")?;
         screen::note(
-            "written past the tool into ecds.yaml: Envoy refuses it, the running document serves on",
+            "written past the tool into ecds.yaml: Envoy rejects it and keeps serving the current document",
         );
         Ok(())
     }
