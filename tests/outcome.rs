@@ -141,6 +141,36 @@ fn a_server_that_closes_its_websocket_has_not_failed() {
 }
 
 #[test]
+fn an_upgrade_is_never_copied_and_a_request_beside_it_is() {
+    let [plain, shadow] = ["fraud-v1", "fraud-v3"].map(Upstream::start);
+    let envoy = Envoy::builder()
+        .clusters([Cluster::from(&plain), ("fraud-v2", websocket()).into(), Cluster::from(&shadow)])
+        .tweak(|bootstrap| {
+            connection_manager(bootstrap)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+        })
+        .start();
+    let rollout = |name: &str, path: &str, cluster: &str| {
+        json!({"name": name, "match": [{"path": {"exact": path}}], "unit": [{"header": "x-user-id"}], "stable": "live",
+            "versions": [{"name": "live", "cluster": cluster}, {"name": "copies", "cluster": "fraud-v3"}],
+            "shadow": [{"version": "copies", "percent": 100}], "idempotent": true})
+    };
+    let rollouts = [rollout("plain", "/plain", "fraud-v1"), rollout("socket", "/socket", "fraud-v2")];
+    let document = json!({"revision": 1, "rollouts": rollouts});
+    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+    envoy.wait_revision(1);
+    for _ in 0..COUNT {
+        let upgrade = "GET /socket HTTP/1.1\r\nhost: a\r\nx-user-id: alice\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        assert!(exchange(&envoy, upgrade).starts_with("HTTP/1.1 101"));
+        let answer = envoy.client().send(Request::get("/plain").header("x-user-id", "alice"));
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+    shadow.wait_count(COUNT);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(shadow.count(), COUNT, "the plain requests alone");
+    assert!(shadow.requests().iter().all(|copy| copy.path == "/plain"));
+}
+
+#[test]
 fn an_answer_below_500_that_was_repeated_without_success_has_not_failed() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     versions[1].set(Behaviour::status(429));
