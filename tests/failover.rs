@@ -330,6 +330,22 @@ fn only_listed_failures_are_repeated() {
 }
 
 #[test]
+fn a_listed_429_is_repeated_also_if_it_says_that_it_was_rate_limited() {
+    let limited = Behaviour::status(429).header("x-envoy-ratelimited", "true");
+    for (failover, repeated) in [
+        (json!({"to": ["v1"], "status_codes": [429]}), true),
+        (json!({"to": ["v1"], "status_codes": [503]}), false),
+        (json!({"to": ["v1"]}), false),
+    ] {
+        let site = Site::serving(rollout(failover.clone()));
+        site.primary.set(limited.clone());
+        let response = site.send(Request::post("/", "{}"));
+        let expected = if repeated { failed_over() } else { (429, "fraud-v2".into(), None) };
+        assert_eq!(seen(&response), expected, "{failover}");
+    }
+}
+
+#[test]
 fn a_request_that_another_route_sends_to_the_targets_cluster_is_not_a_failover() {
     let [stable, primary] = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters([&stable, &primary]).tweak(|bootstrap| {

@@ -8,7 +8,12 @@ use super::names::Known;
 use super::place::shown;
 use super::reader::{At, Fields};
 use super::scalar;
-use crate::plan::failover::{GRPC_CONDITIONS, HTTP_CONDITIONS, MAX_TARGETS, RETRIABLE_STATUS_CODES, Retry};
+use crate::plan::failover::{
+    GRPC_CONDITIONS, HTTP_CONDITIONS, MAX_TARGETS, RATE_LIMITED, RETRIABLE_STATUS_CODES, Retry,
+};
+
+/// The status that rate limits answer with.
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// A failover with its targets as positions in the rollout.
 #[derive(Clone)]
@@ -37,6 +42,10 @@ pub(super) fn failover(at: At<'_, '_>, context: &mut Context, names: &Known<'_>)
         codes.iter().flatten().filter_map(|code| u16::try_from(*code).ok()).collect();
     if !status_codes.is_empty() && !http.contains(&RETRIABLE_STATUS_CODES) {
         http.push(RETRIABLE_STATUS_CODES);
+    }
+    // Envoy repeats an answer that says it was rate-limited by this word alone, whatever its status is listed under.
+    if status_codes.contains(&TOO_MANY_REQUESTS) && !http.contains(&RATE_LIMITED) {
+        http.push(RATE_LIMITED);
     }
     let retries = usize::try_from(retries.unwrap_or(1)).ok()?;
     let retry = Retry { http, grpc, status_codes, retries, per_try_timeout_ms: per_try_timeout };

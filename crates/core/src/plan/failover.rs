@@ -78,7 +78,7 @@ pub(crate) const HTTP_CONDITIONS: [&str; 10] = [
     "reset",
     "reset-before-request",
     "connect-failure",
-    "envoy-ratelimited",
+    RATE_LIMITED,
     "retriable-4xx",
     "refused-stream",
     RETRIABLE_STATUS_CODES,
@@ -88,6 +88,9 @@ pub(crate) const HTTP_CONDITIONS: [&str; 10] = [
 /// The words of `x-envoy-retry-grpc-on`.
 pub(crate) const GRPC_CONDITIONS: [&str; 5] =
     ["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"];
+
+/// The word that makes Envoy repeat an answer that carries `x-envoy-ratelimited`.
+pub(crate) const RATE_LIMITED: &str = "envoy-ratelimited";
 
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
