@@ -2,19 +2,23 @@
 
 Usage: MLSERVER_HTTP_PORT=PORT python serve.py FOLDER
 
-The same as `mlserver start FOLDER`, with three additions. The process ends when
+The same as `mlserver start FOLDER`, with four additions. The process ends when
 its standard input does: whoever starts it holds the other end of a pipe, so a
 caller that dies, however it dies, takes the server with it. Each model computes
 on one thread: for rows of 30 numbers a pool costs three times as much as it
 gives. And the head of an answer leaves together with its body: between the two
 a kill would cut the answer in half, and no proxy can take back an answer that
-has begun.
+has begun. And an idle connection stays open longer than Envoy keeps one (an
+hour): a server that closes it first may do so just as a request is on its way,
+which then fails through nobody's fault.
 """
 
 import asyncio
 import os
 import sys
 import threading
+
+KEEP_ALIVE = 2 * 3600  # seconds
 
 
 def end_with_the_caller():
@@ -58,8 +62,11 @@ if __name__ == "__main__":
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     connection_made = H11Protocol.connection_made
-    H11Protocol.connection_made = lambda protocol, transport: connection_made(
-        protocol, JoinedWrites(transport)
-    )
+
+    def keep(protocol, transport):
+        protocol.timeout_keep_alive = KEEP_ALIVE
+        connection_made(protocol, JoinedWrites(transport))
+
+    H11Protocol.connection_made = keep
     sys.argv[1:1] = ["start"]
     main()
