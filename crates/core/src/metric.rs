@@ -17,6 +17,10 @@ pub const REQUESTS: Family =
     Family { name: "rollout_requests_total", labels: &["rollout", "version", "reason"] };
 /// Requests that count as a failure of the version.
 pub const FAILURES: Family = Family { name: "rollout_failures_total", labels: &["rollout", "version"] };
+/// Requests whose client left before the response headers, or whose own deadline passed.
+pub const ABANDONED: Family = Family { name: "rollout_abandoned_total", labels: &["rollout", "version"] };
+/// Attempts beyond the first, by the version that was assigned.
+pub const RETRIES: Family = Family { name: "rollout_retries_total", labels: &["rollout", "version"] };
 /// Requests that a failover target answered.
 pub const FAILOVERS: Family =
     Family { name: "rollout_failovers_total", labels: &["rollout", "version", "to"] };
@@ -33,8 +37,17 @@ pub const EXPOSURE: Family = Family { name: "rollout_exposure_ppm", labels: &["r
 /// Signals that tripped, by what they judged.
 pub const TRIPS: Family =
     Family { name: "rollout_guardrail_trips_total", labels: &["rollout", "version", "signal"] };
-/// What a signal has judged: requests or answers of the version (`side` is `version`) and, if it compares, of stable
-/// (`stable`). `result` is `all` or `bad`. If a signal compares, a unit counts at most once per second on each worker.
+/// Episodes in which a verdict was withheld because stable was as bad.
+pub const WITHHELD: Family =
+    Family { name: "rollout_guardrail_withheld_total", labels: &["rollout", "version", "signal"] };
+/// 1 while a verdict is withheld because stable is as bad, otherwise 0. A gauge.
+pub const IS_WITHHELD: Family =
+    Family { name: "rollout_guardrail_withheld", labels: &["rollout", "version", "signal"] };
+/// 1 while a signal waits for the version to warm up, otherwise 0. A gauge.
+pub const IS_WARMING_UP: Family =
+    Family { name: "rollout_guardrail_warming_up", labels: &["rollout", "version", "signal"] };
+/// What a signal has judged: outcomes of the version (`side` is `version`) and of stable (`stable`). `result` is `all` or
+/// `bad`. If a signal compares, a unit counts at most once per second.
 pub const OBSERVATIONS: Family = Family {
     name: "rollout_guardrail_observations_total",
     labels: &["rollout", "version", "signal", "side", "result"],
