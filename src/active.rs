@@ -10,18 +10,20 @@ use crate::gauge::Exposures;
 use crate::guard::Guard;
 use crate::host;
 use crate::metric::{self, Metrics};
+use crate::rate::Rates;
 
 /// A plan with its counters and guardrails. It lives as long as its root context or its last stream.
 pub(crate) struct Active {
     pub(crate) plan: Rc<Plan>,
     pub(crate) metrics: Metrics,
     pub(crate) guard: Guard,
+    pub(crate) rates: Rates,
 }
 
 impl Active {
     pub(crate) fn new(plan: Plan) -> Self {
         let plan = Rc::new(plan);
-        Self { metrics: Metrics::new(&plan), guard: Guard::new(&plan), plan }
+        Self { metrics: Metrics::new(&plan), guard: Guard::new(&plan), rates: Rates::new(&plan), plan }
     }
 
     /// Sets the gauges that show which document serves.

@@ -5,7 +5,7 @@
 //!
 //! The flow: `root` compiles a pushed document and replaces the whole plan (`active`). `stream` handles one request.
 //! `metric` counts, and `gauge` shows exposures and rollbacks. `guard` shares counts and latches with the other workers,
-//! and `serving` knows which document is the latest. Only `host` calls the host.
+//! `serving` knows which document is the latest, and `rate` shares the rates of copies. Only `host` calls the host.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -14,6 +14,7 @@ mod gauge;
 mod guard;
 mod host;
 mod metric;
+mod rate;
 mod root;
 mod serving;
 mod stream;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use rollout_core::guardrail::Tally;
 use rollout_core::metric::{self, Family};
-use rollout_core::{MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
+use rollout_core::{CopyResult, MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
 
 use crate::host;
 
@@ -60,20 +60,21 @@ pub(crate) enum Event {
     Failure,
     /// Failover to the target at this position.
     Failover(usize),
-    ShadowSent,
+    Copy(CopyResult),
     Unacceptable,
 }
 
 impl Event {
     const COUNT: usize = Self::FAILOVERS + MAX_TARGETS;
-    const FAILOVERS: usize = Reason::COUNT + 3;
+    const COPIES: usize = Reason::COUNT + 2;
+    const FAILOVERS: usize = Self::COPIES + CopyResult::COUNT;
 
     fn index(self) -> usize {
         match self {
             Self::Request(reason) => reason.index(),
             Self::Failure => Reason::COUNT,
-            Self::ShadowSent => Reason::COUNT + 1,
-            Self::Unacceptable => Reason::COUNT + 2,
+            Self::Unacceptable => Reason::COUNT + 1,
+            Self::Copy(result) => Self::COPIES.saturating_add(result.index()),
             Self::Failover(place) => Self::FAILOVERS.saturating_add(place),
         }
     }
@@ -194,7 +195,9 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
             let to = target.map_or(metric::NONE, Target::to);
             series(metric::FAILOVERS, &[rollout, version, to], host::define_counter)
         }
-        Event::ShadowSent => series(metric::SHADOWS, &[rollout, version, "sent"], host::define_counter),
+        Event::Copy(result) => {
+            series(metric::SHADOWS, &[rollout, version, result.name()], host::define_counter)
+        }
         Event::Unacceptable => series(metric::UNACCEPTABLE, &[rollout, version], host::define_counter),
     }
 }

@@ -11,7 +11,7 @@ use rollout_core::guardrail::{
     Call, Guardrails, Outcome, Response, Ticket, classify, is_break_flag, is_failure_status, is_repeated,
     needs_flags,
 };
-use rollout_core::{Decision, Now, Reason, Target, Time, decide, request_edits};
+use rollout_core::{Ask, Decision, Now, Reason, Target, Time, decide, request_edits};
 
 use crate::active::Active;
 use crate::host;
@@ -44,7 +44,9 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(Active { plan, metrics, guard }) = self.active.as_deref() else { return Action::Continue };
+        let Some(Active { plan, metrics, guard, rates }) = self.active.as_deref() else {
+            return Action::Continue;
+        };
         let headers = host::request_headers();
         let source = plan.reads_source_address().then(host::source_address).flatten();
         let lines = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
@@ -54,7 +56,12 @@ impl HttpContext for Stream {
             request = request.with_nonce(host::nonce(self.started));
         }
         let time = Time::from_seconds(self.started.as_secs());
-        let decision = decide(plan, &request, Now { time, health: &guard.health() });
+        let mut decision = decide(plan, &request, Now { time, health: &guard.health() });
+        if let Some(decision) = &mut decision {
+            decision.limit_copies(|shadow, per_second| {
+                rates.take(shadow, Ask { second: self.started.as_secs(), per_second })
+            });
+        }
         for edit in request_edits(decision.as_ref(), &request) {
             host::edit_request(&edit);
         }
@@ -66,8 +73,8 @@ impl HttpContext for Stream {
         if decision.is_unacceptable {
             metrics.count(Some(&decision.version), Event::Unacceptable);
         }
-        for shadow in decision.shadows.iter().flatten() {
-            metrics.count(Some(&shadow.version), Event::ShadowSent);
+        for copy in decision.copies.iter().flatten() {
+            metrics.count(Some(&copy.shadow.version), Event::Copy(copy.result));
         }
         self.ticket = guard.begin(&decision, self.started);
         if self.ticket.is_some() {

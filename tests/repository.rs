@@ -113,15 +113,18 @@ fn the_istio_routes_are_those_of_the_shipped_configuration() {
 }
 
 #[test]
-fn the_shipped_clusters_have_the_backstop_that_the_tool_writes() {
+fn the_shipped_clusters_are_those_that_the_tool_writes() {
     let sample = workspace().join("envoy/samples/shadow.json");
-    let output = Command::new(module::rolloutctl()).args(["render", "clusters"]).arg(sample).output();
+    let output = Command::new(module::rolloutctl())
+        .args(["render", "clusters", "--hosts"])
+        .args([workspace().join("envoy/envoy.yaml"), sample])
+        .output();
     let output = output.expect("rolloutctl runs");
     let written = testbed::yaml(&String::from_utf8_lossy(&output.stdout));
     let written = written["clusters"].as_array().expect("clusters");
     let shipped = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
     let shipped = shipped["static_resources"]["clusters"].as_array().expect("clusters");
-    assert_eq!(written.len(), 4, "three versions and what they share");
+    assert_eq!(written.len(), 5, "three versions, what they share, and the copies of one");
     for cluster in written {
         assert!(shipped.contains(cluster), "{cluster}");
     }

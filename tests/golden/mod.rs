@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rollout_core::{
-    Edit, Health, Nonce, Now, Plan, Ppm, State, Time, Version, compile, decide, request_edits,
+    CopyResult, Decision, Edit, Health, Nonce, Now, Plan, Ppm, State, Time, Version, compile, decide,
+    request_edits,
 };
 use serde_json::{Map, Value, json};
 
@@ -183,6 +184,12 @@ fn moment(request: &Value) -> Time {
     })
 }
 
+/// The shadows whose cohorts have the request and that skip it, with the reasons.
+fn skipped(decision: &Decision) -> Map<String, Value> {
+    let copies = decision.copies.iter().flatten().filter(|copy| copy.result != CopyResult::Sent);
+    copies.map(|copy| (copy.shadow.version.name().to_owned(), copy.result.name().into())).collect()
+}
+
 /// What the core decides, in the form of `rolloutctl explain`.
 pub(crate) fn explain(plan: &Plan, request: &Value) -> Value {
     let owned = lines(request);
@@ -193,7 +200,7 @@ pub(crate) fn explain(plan: &Plan, request: &Value) -> Value {
     let now = Now { time: moment(request), health: &health };
     let Some(decision) = decide(plan, &picked, now) else {
         return json!({"rollout": null, "version": null, "cluster": null, "fallback": null, "reason": "no_match",
-                      "bucket": null, "shadows": [], "revision": plan.revision(), "set_headers": {}});
+                      "bucket": null, "shadows": [], "skipped": {}, "revision": plan.revision(), "set_headers": {}});
     };
     let edits: Vec<Edit<'_>> = request_edits(Some(&decision), &picked).collect();
     let set = edits.iter().filter_map(Edit::header);
@@ -207,6 +214,7 @@ pub(crate) fn explain(plan: &Plan, request: &Value) -> Value {
         "reason": decision.reason.name(),
         "bucket": decision.bucket.map(|bucket| bucket.get()),
         "shadows": decision.shadow_clusters().collect::<Vec<_>>(),
+        "skipped": skipped(&decision),
         "revision": plan.revision(),
         "set_headers": set_headers,
     })

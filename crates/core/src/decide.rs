@@ -14,7 +14,7 @@ use crate::plan::compatibility::Demand;
 use crate::plan::failover::Chain;
 use crate::plan::rollout::{Override, Rollout};
 use crate::plan::session::{Holder, Sessions};
-use crate::plan::shadow::{self, Shadows};
+use crate::plan::shadow::{self, Copies, Shadow};
 use crate::plan::split::{Placement, Split};
 use crate::plan::unit::{Issuer, Source};
 use crate::plan::version::Version;
@@ -85,13 +85,14 @@ impl<'e> Evaluation<'e> {
         let chain = self.chain(&case, served.version);
         let ids = self.issued.iter().map(|(issuer, id)| issuer.cookie.line(id, issuer.cookie.max_age));
         let cookies = ids.chain(self.begun(&case, assigned)).collect();
-        let shadows = match &case.unit {
+        let copies = match &case.unit {
             Some(unit) if forced.is_none() => {
-                let fits =
-                    |shadow: &Version| shadow.differs_from(served.version) && case.demand.accepts(shadow);
-                shadow::sample(&rollout.shadows, unit, self.request, fits)
+                let fits = |shadow: &Shadow| {
+                    shadow.differs_from(served.version) && case.demand.accepts(&shadow.version)
+                };
+                shadow::copies(&rollout.shadows, unit, self.request, fits)
             }
-            _ => Shadows::default(),
+            _ => Copies::default(),
         };
         let unit_hash = rollout.guardrails.as_ref().and_then(|guardrails| {
             let is_drawn = matches!(served.reason, Reason::Assigned | Reason::NotExposed | Reason::Session);
@@ -102,7 +103,7 @@ impl<'e> Evaluation<'e> {
             version: Rc::clone(served.version),
             reason: served.reason,
             bucket: case.placement.map(|placement| placement.bucket),
-            shadows,
+            copies,
             cookies,
             is_unacceptable: !case.demand.accepts(served.version),
             chain,

@@ -10,7 +10,7 @@ use crate::header;
 use crate::plan::Plan;
 use crate::plan::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
 use crate::plan::rollout::{Expose, Rollout};
-use crate::plan::shadow::{MAX_SHADOWS, Shadows};
+use crate::plan::shadow::{Copies, CopyResult, MAX_SHADOWS, Shadow};
 use crate::plan::version::Version;
 use crate::request::Request;
 
@@ -95,8 +95,8 @@ pub struct Decision {
     pub reason: Reason,
     /// The bucket of the unit. `None` if there is no unit or no strategy.
     pub bucket: Option<Bucket>,
-    /// The shadows that get a copy.
-    pub shadows: Shadows,
+    /// The shadows whose cohorts have the request, each with what becomes of the copy.
+    pub copies: Copies,
     /// `Set-Cookie` lines for the response, in addition to those of the model.
     pub cookies: Vec<String>,
     /// True if stable serves although it does not accept the request, because no other version may.
@@ -162,9 +162,21 @@ impl Decision {
         own.chain(fallbacks).chain(retry).chain(assignment).chain(shadows).chain(path)
     }
 
-    /// Clusters of the shadows, in document order.
+    /// The clusters that get a copy, in document order.
     pub fn shadow_clusters(&self) -> impl Iterator<Item = &str> {
-        self.shadows.iter().flatten().map(|shadow| shadow.version.cluster())
+        let sent = self.copies.iter().flatten().filter(|copy| copy.result == CopyResult::Sent);
+        sent.map(|copy| copy.shadow.cluster())
+    }
+
+    /// Skips each copy that its shadow's rate leaves no room for. `may_take` is asked once for each copy that would be sent
+    /// to a shadow with a rate, with the rate.
+    pub fn limit_copies(&mut self, mut may_take: impl FnMut(&Shadow, u32) -> bool) {
+        for copy in self.copies.iter_mut().flatten().filter(|copy| copy.result == CopyResult::Sent) {
+            let Some(rate) = copy.shadow.limits.max_per_second else { continue };
+            if !may_take(&copy.shadow, rate) {
+                copy.result = CopyResult::SkippedRate;
+            }
+        }
     }
 
     /// The targets of a failed call, in order, each with its position among the version's targets.

@@ -141,7 +141,7 @@ fn a_shadow_samples_independently_of_the_split() {
     let mut table = [[0_u32; 2]; 2];
     for unit in 0..MILLION / 4 {
         let decision = decide_unit(&plan, only(&plan), format!("user-{unit}").as_bytes(), NOW);
-        table[decision.version.ordinal()][usize::from(decision.shadows[0].is_some())] += 1;
+        table[decision.version.ordinal()][usize::from(decision.copies[0].is_some())] += 1;
     }
     let expected = f64::from(MILLION) / 16.0;
     let chi_square: f64 =

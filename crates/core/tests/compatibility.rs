@@ -228,7 +228,7 @@ fn no_request_reaches_a_version_that_cannot_serve_it() {
                     target.to()
                 );
             }
-            for shadow in decision.shadows.iter().flatten() {
+            for shadow in decision.copies.iter().flatten().map(|copy| &copy.shadow) {
                 assert!(
                     accepts(rollout, named(rollout, shadow.version.name()), &lines),
                     "copied to {}: {place}",

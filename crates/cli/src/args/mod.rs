@@ -229,12 +229,16 @@ pub(crate) struct RenderEcds {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  rolloutctl render clusters rollout.json                 # for `static_resources` of envoy.yaml
-  rolloutctl render clusters rollout.json --format json   # for a control plane")]
+  rolloutctl render clusters rollout.json                       # for `static_resources` of envoy.yaml
+  rolloutctl render clusters rollout.json --hosts envoy.yaml    # the clusters for copies get their hosts from there
+  rolloutctl render clusters rollout.json --format json         # for a control plane")]
 pub(crate) struct RenderClusters {
     /// The document
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+    /// Envoy's configuration with the versions' own clusters; the clusters for copies get the same hosts
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) hosts: Option<PathBuf>,
 }
 
 /// Check a document and write it into the ECDS file that Envoy watches, in one atomic step

@@ -1,14 +1,18 @@
 //! `render`: the Envoy configuration for a document.
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 use crate::args::{Format, RenderClusters, RenderEcds};
 use crate::document::Document;
-use crate::envoy::backstop;
 use crate::envoy::ecds::{Resources, Syntax};
+use crate::envoy::{backstop, copies};
 use crate::exit::Exit;
 use crate::output;
 use crate::yaml;
+use crate::yaml::node::Node;
 
 pub(super) fn ecds(args: &RenderEcds, format: Format) -> Result<Exit> {
     let document = Document::read(&args.file)?.load()?;
@@ -24,11 +28,30 @@ pub(super) fn ecds(args: &RenderEcds, format: Format) -> Result<Exit> {
 }
 
 pub(super) fn clusters(args: &RenderClusters, format: Format) -> Result<Exit> {
-    let clusters = backstop::clusters(&Document::read(&args.file)?.load()?.compiled.plan)?;
+    let plan = Document::read(&args.file)?.load()?.compiled.plan;
+    let hosts = args.hosts.as_deref().map(hosts).transpose()?;
+    let copies = copies::clusters(&plan, hosts.as_ref());
+    let copies = match &args.hosts {
+        Some(path) => copies.with_context(|| format!("`{}`", path.display()))?,
+        None => copies?,
+    };
+    if !copies.is_empty() && hosts.is_none() {
+        output::note(
+            "the clusters for copies have no hosts: add them, or name Envoy's configuration with `--hosts`",
+        );
+    }
+    let all = backstop::clusters(&plan)?.into_iter().chain(copies).collect();
+    let clusters = Node::object([("clusters", Node::List(all))]);
     let text = match format {
         Format::Text => yaml::write(&clusters),
         Format::Json => clusters.to_json()?,
     };
     output::text(&text)?;
     Ok(Exit::Fine)
+}
+
+/// An Envoy configuration, in YAML or JSON.
+fn hosts(path: &Path) -> Result<Node> {
+    let place = || format!("can't read `{}`", path.display());
+    yaml::parse(&fs::read_to_string(path).with_context(place)?).with_context(place)
 }

@@ -37,12 +37,11 @@ load_assignment:
 ";
 
 /// A composite over `<name>-hosts` for each cluster that the plan names, and the cluster that refuses.
-pub(crate) fn clusters(plan: &Plan) -> Result<Node> {
+pub(crate) fn clusters(plan: &Plan) -> Result<Vec<Node>> {
     let versions = plan.rollouts().iter().flat_map(|rollout| rollout.versions());
     let names: BTreeSet<&str> = versions.map(|version| version.cluster()).collect();
     let composites: Result<Vec<Node>> = names.into_iter().map(composite).collect();
-    let all = composites?.into_iter().chain([yaml::parse(REFUSING)?]).collect();
-    Ok(Node::object([("clusters", Node::List(all))]))
+    Ok(composites?.into_iter().chain([yaml::parse(REFUSING)?]).collect())
 }
 
 fn composite(name: &str) -> Result<Node> {

@@ -1,7 +1,7 @@
 //! What proxies count for a version. Counters restart with the proxy, so recent counts are differences; the counts of several proxies
 //! are sums.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rollout_core::guardrail::{Sides, Tally};
 use serde::Serialize;
@@ -14,6 +14,8 @@ pub(crate) struct Counts {
     pub(crate) forced: u64,
     pub(crate) failures: u64,
     pub(crate) failovers: u64,
+    /// Requests that a shadow may copy, by what became of the copy.
+    pub(crate) copies: BTreeMap<String, u64>,
     /// By name.
     pub(crate) signals: BTreeMap<String, Signal>,
 }
@@ -70,7 +72,13 @@ impl Counts {
             };
             (name.clone(), Signal { seen, trips: with(left.trips, right.trips) })
         });
+        let results: BTreeSet<&String> = self.copies.keys().chain(other.copies.keys()).collect();
+        let copies = results.into_iter().map(|result| {
+            let of = |counts: &Self| counts.copies.get(result).copied().unwrap_or_default();
+            (result.clone(), with(of(self), of(other)))
+        });
         Self {
+            copies: copies.collect(),
             requests: with(self.requests, other.requests),
             forced: with(self.forced, other.forced),
             failures: with(self.failures, other.failures),

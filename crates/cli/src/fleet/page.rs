@@ -139,6 +139,8 @@ impl Page {
         } else if let Some([rollout, version, _]) = series.of(&metric::FAILOVERS) {
             let counts = self.counts(rollout, version);
             counts.failovers = counts.failovers.saturating_add(value);
+        } else if let Some([rollout, version, result]) = series.of(&metric::SHADOWS) {
+            self.counts(rollout, version).copies.insert(result.to_owned(), value);
         } else if let Some([rollout, version]) = series.of(&metric::EXPOSURE) {
             self.entry(rollout, version).exposure = u32::try_from(value).ok().and_then(Ppm::new);
         } else if let Some([rollout, version]) = series.of(&metric::ROLLED_BACK) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::traffic;
 use super::transition::{Change, Transition};
-use super::value::{self, elements, only_lowers_percent, same, same_but_for, text};
+use super::value::{self, elements, same, same_but_for, text};
 use crate::args::time;
 
 /// A list whose elements have names. Elements may be removed; those that stay keep their order.
@@ -85,13 +85,23 @@ fn drains_sooner(old: &Value, new: &Value) -> bool {
         (Some(old), Some(new)) => new <= old,
         (old, new) => old.is_none() && new.is_some(),
     };
-    sooner && same_but_for("drain_until", old, new)
+    sooner && same_but_for(&["drain_until"], old, new)
 }
 
 /// A shadow may be removed or copy fewer requests.
 pub(super) fn shadows(transition: &Transition<'_>) -> Vec<Change> {
     Named::of(transition, "shadow", "version")
-        .changes(only_lowers_percent, "may only be removed or get a lower `percent`")
+        .changes(copies_fewer, "may only be removed or copy fewer requests")
+}
+
+/// True if nothing but limits differs, and no limit is higher. A rate that is missing is no limit, and a size that is missing is 1 MiB.
+fn copies_fewer(old: &Value, new: &Value) -> bool {
+    let limits = [("percent", 0.0), ("max_per_second", f64::INFINITY), ("max_body_bytes", 1_048_576.0)];
+    let lowers = limits.iter().all(|(limit, default)| {
+        let value = |shadow: &Value| shadow.get(limit).map_or(Some(*default), Value::as_f64);
+        value(old).zip(value(new)).is_some_and(|(old, new)| new <= old)
+    });
+    lowers && same_but_for(&limits.map(|(limit, _)| limit), old, new)
 }
 
 /// A version that is no longer only a shadow takes requests that the stable version can't serve.

@@ -32,12 +32,12 @@ fn equal(old: &Value, new: &Value) -> bool {
 pub(super) fn only_lowers_percent(old: &Value, new: &Value) -> bool {
     let percent = |value: &Value| value.get("percent").map_or(Some(100.0), Value::as_f64);
     let lowers = percent(old).zip(percent(new)).is_some_and(|(old, new)| new <= old);
-    lowers && same_but_for("percent", old, new)
+    lowers && same_but_for(&["percent"], old, new)
 }
 
-/// True if two objects are the same, whatever they have in one field.
-pub(super) fn same_but_for(field: &str, old: &Value, new: &Value) -> bool {
-    keys(old, new).into_iter().all(|key| key == field || same(old.get(key), new.get(key)))
+/// True if two objects are the same, whatever they have in these fields.
+pub(super) fn same_but_for(fields: &[&str], old: &Value, new: &Value) -> bool {
+    keys(old, new).into_iter().all(|key| fields.contains(&key) || same(old.get(key), new.get(key)))
 }
 
 /// The innermost place that contains every difference.

@@ -58,7 +58,7 @@ fn the_answer_for_programs_has_exactly_the_fields_of_the_contract() {
         run.json(),
         json!({
             "rollout": "fraud-score", "version": "v2", "cluster": "fraud-v2", "fallback": "fraud-v1",
-            "reason": "assigned", "bucket": 330_920, "shadows": ["fraud-v3"], "revision": 42,
+            "reason": "assigned", "bucket": 330_920, "shadows": ["fraud-v3"], "skipped": {}, "revision": 42,
             "set_headers": {
                 "x-rollout-cluster": "fraud-v2", "x-rollout-fallback": "fraud-v1", "x-rollout-pick": "0",
                 "x-rollout-assignment": "fraud-score=v2", "x-rollout-shadow-1": "fraud-v3",
@@ -77,7 +77,7 @@ fn a_request_that_nothing_matches_is_fine_and_mostly_null() {
         run.json(),
         json!({
             "rollout": null, "version": null, "cluster": null, "fallback": null, "reason": "no_match", "bucket": null,
-            "shadows": [], "revision": 42, "set_headers": {},
+            "shadows": [], "skipped": {}, "revision": 42, "set_headers": {},
         })
     );
 }

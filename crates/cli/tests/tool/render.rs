@@ -107,3 +107,84 @@ fn each_cluster_of_a_document_gets_its_backstop_once() {
         json["clusters"].as_array().unwrap().iter().map(|cluster| &cluster["name"]).collect();
     assert_eq!(names, ["a", "b", "rollout-no-hosts"]);
 }
+
+/// Two shadows, one without a cluster of its own, and one that two rollouts share.
+fn shadowed() -> String {
+    let rollout = |name: &str, bytes: u64| {
+        json!({"name": name, "match": [{"path": {"exact": format!("/{name}")}}], "unit": [{"header": "x-user-id"}], "stable": "v1",
+               "versions": [{"name": "v1", "cluster": "a"}, {"name": "v2", "cluster": "b"}, {"name": "v3", "cluster": "c"}],
+               "shadow": [{"version": "v2", "percent": 5, "max_body_bytes": bytes},
+                          {"version": "v3", "percent": 5, "cluster": "c-elsewhere", "max_body_bytes": 4_194_304}]})
+    };
+    json!({"revision": 1, "rollouts": [rollout("one", 1_000), rollout("two", 2_000)]}).to_string()
+}
+
+fn named<'v>(run: &'v Value, name: &str) -> &'v Value {
+    let all = run["clusters"].as_array().unwrap();
+    all.iter().find(|cluster| cluster["name"] == name).unwrap_or_else(|| panic!("no {name} in {run}"))
+}
+
+#[test]
+fn each_shadowed_version_gets_a_cluster_for_copies_that_bounds_their_memory() {
+    let place = Place::new();
+    place.write("document.json", &shadowed());
+    let run = place.run(&["render", "clusters", "document.json", "--format", "json"]);
+    assert_eq!(run.code, 0);
+    assert!(run.err.contains("have no hosts"), "{}", run.err);
+    let all = run.json();
+    for (name, bytes) in [("b-copies", 2_000_u64), ("c-elsewhere", 4_194_304)] {
+        let cluster = named(&all, name);
+        assert_eq!(cluster["load_assignment"], Value::Null);
+        let options = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+        assert_eq!(options["http_filters"][0]["typed_config"]["max_request_bytes"], bytes);
+        assert_eq!(options["common_http_protocol_options"]["max_stream_duration"], "30s");
+        let limits = &cluster["circuit_breakers"]["thresholds"][0];
+        let copies = ["max_requests", "max_pending_requests"].map(|limit| limits[limit].as_u64().unwrap());
+        assert!(copies.iter().sum::<u64>() * bytes <= 64 << 20, "{name}: {copies:?}");
+        assert!(copies.iter().all(|limit| *limit > 0), "{name}: {copies:?}");
+    }
+}
+
+#[test]
+fn clusters_for_copies_get_hosts_and_protocol_of_the_versions_own() {
+    let place = Place::new();
+    place.write("document.json", &shadowed());
+    let hosts = |name: &str, port: u16| {
+        json!({"name": name, "type": "STRICT_DNS", "dns_lookup_family": "V4_ONLY",
+            "health_checks": [{"timeout": "1s"}],
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address":
+                {"socket_address": {"address": "models", "port_value": port}}}}]}]},
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {"idle_timeout": "9s"},
+                "explicit_http_config": {"http2_protocol_options": {}}}}})
+    };
+    let composite = json!({"name": "b", "cluster_type": {"name": "envoy.clusters.composite"}});
+    let clusters = json!([composite, hosts("b-hosts", 8002), hosts("c", 8003)]);
+    place.write("envoy.json", &json!({"static_resources": {"clusters": clusters}}).to_string());
+    place.write("list.yaml", &json!({"clusters": clusters}).to_string());
+    for file in ["envoy.json", "list.yaml"] {
+        let run = place.run(&["render", "clusters", "document.json", "--hosts", file, "--format", "json"]);
+        assert_eq!((run.code, run.err.as_str()), (0, ""));
+        let all = run.json();
+        for (name, port) in [("b-copies", 8002), ("c-elsewhere", 8003)] {
+            let cluster = named(&all, name);
+            assert_eq!(cluster["type"], "STRICT_DNS");
+            assert_eq!(cluster["health_checks"], Value::Null);
+            assert_eq!(cluster["load_assignment"]["cluster_name"], name);
+            let place =
+                "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+            assert_eq!(cluster.pointer(place), Some(&json!(port)));
+            let options = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+            assert_eq!(options["explicit_http_config"], json!({"http2_protocol_options": {}}));
+            assert_eq!(
+                options["common_http_protocol_options"],
+                json!({"idle_timeout": "9s", "max_stream_duration": "30s"})
+            );
+        }
+    }
+    place.write("none.yaml", "static_resources: {clusters: [{name: b}]}");
+    let run = place.run(&["render", "clusters", "document.json", "--hosts", "none.yaml"]);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("`none.yaml`") && run.err.contains("no cluster `c-hosts`"), "{}", run.err);
+}

@@ -222,3 +222,20 @@ fn watched_rates(urls: &[&String], version: usize) -> Vec<Option<f64>> {
     let rate = |line: &Value| line["rollouts"][0]["versions"][version]["requests_per_second"].as_f64();
     lines.iter().map(rate).collect()
 }
+
+#[test]
+fn copies_are_shown_by_what_became_of_them_and_add_up_over_envoys() {
+    let shadowed = |_| {
+        metrics(1)
+            .of("v3", "result=.=sent;.;rollout_shadow_total", 40)
+            .of("v3", "result=.=skipped_body;.;rollout_shadow_total", 2)
+            .of("v3", "result=.=skipped_rate;.;rollout_shadow_total", 3)
+    };
+    let urls = [serve_metrics(shadowed), serve_metrics(shadowed)];
+    let run = status(&[&urls[0], &urls[1]], &[]);
+    assert!(run.out.contains("\n  copies to v3: 80 sent, 4 skipped_body, 6 skipped_rate\n"), "{}", run.out);
+    let answer = status(&[&urls[0], &urls[1]], &["--format", "json"]).json();
+    let versions = &answer["rollouts"][0]["versions"];
+    assert_eq!(versions[2]["copies"], json!({"sent": 80, "skipped_body": 4, "skipped_rate": 6}));
+    assert_eq!(versions[0].get("copies"), None);
+}

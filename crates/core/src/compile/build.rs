@@ -60,8 +60,16 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
         .map(|shadow| {
             let version = at(shadow.version)?;
             let salt = Salt::new(&format!("shadow:{salt}:{}", version.name));
-            let (methods, headers, protocol) = (shadow.methods, shadow.headers, shadow.protocol);
-            Some(Rc::new(Shadow { version, share: shadow.share, salt, methods, protocol, headers }))
+            Some(Rc::new(Shadow {
+                cluster: shadow.cluster.unwrap_or(version.cluster()).into(),
+                version,
+                share: shadow.share,
+                salt,
+                methods: shadow.methods,
+                protocol: shadow.protocol,
+                headers: shadow.headers,
+                limits: shadow.limits,
+            }))
         })
         .collect();
     Some(Rollout {

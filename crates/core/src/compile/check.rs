@@ -83,7 +83,7 @@ impl RolloutSpec<'_> {
     /// The first version whose requests the shadow may copy and that differs from the version of the shadow.
     fn beside(
         &self,
-        shadow: &Shadow,
+        shadow: &Shadow<'_>,
         differ: impl Fn(&VersionSpec<'_>, &VersionSpec<'_>) -> bool,
     ) -> Option<&VersionSpec<'_>> {
         let copied = self.versions.get(shadow.version)?;
@@ -146,10 +146,31 @@ impl RolloutSpec<'_> {
                 );
             }
         }
+        self.warn_of_shared_clusters(at, context);
         self.warn_of_guardrails(at, context);
         let accepted = self.versions.iter().any(|version| version.accepts.is_some());
         if self.api.is_some() && !accepted {
             at.warning(context, "`api` has no effect: no version has `accepts`");
+        }
+    }
+
+    /// Copies that hang take connections of their cluster, so it should be the cluster of no version that serves.
+    fn warn_of_shared_clusters(&self, at: At<'_, '_>, context: &mut Context) {
+        for (number, shadow) in self.shadows.iter().enumerate() {
+            let own = self.versions.get(shadow.version).map(|version| version.cluster);
+            let Some(cluster) = shadow.cluster.or(own) else { continue };
+            let mut versions = self.versions.iter().enumerate();
+            let serving = versions.find(|(position, version)| {
+                version.cluster == cluster && self.may_serve(*position) && !self.is_shadow_only(*position)
+            });
+            let Some((_, version)) = serving else { continue };
+            let message = format!(
+                "copies go to the cluster of version {}, which serves, and may take its connections: \
+                 set `cluster` to one of their own, like {}",
+                shown(version.name),
+                shown(&format!("{cluster}-copies"))
+            );
+            at.in_list("shadow", number, |at| at.warning(context, &message));
         }
     }
 

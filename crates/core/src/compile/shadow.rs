@@ -9,24 +9,30 @@ use super::reader::{At, Fields};
 use super::scalar;
 use crate::hash::bucket::Ppm;
 use crate::plan::condition::HeaderCondition;
-use crate::plan::shadow::{MAX_SHADOWS, METHOD_HEADERS, Protocol, SAFE_METHODS};
+use crate::plan::shadow::{
+    DEFAULT_BODY_BYTES, Limits, MAX_BODY_BYTES, MAX_PER_SECOND, MAX_SHADOWS, METHOD_HEADERS, Protocol,
+    SAFE_METHODS,
+};
 
 /// A shadow with its version as a position in the rollout.
-pub(super) struct Shadow {
+pub(super) struct Shadow<'n> {
     pub(super) version: usize,
+    /// Where copies go. `None` means the version's own cluster.
+    pub(super) cluster: Option<&'n str>,
     pub(super) share: Ppm,
     /// `None` means any method.
     pub(super) methods: Option<Box<[Box<[u8]>]>>,
     pub(super) protocol: Protocol,
     pub(super) headers: Box<[HeaderCondition]>,
+    pub(super) limits: Limits,
 }
 
-pub(super) fn shadows(
-    at: At<'_, '_>,
+pub(super) fn shadows<'n>(
+    at: At<'n, '_>,
     context: &mut Context,
     names: &Known<'_>,
     idempotent: bool,
-) -> Option<Vec<Shadow>> {
+) -> Option<Vec<Shadow<'n>>> {
     let mut seen = Vec::new();
     at.list(context, 0..=MAX_SHADOWS, |at, context| {
         let mut fields = Fields::of(at, context)?;
@@ -38,6 +44,7 @@ pub(super) fn shadows(
             seen.push(version);
             Some(version)
         });
+        let cluster = fields.optional("cluster", context, scalar::cluster);
         let share = fields.required("percent", context, scalar::percent);
         let methods = fields.optional("methods", context, |at, context| {
             let methods = methods(at, context)?;
@@ -51,15 +58,24 @@ pub(super) fn shadows(
             Some(methods)
         });
         let headers = fields.optional("headers", context, header_conditions).unwrap_or_default();
-        fields.later(&["max_per_second", "compare", "baseline"], context);
+        let max_body_bytes = fields.optional("max_body_bytes", context, |at, context| {
+            let bytes = scalar::integer(at, context, 1..=MAX_BODY_BYTES.cast_signed())?;
+            u64::try_from(bytes).ok()
+        });
+        let max_per_second = fields.optional("max_per_second", context, |at, context| {
+            u32::try_from(scalar::integer(at, context, 1..=MAX_PER_SECOND.into())?).ok()
+        });
+        fields.later(&["compare", "baseline"], context);
         fields.finish(context);
         let safe = || SAFE_METHODS.map(|method| method.as_bytes().into()).into();
         let methods = methods.or_else(|| (!idempotent).then(safe));
         let inputs = &mut context.shared.inputs;
         let protocol = Protocol {
             upgrade: inputs.header("upgrade"),
+            length: inputs.header("content-length"),
             methods: METHOD_HEADERS.map(|name| inputs.header(name)),
         };
-        Some(Shadow { version: version?, share: share?, methods, protocol, headers })
+        let limits = Limits { max_body_bytes: max_body_bytes.unwrap_or(DEFAULT_BODY_BYTES), max_per_second };
+        Some(Shadow { version: version?, cluster, share: share?, methods, protocol, headers, limits })
     })
 }

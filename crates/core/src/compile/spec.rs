@@ -39,7 +39,7 @@ pub(super) struct RolloutSpec<'n> {
     pub(super) bucketing: Option<Bucketing<'n>>,
     pub(super) overrides: Vec<Override>,
     pub(super) failover: Option<Failover>,
-    pub(super) shadows: Vec<Shadow>,
+    pub(super) shadows: Vec<Shadow<'n>>,
     /// The versions that the document names for requests other than copies.
     pub(super) serving: Vec<usize>,
     pub(super) idempotent: bool,

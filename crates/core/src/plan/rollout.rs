@@ -102,6 +102,11 @@ impl Rollout {
         }
     }
 
+    /// The shadows, in document order.
+    pub fn shadows(&self) -> impl Iterator<Item = &Rc<Shadow>> {
+        self.shadows.iter()
+    }
+
     /// The guardrails. `None` if there are none.
     #[must_use]
     pub fn guardrails(&self) -> Option<&Guardrails> {

@@ -12,23 +12,91 @@ use crate::request::{Request, Slot};
 /// Most copies of one request. The route has as many mirror policies.
 pub const MAX_SHADOWS: usize = 3;
 
+/// Largest `content-length` that is copied if the document does not say.
+pub(crate) const DEFAULT_BODY_BYTES: u64 = 1 << 20;
+
+/// Largest `max_body_bytes`. The limit protects Envoy's memory, because a copy waits there until its body is complete.
+pub(crate) const MAX_BODY_BYTES: u64 = 4 << 20;
+
+/// Largest `max_per_second`.
+pub(crate) const MAX_PER_SECOND: u32 = 100_000;
+
 /// One shadow of a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shadow {
     /// The version that gets the copy.
     pub version: Rc<Version>,
+    pub(crate) cluster: Box<str>,
     pub(crate) share: Ppm,
     pub(crate) salt: Salt,
     /// `None` means any method.
     pub(crate) methods: Option<Box<[Box<[u8]>]>>,
     pub(crate) protocol: Protocol,
     pub(crate) headers: Box<[HeaderCondition]>,
+    pub(crate) limits: Limits,
 }
 
-/// Where a request says that it is something else than its method.
+/// How much a shadow takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest `content-length` that is copied. A body of unknown length is copied.
+    pub max_body_bytes: u64,
+    /// Most copies per second of all workers together. `None` means any number.
+    pub max_per_second: Option<u32>,
+}
+
+/// What becomes of a request that a shadow may copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyResult {
+    /// The copy is sent.
+    Sent,
+    /// The body is larger than `max_body_bytes`.
+    SkippedBody,
+    /// The request is an upgrade, which is never copied.
+    SkippedUpgrade,
+    /// `max_per_second` copies have been sent in this second.
+    SkippedRate,
+}
+
+impl CopyResult {
+    /// Number of results.
+    pub const COUNT: usize = 4;
+    /// All results, each at the position of [`CopyResult::index`].
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Sent, Self::SkippedBody, Self::SkippedUpgrade, Self::SkippedRate];
+
+    /// Position in [`CopyResult::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in the public API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::SkippedBody => "skipped_body",
+            Self::SkippedUpgrade => "skipped_upgrade",
+            Self::SkippedRate => "skipped_rate",
+        }
+    }
+}
+
+/// A shadow whose cohort has the request, and what becomes of the copy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShadowCopy {
+    /// The shadow.
+    pub shadow: Rc<Shadow>,
+    /// What becomes of the copy.
+    pub result: CopyResult,
+}
+
+/// Where a request says that it is something else than its method, and how large its body is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Protocol {
     pub(crate) upgrade: Slot,
+    pub(crate) length: Slot,
     /// Headers that name the method that is meant.
     pub(crate) methods: [Slot; METHOD_HEADERS.len()],
 }
@@ -45,6 +113,11 @@ impl Protocol {
         request.lines(self.upgrade).next().is_some()
     }
 
+    /// True if the request says that its body is larger.
+    fn is_larger_than(&self, bytes: u64, request: &Request<'_>) -> bool {
+        request.lines(self.length).any(|line| is_above(line, bytes))
+    }
+
     /// True if these methods contain the request's and every other that it names.
     fn names_only(&self, methods: &[Box<[u8]>], request: &Request<'_>) -> bool {
         let contains = |named: &[u8]| methods.iter().any(|method| method.eq_ignore_ascii_case(named));
@@ -56,35 +129,91 @@ impl Protocol {
     }
 }
 
-/// The shadows of one request, in document order without gaps.
-pub type Shadows = [Option<Rc<Shadow>>; MAX_SHADOWS];
+/// True if this is a whole number above the limit, however many digits it has.
+fn is_above(digits: &[u8], limit: u64) -> bool {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+    number.is_none_or(|number| number > limit)
+}
+
+/// The shadows whose cohorts have one request, in document order without gaps.
+pub type Copies = [Option<ShadowCopy>; MAX_SHADOWS];
 
 /// Methods that only read (RFC 9110, 9.2.1), except TRACE, which no proxy should repeat.
 pub(crate) const SAFE_METHODS: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
-/// The shadows that sample this request and whose version fits.
-pub(crate) fn sample(
+/// The copies of this request: a shadow must fit, and its cohort must have the request. Rates are not looked at here.
+pub(crate) fn copies(
     candidates: &[Rc<Shadow>],
     unit: &[u8],
     request: &Request<'_>,
-    fits: impl Fn(&Version) -> bool,
-) -> Shadows {
-    let mut shadows = Shadows::default();
+    fits: impl Fn(&Shadow) -> bool,
+) -> Copies {
+    let mut copies = Copies::default();
     if request.is_shadow {
-        return shadows;
+        return copies;
     }
-    let sampled = candidates.iter().filter(|shadow| fits(&shadow.version) && shadow.samples(unit, request));
-    for (place, shadow) in shadows.iter_mut().zip(sampled) {
-        *place = Some(Rc::clone(shadow));
+    let sampled = candidates.iter().filter(|shadow| fits(shadow) && shadow.samples(unit, request));
+    for (place, shadow) in copies.iter_mut().zip(sampled) {
+        *place = Some(ShadowCopy { shadow: Rc::clone(shadow), result: shadow.result(request) });
     }
-    shadows
+    copies
 }
 
 impl Shadow {
+    /// The Envoy cluster where copies go.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// How much it takes.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// True if a copy would not repeat the call that already serves the request.
+    pub(crate) fn differs_from(&self, serving: &Version) -> bool {
+        self.version.differs_from(serving) && self.cluster != serving.cluster
+    }
+
     fn samples(&self, unit: &[u8], request: &Request<'_>) -> bool {
-        !self.protocol.is_upgrade(request)
-            && self.methods.as_deref().is_none_or(|methods| self.protocol.names_only(methods, request))
+        self.methods.as_deref().is_none_or(|methods| self.protocol.names_only(methods, request))
             && self.headers.iter().all(|condition| condition.holds(request))
             && self.share.contains(self.salt.bucket(unit))
+    }
+
+    fn result(&self, request: &Request<'_>) -> CopyResult {
+        if self.protocol.is_upgrade(request) {
+            CopyResult::SkippedUpgrade
+        } else if self.protocol.is_larger_than(self.limits.max_body_bytes, request) {
+            CopyResult::SkippedBody
+        } else {
+            CopyResult::Sent
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_number_above_the_limit_is_larger() {
+        for (digits, larger) in [
+            ("1048576", false),
+            ("1048577", true),
+            ("99999999999999999999999999", true),
+            ("0", false),
+            ("", false),
+            ("-1", false),
+            ("+9999999", false),
+            ("9999999, 9999999", false),
+        ] {
+            assert_eq!(is_above(digits.as_bytes(), DEFAULT_BODY_BYTES), larger, "{digits}");
+        }
     }
 }

@@ -16,7 +16,18 @@ pub struct Cluster {
     ports: Vec<u16>,
     unhealthy: Vec<u16>,
     http2: bool,
-    backstop: bool,
+    form: Form,
+}
+
+/// Which of the shipped clusters a cluster is made like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Hosts with the circuit breakers of the name in the document.
+    Plain,
+    /// The name in the document, and `<name>-hosts`.
+    Backstop,
+    /// A cluster for copies.
+    Copies,
 }
 
 impl Cluster {
@@ -27,7 +38,7 @@ impl Cluster {
             ports: ports.to_vec(),
             unhealthy: Vec::new(),
             http2: false,
-            backstop: false,
+            form: Form::Plain,
         }
     }
 
@@ -43,14 +54,23 @@ impl Cluster {
 
     /// The shipped form: this name stands for `<name>-hosts`, and for the backstop if that has no host.
     pub fn backstop(self) -> Self {
-        Self { backstop: true, ..self }
+        Self { form: Form::Backstop, ..self }
+    }
+
+    /// The shipped form for copies: they wait until their body is complete, and end.
+    pub fn copies(self) -> Self {
+        Self { form: Form::Copies, ..self }
     }
 
     fn render(&self, shipped: &Shipped) -> Vec<Value> {
-        if !self.backstop {
-            let mut cluster = self.render_hosts(&shipped.hosts, &self.name);
-            cluster["circuit_breakers"] = shipped.composite["circuit_breakers"].clone();
-            return vec![cluster];
+        match self.form {
+            Form::Plain => {
+                let mut cluster = self.render_hosts(&shipped.hosts, &self.name);
+                cluster["circuit_breakers"] = shipped.composite["circuit_breakers"].clone();
+                return vec![cluster];
+            }
+            Form::Copies => return vec![self.render_hosts(&shipped.copies, &self.name)],
+            Form::Backstop => {}
         }
         let hosts = format!("{}-hosts", self.name);
         let mut composite = shipped.composite.clone();
@@ -79,12 +99,10 @@ impl Cluster {
             cluster["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
         }
         if self.http2 {
-            cluster["typed_extension_protocol_options"] = json!({
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {"http2_protocol_options": {}}
-                }
-            });
+            let options = &mut cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+            options["@type"] =
+                json!("type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
+            options["explicit_http_config"] = json!({"http2_protocol_options": {}});
         }
         cluster
     }
@@ -106,6 +124,7 @@ impl From<(&str, u16)> for Cluster {
 struct Shipped {
     composite: Value,
     hosts: Value,
+    copies: Value,
     backstop: Value,
 }
 
@@ -120,6 +139,7 @@ impl Shipped {
         Self {
             composite: named("fraud-v1"),
             hosts: named("fraud-v1-hosts"),
+            copies: named("fraud-v3-copies"),
             backstop: named("rollout-no-hosts"),
         }
     }
@@ -146,7 +166,7 @@ pub(super) fn bootstrap(ecds: &Path, clusters: Vec<Cluster>) -> Value {
     }
     let shipped = Shipped::of(&bootstrap);
     let mut all: Vec<Value> = clusters.iter().flat_map(|cluster| cluster.render(&shipped)).collect();
-    if clusters.iter().any(|cluster| cluster.backstop) {
+    if clusters.iter().any(|cluster| cluster.form == Form::Backstop) {
         all.push(shipped.backstop);
     }
     bootstrap["static_resources"]["clusters"] = all.into();

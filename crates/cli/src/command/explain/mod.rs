@@ -10,7 +10,9 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rollout_core::{BUCKETS, Decision, Edit, Nonce, Now, Plan, Reason, Request, Time, decide, request_edits};
+use rollout_core::{
+    BUCKETS, CopyResult, Decision, Edit, Nonce, Now, Plan, Reason, Request, Time, decide, request_edits,
+};
 use serde::Serialize;
 
 use self::call::Call;
@@ -30,6 +32,8 @@ struct Explanation<'p> {
     reason: &'static str,
     bucket: Option<u32>,
     shadows: Vec<&'p str>,
+    /// Why shadows whose cohorts have the request get no copy, by version.
+    skipped: BTreeMap<&'p str, &'static str>,
     revision: u64,
     set_headers: BTreeMap<&'p str, String>,
 }
@@ -104,10 +108,17 @@ impl<'d> Explanation<'d> {
             reason: decision.map_or(Reason::NoMatch, |decision| decision.reason).name(),
             bucket: decision.and_then(|decision| decision.bucket).map(|bucket| bucket.get()),
             shadows: decision.map(|decision| decision.shadow_clusters().collect()).unwrap_or_default(),
+            skipped: decision.map(skipped).unwrap_or_default(),
             revision: plan.revision(),
             set_headers: headers.unwrap_or_default(),
         }
     }
+}
+
+/// The shadows that skip the request. A rate is not known here.
+fn skipped(decision: &Decision) -> BTreeMap<&str, &'static str> {
+    let copies = decision.copies.iter().flatten().filter(|copy| copy.result != CopyResult::Sent);
+    copies.map(|copy| (copy.shadow.version.name(), copy.result.name())).collect()
 }
 
 /// The answer for people.
@@ -121,7 +132,10 @@ fn text(answer: &Explanation<'_>, decision: Option<&Decision>, unwanted: &[&str]
         let is_native = decision.is_some_and(|decision| decision.rollout.has_native_buckets());
         if is_native { format!("{bucket} of {BUCKETS}") } else { bucket.to_string() }
     });
-    let shadows = if answer.shadows.is_empty() { nothing() } else { answer.shadows.join(", ") };
+    let skipped = answer.skipped.iter().map(|(version, why)| format!("{version} ({why})"));
+    let shadows: Vec<String> =
+        answer.shadows.iter().map(|cluster| (*cluster).to_owned()).chain(skipped).collect();
+    let shadows = if shadows.is_empty() { nothing() } else { shadows.join(", ") };
     field("rollout", answer.rollout.unwrap_or("-"));
     field("version", &paint(GOOD, answer.version.unwrap_or("-")));
     field("reason", &format!("{}: {}", answer.reason, in_words(decision)));

@@ -225,9 +225,11 @@ impl Prepared {
     }
 }
 
-/// The clusters of all versions that Envoy does not have, sorted by name.
+/// The clusters of all versions and of their copies that Envoy does not have, sorted by name.
 fn missing_clusters(plan: &Plan, known: &BTreeSet<String>) -> Vec<String> {
     let versions = plan.rollouts().iter().flat_map(|rollout| rollout.versions());
-    let wanted: BTreeSet<&str> = versions.map(|version| version.cluster()).collect();
+    let shadows = plan.rollouts().iter().flat_map(|rollout| rollout.shadows());
+    let wanted = versions.map(|version| version.cluster()).chain(shadows.map(|shadow| shadow.cluster()));
+    let wanted: BTreeSet<&str> = wanted.collect();
     wanted.into_iter().filter(|name| !known.contains(*name)).map(str::to_owned).collect()
 }

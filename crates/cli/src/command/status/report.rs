@@ -1,6 +1,6 @@
 //! The answers of all Envoys put together: the JSON answer of `status`, from which the text is made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -56,6 +56,9 @@ pub(super) struct Version {
     /// True if the version has guardrails.
     pub(super) guarded: bool,
     pub(super) rolled_back_on: Vec<String>,
+    /// What became of the copies of a shadow. Left out for a version that gets none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) copies: BTreeMap<String, u64>,
     pub(super) signals: Vec<Signal>,
 }
 
@@ -131,6 +134,7 @@ impl Version {
             latency_ms: Quantiles::of(&latency),
             guarded: known.iter().any(|(_, of)| of.is_rolled_back.is_some()),
             rolled_back_on: rolled_back.map(|(envoy, _)| (*envoy).to_owned()).collect(),
+            copies: counts.copies.clone(),
             signals: counts.signals.iter().map(|(name, of)| Signal::new(name, of)).collect(),
         }
     }

@@ -24,6 +24,7 @@ pub(super) fn text(report: &Report) -> String {
     for rollout in &report.rollouts {
         let _ = writeln!(text, "\n{}", paint(TITLE, &rollout.name));
         text.push_str(&counts(rollout));
+        text.push_str(&copies(rollout));
         text.push_str(&states(rollout, all));
         text.push_str(&signals(rollout));
     }
@@ -87,6 +88,17 @@ fn row(version: &Version) -> Vec<String> {
         time(version.latency_ms.map(|of| of.p50)),
         time(version.latency_ms.map(|of| of.p99)),
     ]
+}
+
+/// A line for each version that gets copies.
+fn copies(rollout: &Rollout) -> String {
+    let mut text = String::new();
+    for version in rollout.versions.iter().filter(|version| !version.copies.is_empty()) {
+        let results = version.copies.iter().map(|(result, count)| format!("{count} {result}"));
+        let results: Vec<_> = results.collect();
+        let _ = writeln!(text, "  copies to {}: {}", version.name, results.join(", "));
+    }
+    text
 }
 
 /// A line for each version that is rolled back somewhere.

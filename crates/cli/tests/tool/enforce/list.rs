@@ -52,6 +52,13 @@ fn copies_may_end_or_become_fewer() {
         let shadow = |(version, percent): &(&str, f64)| json!({"version": version, "percent": percent});
         json!({"shadow": percents.iter().map(shadow).collect::<Vec<_>>()})
     };
+    let limited = |limits: &[(&str, u32)]| {
+        let mut shadow = json!({"version": "v3", "percent": 50});
+        for (limit, value) in limits {
+            shadow[*limit] = json!(value);
+        }
+        json!({"shadow": [shadow]})
+    };
     let api = |fields: &Value| {
         let version =
             |name: &str, accepts: &str| json!({"name": name, "cluster": name, "accepts": {"api": [accepts]}});
@@ -70,6 +77,20 @@ fn copies_may_end_or_become_fewer() {
             as_it_is(),
             json!({"shadow": [{"version": "v3", "percent": 50, "methods": ["POST"]}]}),
             &["shadow[0].methods"],
+        ),
+        (as_it_is(), limited(&[("max_per_second", 10), ("max_body_bytes", 10)]), &[]),
+        (limited(&[("max_per_second", 10)]), limited(&[("max_per_second", 9)]), &[]),
+        (
+            limited(&[("max_per_second", 10)]),
+            limited(&[("max_per_second", 11)]),
+            &["shadow[0].max_per_second"],
+        ),
+        (limited(&[("max_per_second", 10)]), as_it_is(), &["shadow[0].max_per_second"]),
+        (as_it_is(), limited(&[("max_body_bytes", 2_000_000)]), &["shadow[0].max_body_bytes"]),
+        (
+            as_it_is(),
+            json!({"shadow": [{"version": "v3", "percent": 50, "cluster": "elsewhere"}]}),
+            &["shadow[0].cluster"],
         ),
         // A shadow that goes would leave v3 to serve what asks for API version 2.
         (api(&as_it_is()), api(&json!({"shadow": null})), &["shadow"]),

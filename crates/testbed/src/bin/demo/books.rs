@@ -29,7 +29,7 @@ impl Document {
         let moment = Now { time: TIMELESS, health: &health };
         let decisions = (0..USERS).map(|user| decide_unit(&plan, rollout, name(user).as_bytes(), moment));
         let (given, shadowed) = decisions
-            .map(|decision| (decision.version.ordinal(), decision.shadows.iter().any(Option::is_some)))
+            .map(|decision| (decision.version.ordinal(), decision.copies.iter().any(Option::is_some)))
             .unzip();
         Ok(Self { given, shadowed, from: Instant::now(), until: None })
     }
