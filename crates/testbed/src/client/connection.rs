@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -11,11 +11,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::message::{Failure, Protocol, Request, Response};
+use super::outgoing::Outgoing;
 use crate::runtime::runtime;
 
 enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
 }
 
 pub(super) struct Connection {
@@ -102,7 +103,7 @@ impl Connection {
     }
 }
 
-fn build(request: &Request, protocol: Protocol) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+fn build(request: &Request, protocol: Protocol) -> Result<hyper::Request<Outgoing>, Failure> {
     let is_host = |name: &str| name.eq_ignore_ascii_case("host");
     let host = request.headers.iter().find(|(name, _)| is_host(name));
     let host = host.map_or(b"localhost".as_slice(), |(_, value)| value);
@@ -114,7 +115,9 @@ fn build(request: &Request, protocol: Protocol) -> Result<hyper::Request<Full<By
     for (name, value) in request.headers.iter().filter(|(name, _)| !is_host(name)) {
         builder = builder.header(name.as_str(), value.as_slice());
     }
-    builder.body(Full::new(request.body.clone())).map_err(|error| Failure::Request(error.to_string()))
+    builder
+        .body(Outgoing::new(request.body.clone(), request.is_streamed))
+        .map_err(|error| Failure::Request(error.to_string()))
 }
 
 /// Status and headers, without the body.

@@ -15,12 +15,20 @@ pub struct Request {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The whole body.
     pub body: Bytes,
+    /// Sends the body in pieces and without its length: chunked in HTTP/1.1.
+    pub is_streamed: bool,
 }
 
 impl Request {
     /// A request without a body.
     pub fn new(method: &str, path: &str) -> Self {
-        Self { method: method.into(), path: path.into(), headers: Vec::new(), body: Bytes::new() }
+        Self {
+            method: method.into(),
+            path: path.into(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            is_streamed: false,
+        }
     }
 
     /// `GET path`.
@@ -31,6 +39,11 @@ impl Request {
     /// `POST path` with a body.
     pub fn post(path: &str, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::new("POST", path) }
+    }
+
+    /// Does not say how long the body is.
+    pub fn streamed(self) -> Self {
+        Self { is_streamed: true, ..self }
     }
 
     /// Adds a header line.

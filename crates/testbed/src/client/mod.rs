@@ -6,6 +6,8 @@
 mod connection;
 mod frames;
 mod message;
+mod outgoing;
+mod tunnel;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,6 +25,7 @@ use crate::time::PATIENCE;
 use connection::Connection;
 pub use frames::raw_http2;
 pub use message::{Failure, Protocol, Request, Response};
+pub use tunnel::Tunnel;
 
 /// A client of one address.
 #[derive(Clone)]

@@ -5,6 +5,7 @@
 mod answer;
 mod behaviour;
 mod body;
+mod fault;
 mod health;
 mod port;
 mod received;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use behaviour::{Answer, Behaviour};
+pub use fault::{Fault, Faulty};
 pub use port::DeadPort;
 pub use received::Received;
 use server::Server;
