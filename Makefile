@@ -14,7 +14,7 @@ WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 .PHONY: help wasm cli envoy demo test prove-busy prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
 
 wasm: target ## Build the filter: dist/rollout_filter.wasm
 	$(STEP) "building the filter for wasm32, a minute the first time" \
