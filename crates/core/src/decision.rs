@@ -65,6 +65,12 @@ impl Reason {
         self as usize
     }
 
+    /// True if the split chose the version by the unit, now or when the session began.
+    #[must_use]
+    pub fn is_drawn(self) -> bool {
+        matches!(self, Self::Assigned | Self::NotExposed | Self::Session)
+    }
+
     /// The name in the public API.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -102,7 +108,7 @@ pub struct Decision {
     /// True if stable serves although it does not accept the request, because no other version may.
     pub is_unacceptable: bool,
     pub(crate) chain: Chain,
-    /// Hash of the unit for guardrails. `None` if the request says nothing about how units are split.
+    /// Hash of the unit for guardrails. `None` if there are none, or if the request has no unit.
     pub unit_hash: Option<u32>,
 }
 

@@ -12,7 +12,7 @@ use super::strategy::Strategy;
 use crate::hash::bucket::{Ppm, Salt};
 use crate::header;
 use crate::plan::failover::{Failover, Target};
-use crate::plan::guardrails::{Guarded, Guardrails, Limit, Rule, fingerprint};
+use crate::plan::guardrails::{Guarded, Guardrails, fingerprint};
 use crate::plan::rollout::{Freeze, Override, Rollout};
 use crate::plan::scheme::Scheme;
 use crate::plan::shadow::Shadow;
@@ -97,18 +97,15 @@ fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> 
         identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
         epoch,
     });
-    let looks_at_units = rules.signals.iter().any(|signal| match signal.rule {
-        Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
-        Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
-    });
     Some(Guardrails {
         window: rules.window,
         min_requests: rules.min_requests,
+        warm_up: rules.warm_up,
         action: rules.action,
         dry_run: rules.dry_run,
         rearm: rules.rearm,
         signals: rules.signals.as_slice().into(),
-        unit_salt: looks_at_units.then(|| Salt::new(&format!("guardrail:{salt}"))),
+        unit_salt: Salt::new(&format!("guardrail:{salt}")),
         guarded: guarded.collect(),
     })
 }
