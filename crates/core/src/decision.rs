@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::hash::bucket::Bucket;
 use crate::header;
 use crate::plan::Plan;
-use crate::plan::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
+use crate::plan::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, TIMEOUT, Target};
 use crate::plan::rollout::{Expose, Rollout};
 use crate::plan::shadow::{MAX_SHADOWS, Shadows};
 use crate::plan::version::Version;
@@ -205,12 +205,15 @@ impl Decision {
         })
     }
 
+    /// The headers for Envoy's router: when it repeats the call, and how long an attempt may take.
     fn retry_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         const TIMES: [&str; MAX_TARGETS] = ["1", "2", "3"];
+        let alone = self.version.timeout.as_ref().filter(|_| !self.fails_over());
+        let alone = alone.map(|timeout| (TIMEOUT, timeout.value.as_ref()));
         let conditions = self.failover().into_iter().flat_map(|failover| &failover.headers);
         let times = self.retries().checked_sub(1).and_then(|last| TIMES.get(last));
         let times = times.map(|times| (MAX_RETRIES, *times));
-        conditions.map(|(name, value)| (*name, value.as_ref())).chain(times)
+        conditions.map(|(name, value)| (*name, value.as_ref())).chain(times).chain(alone)
     }
 
     /// Every edit of the response, in order. `answered` is the failover target that answered, if one did.
