@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::header;
+
 /// Most targets of a failover: the route has four entries, and the first is the version's own.
 pub const MAX_TARGETS: usize = 3;
 
@@ -99,19 +101,14 @@ pub(crate) const RATE_LIMITED: &str = "envoy-ratelimited";
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
-/// The header with the number of retries, which depends on the request.
-pub(crate) const MAX_RETRIES: &str = "x-envoy-max-retries";
-
-/// The header with the time limit of an attempt, in milliseconds. Envoy obeys it without retries too.
-pub(crate) const TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
-
-/// The other request headers of a retry policy, in the order in which [`Retry::headers`] fills them.
+/// The request headers of a retry policy in the order in which [`Retry::headers`] fills them. The number of retries, which depends
+/// on the request, is not one of them.
 const CONDITION_HEADERS: [&str; 4] =
-    ["x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-retriable-status-codes", TIMEOUT];
+    [header::RETRY_ON, header::RETRY_GRPC_ON, header::RETRIABLE_STATUS_CODES, header::TIMEOUT];
 
 /// True for the request headers of a retry policy. No version may set them.
 pub(crate) fn is_retry_header(name: &str) -> bool {
-    name == MAX_RETRIES || CONDITION_HEADERS.contains(&name)
+    name == header::MAX_RETRIES || CONDITION_HEADERS.contains(&name)
 }
 
 impl Retry {
