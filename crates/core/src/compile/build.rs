@@ -17,7 +17,7 @@ use crate::plan::rollout::{Freeze, Override, Rollout};
 use crate::plan::scheme::Scheme;
 use crate::plan::shadow::Shadow;
 use crate::plan::split::Split;
-use crate::plan::version::Version;
+use crate::plan::version::{Timeout, Version};
 
 /// The rollout of a spec without problems. `None` only if a position is out of range.
 pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rollout> {
@@ -174,6 +174,7 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
 
 fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<Version> {
     let version = parts.versions.get(position)?;
+    let timeout = parts.timeout_of(position);
     let failover = parts.failover_of(position).map(|retry| {
         let target = |(position, target): (usize, &VersionSpec<'_>)| Target {
             position,
@@ -182,7 +183,13 @@ fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<V
             mark: format!("{}>{}", version.name, target.name).into(),
         };
         let targets: Box<[Target]> = parts.targets_of(position).map(target).collect();
-        Failover { retries: retry.retries.min(targets.len()), targets, headers: retry.headers() }
+        let timeout = retry.per_try_timeout.or(timeout);
+        Failover {
+            retries: retry.retries.min(targets.len()),
+            targets,
+            headers: retry.headers(timeout),
+            timeout,
+        }
     });
     let own = |name: &str, value: &str| (Box::from(name), Box::from(value));
     let mut headers = vec![own(header::CLUSTER, version.cluster), own(header::PICK, "0")];
@@ -195,6 +202,7 @@ fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<V
         ordinal,
         assignment: format!("{}={}", parts.name, version.name).into(),
         failover,
+        timeout: timeout.map(|limit| Timeout { limit, value: limit.as_millis().to_string().into() }),
         headers: headers.into(),
         path_prefix: version.rewrite.path_prefix.clone(),
         accepts: version.accepts.clone(),
