@@ -8,9 +8,10 @@ use super::context::Context;
 use super::overrides;
 use super::scheme::Bucketing;
 use super::spec::{RolloutSpec, VersionSpec};
-use super::strategy::Strategy;
+use super::strategy::{self, Strategy};
 use crate::hash::bucket::{Ppm, Salt};
 use crate::header;
+use crate::plan::arm::Arm;
 use crate::plan::failover::{Failover, Target};
 use crate::plan::guardrails::{Guarded, Guardrails, Limit, Rule, fingerprint};
 use crate::plan::rollout::{Freeze, Override, Rollout};
@@ -113,10 +114,11 @@ fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> 
     })
 }
 
-type Arms = Vec<(Rc<Version>, u32)>;
-
-fn weighted(arms: Vec<(usize, u32)>, versions: &[Rc<Version>]) -> Option<Arms> {
-    arms.into_iter().map(|(version, weight)| Some((versions.get(version).cloned()?, weight))).collect()
+fn weighted(arms: Vec<strategy::Arm>, versions: &[Rc<Version>]) -> Option<Vec<Arm>> {
+    let arm = |strategy::Arm { version, weight, is_stopped }| {
+        Some(Arm { version: versions.get(version).cloned()?, weight, is_stopped })
+    };
+    arms.into_iter().map(arm).collect()
 }
 
 /// The split of our own buckets.
@@ -143,7 +145,9 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
     // A canary is one arm that has all of the exposed share.
     let (arms, exposure, share) = match strategy {
         Strategy::AbTest { arms, exposure } => (weighted(arms, versions)?, exposure, None),
-        Strategy::Canary { version, exposure } => (vec![(at(version)?, 1)], exposure, Some(exposure)),
+        Strategy::Canary { version, exposure } => {
+            (vec![Arm { version: at(version)?, weight: 1, is_stopped: false }], exposure, Some(exposure))
+        }
         // Only `optimizely` comes here. Its allocation holds the shares.
         Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => {
             (Vec::new(), Ppm::WHOLE, None)
@@ -169,7 +173,8 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
         Bucketing::Growthbook { seed } => Scheme::growthbook(seed, exposure, &arms),
         Bucketing::Featurevisor { feature } => {
             let parts = |weight: u32| share.map_or(weight.saturating_mul(10), Ppm::get);
-            let shares: Vec<_> = arms.into_iter().map(|(version, weight)| (version, parts(weight))).collect();
+            let shares: Vec<_> =
+                arms.into_iter().map(|arm| Arm { weight: parts(arm.weight), ..arm }).collect();
             Scheme::featurevisor(feature, &shares)
         }
     })

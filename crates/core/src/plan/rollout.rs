@@ -61,7 +61,8 @@ impl Rollout {
         &self.stable
     }
 
-    /// Each treatment of the strategy with the share of all buckets that is exposed to it, in document order.
+    /// Each treatment of the strategy once, with the share of all buckets that is exposed to it, in document order. The share of
+    /// a stopped arm is zero.
     #[must_use]
     pub fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
         self.split.exposures(now)
@@ -75,7 +76,8 @@ impl Rollout {
         own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
     }
 
-    /// The buckets of each treatment of the strategy, in document order. `None` if another product's scheme assigns the buckets.
+    /// The exposed buckets of each lane with their treatment, in document order. Only the stable version may have several
+    /// lanes. `None` if another product's scheme assigns the buckets.
     #[must_use]
     pub fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
         self.split.exposed(now)
