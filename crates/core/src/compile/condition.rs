@@ -5,7 +5,6 @@
 use std::rc::Rc;
 
 use super::context::Context;
-use super::json::Node;
 use super::place::shown;
 use super::reader::{At, Fields};
 use super::{cookie, scalar};
@@ -168,8 +167,8 @@ fn test(
     let count = TESTS.iter().filter(|name| fields.has(name)).count();
     let found = [
         fields
-            .optional("exact", context, |at, context| match at.node {
-                Node::Text(text) if text.is_empty() => Some(Box::default()),
+            .optional("exact", context, |at, context| match at.node.text() {
+                Some("") => Some(Box::default()),
                 _ => value(at, context),
             })
             .map(TextMatch::Exact),
