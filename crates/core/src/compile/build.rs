@@ -40,7 +40,7 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
     let salt = parts.salt.unwrap_or(&default_salt);
     let guardrails = guardrails(&parts, &versions, salt);
     let split = match parts.bucketing {
-        None => native(parts.strategy, parts.freeze.as_ref(), &versions)?,
+        None => native(parts.strategy, &parts.freezes, &versions)?,
         Some(bucketing) => Split::Scheme(scheme(bucketing, parts.strategy, &versions)?),
     };
     let overrides: Option<Vec<Override>> = parts
@@ -78,7 +78,7 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
         expose_failover: parts.expose_failover,
         layer: parts.layer,
         sessions: parts.sessions,
-        freeze: parts.freeze,
+        freezes: parts.freezes.into(),
         api: parts.api,
         names_features,
         guardrails,
@@ -122,7 +122,7 @@ fn weighted(arms: Vec<strategy::Arm>, versions: &[Rc<Version>]) -> Option<Vec<Ar
 }
 
 /// The split of our own buckets.
-fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>]) -> Option<Split> {
+fn native(strategy: Strategy, freezes: &[Freeze], versions: &[Rc<Version>]) -> Option<Split> {
     let at = |position: usize| versions.get(position).cloned();
     Some(match strategy {
         Strategy::None => Split::Stable,
@@ -131,9 +131,9 @@ fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>])
         }
         Strategy::AbTest { arms, exposure } => Split::weighted(weighted(arms, versions)?, exposure),
         Strategy::Progressive { version, mut ramp } => {
-            if let Some(freeze) = freeze {
-                ramp.add_stop(freeze.stop());
-            }
+            let (once, weekly) =
+                (freezes.iter().filter_map(Freeze::once), freezes.iter().filter_map(Freeze::weekly));
+            ramp.stops = ramp.stops.with(once, weekly);
             Split::Ramp(at(version)?, ramp)
         }
     })

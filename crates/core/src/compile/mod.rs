@@ -13,6 +13,7 @@ mod cookie;
 mod dependency;
 mod eligibility;
 mod failover;
+mod freeze;
 mod guardrails;
 mod json;
 mod names;

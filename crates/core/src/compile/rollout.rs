@@ -18,7 +18,7 @@ use super::reader::{At, Fields};
 use super::scheme::{self, Bucketing};
 use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::{self, Strategy};
-use super::{compatibility, cookie, failover, guardrails, ramp, rewrite, scalar, shadow};
+use super::{compatibility, cookie, failover, freeze, guardrails, rewrite, scalar, shadow};
 use crate::plan::rollout::{Expose, Rollout};
 
 /// A rollout, with the alternatives by which a request matches it.
@@ -69,7 +69,7 @@ pub(super) fn rollout(
     let layer = fields.optional("layer", context, |at, context| eligibility::layer(at, context, taker));
     let sources = unit.as_deref().unwrap_or_default();
     let sessions = fields.optional("sessions", context, |at, context| cookie::sessions(at, context, sources));
-    let freeze = fields.optional("freeze", context, ramp::freeze);
+    let freezes = fields.optional("freeze", context, freeze::freezes).unwrap_or_default();
     let api = fields.optional("api", context, compatibility::api);
     let names_api = fields.has("api");
     let lists_all = shadows.len() == fields.peek("shadow").map_or(0, Node::length);
@@ -95,7 +95,7 @@ pub(super) fn rollout(
         expose_failover,
         layer,
         sessions,
-        freeze,
+        freezes,
         api,
         guardrails,
     };

@@ -16,6 +16,7 @@ pub(crate) mod scheme;
 pub(crate) mod session;
 pub(crate) mod shadow;
 pub(crate) mod split;
+pub(crate) mod stop;
 pub(crate) mod unit;
 pub(crate) mod version;
 
