@@ -42,7 +42,7 @@ pub use health::{Health, Now, State};
 pub use plan::Plan;
 pub use plan::failover::{Failover, MAX_TARGETS, Target};
 pub use plan::ramp::{Phase, Ramp};
-pub use plan::rollout::{Expose, Freeze, Rollout};
+pub use plan::rollout::{Expose, Frozen, Rollout};
 pub use plan::shadow::{MAX_SHADOWS, Shadow, Shadows};
 pub use plan::version::Version;
 pub use request::{MAX_ATTEMPTS, Nonce, Request};

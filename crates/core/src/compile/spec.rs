@@ -51,7 +51,7 @@ pub(super) struct RolloutSpec<'n> {
     pub(super) expose_failover: bool,
     pub(super) layer: Option<Layer>,
     pub(super) sessions: Option<Sessions>,
-    pub(super) freeze: Option<Freeze>,
+    pub(super) freezes: Vec<Freeze>,
     pub(super) api: Option<Api>,
     pub(super) guardrails: Option<Guardrails>,
 }

@@ -40,6 +40,11 @@ impl SplitMark {
                 left.hash(&mut id);
             }
         }
+        if !is_line {
+            // Stable may have several lanes, so the shares alone do not tell where they are.
+            let lanes = rollout.exposed(now).into_iter().flatten();
+            lanes.for_each(|(_, buckets)| buckets.hash(&mut id));
+        }
         (rollout.salt(), &rollout.layer).hash(&mut id);
         Self { id: id.finish(), line }
     }
