@@ -145,6 +145,21 @@ fn a_shadow_costs_one_header() {
 }
 
 #[test]
+fn a_rate_of_copies_asks_shared_data_once_in_a_lease() {
+    let limited = rollout(|rollout| {
+        shadow(rollout);
+        rollout["shadow"][0]["max_per_second"] = json!(100_000);
+    });
+    let mut guest = Guest::start(&testbed::module::build(), &limited);
+    guest.tick();
+    let asked = (0..200).filter(|_| {
+        let (counts, _) = guest.exchange(&request(MATCHED));
+        counts.calls.contains_key("set_shared_data")
+    });
+    assert_eq!(asked.count(), 2, "leases of 128");
+}
+
+#[test]
 fn durations_reach_the_host_on_the_tick() {
     let mut guest = Guest::start(&testbed::module::build(), &rollout(|_| {}));
     guest.tick();

@@ -432,3 +432,30 @@ fn a_copy_of_a_trusted_hop_is_not_copied_again_and_a_client_cannot_fake_one() {
     let copy = shadow.requests().pop().expect("the copy");
     assert_eq!(copy.values("x-rollout-shadow"), ["fraud-s1"]);
 }
+
+#[test]
+fn no_second_gets_more_copies_than_its_rate_over_all_workers() {
+    const RATE: u64 = 40;
+    let site = Site::serving(rollout(json!([
+        {"version": "s1", "percent": 100, "max_per_second": RATE}, {"version": "s2", "percent": 100}
+    ])));
+    // Enough connections for both workers. The rates below are of whole seconds of the proxy's clock.
+    let asked = 1_500;
+    let load = Load::new(site.envoy.address()).connections(16).requests(asked).rate(600.0);
+    let report = load.run(|number| Request::get("/").header("x-user-id", user(number)));
+    assert_eq!((report.statuses.get(&200), report.failed()), (Some(&asked), 0), "{report:?}");
+
+    let result = |version: &str, result: &str| {
+        let labels = format!("rollout=.=fraud;.;version=.={version};.;result=.={result};.;");
+        site.envoy.stat(&format!("wasmcustom.{labels}rollout_shadow_total"))
+    };
+    assert_eq!(site.sent("s2", asked), asked, "a shadow without a rate gets all");
+    let [limited, ..] = site.copies();
+    assert_eq!(result("s1", "sent"), limited, "what is counted as sent arrives");
+    assert_eq!(limited + result("s1", "skipped_rate"), asked, "each request has one result");
+    // A load of whole and parts of seconds touches one second more than it lasts, and one more for a late request.
+    let seconds = report.elapsed.as_secs() + 2;
+    assert!(limited <= RATE * seconds, "{limited} copies in {:?}", report.elapsed);
+    assert!(limited >= RATE, "{limited} copies in {:?}", report.elapsed);
+    assert_eq!(site.envoy.vm_reloads(), 0);
+}
