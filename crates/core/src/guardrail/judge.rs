@@ -1,7 +1,7 @@
 //! Judges rates: a share over the sliding window against its limit, or the version against stable with the always-valid test.
 //!
-//! A judge belongs to one version and gets its observations in the order of time. Proxies feed it at each merge, and `gate` feeds
-//! it the sums of a whole fleet. Failures in a row and sample ratios are judged in `record`.
+//! A judge belongs to one version and gets its observations in the order of time, at each merge. Failures in a row and sample
+//! ratios are judged in `record`, and several proxies together in `fleet`.
 
 use std::time::Duration;
 
