@@ -57,12 +57,6 @@ impl Version {
         self.name != serving.name && self.cluster != serving.cluster
     }
 
-    /// How long an attempt may take. `None` if there is no limit.
-    #[must_use]
-    pub fn timeout(&self) -> Option<std::time::Duration> {
-        None
-    }
-
     /// What happens if a call to this version fails. `None` if nothing does.
     #[must_use]
     pub fn failover(&self) -> Option<&Failover> {
