@@ -35,7 +35,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
     let window =
         fields.optional("window", context, |at, context| scalar::duration(at, context, 1_000..=3_600_000));
     let warm_up =
-        fields.optional("warm_up", context, |at, context| scalar::duration(at, context, 0..=3_600_000));
+        fields.optional("warm_up", context, |at, context| scalar::duration(at, context, 1..=3_600_000));
     let whole = |least: i64, most: i64| {
         move |at: At<'_, '_>, context: &mut Context| scalar::integer(at, context, least..=most)
     };

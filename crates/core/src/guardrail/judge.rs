@@ -1,7 +1,7 @@
 //! Judges rates: a share over the sliding window against its limit, or the version against stable with the always-valid test.
 //!
-//! A judge belongs to one version and gets its observations in the order of time. Proxies feed it at each merge, and `gate` feeds
-//! it the sums of a whole fleet. Failures in a row and sample ratios are judged in `record`.
+//! A judge belongs to one version and gets its observations in the order of time, at each merge. Failures in a row and sample
+//! ratios are judged in `record`, and several proxies together in `fleet`.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::plan::guardrails::{Guardrails, Limit, Rule};
 enum Memory {
     /// The signal is not a rate, so it is judged elsewhere.
     None,
-    Window(Window),
+    Window(Box<Window>),
     Comparison(SequentialTest),
 }
 
@@ -31,7 +31,7 @@ impl Judge {
     #[must_use]
     pub fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
-            Rule::Rate(_, Limit::Share(_)) => Memory::Window(Window::default()),
+            Rule::Rate(_, Limit::Share(_)) => Memory::Window(Box::default()),
             Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(SequentialTest::default()),
             Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => Memory::None,
         };
@@ -129,7 +129,7 @@ impl Judge {
         for memory in &mut judge.0 {
             match memory {
                 Memory::None => {}
-                Memory::Window(window) => *window = Window::decode(bytes, Counted::decode)?,
+                Memory::Window(window) => **window = Window::decode(bytes, Counted::decode)?,
                 Memory::Comparison(comparison) => *comparison = SequentialTest::decode(bytes)?,
             }
         }

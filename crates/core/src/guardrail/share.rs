@@ -92,14 +92,29 @@ impl Window {
     }
 }
 
-/// True if stable has so large a share of bad outcomes that taking the version out would not help.
-pub(crate) fn is_stable_as_bad(sides: Sides, limit: f64) -> bool {
-    let Sides { version, stable } = sides;
-    let variance = |tally: Tally| tally.rate() * (1.0 - tally.rate()) / tally.observed.max(1) as f64;
-    let difference = version.rate() - stable.rate();
-    let error = (variance(version) + variance(stable)).sqrt();
-    let is_worse = difference > limit / 2.0 && difference > STANDARD_ERRORS * error;
-    stable.observed >= LEAST_OF_STABLE && !is_worse
+/// True if the version's share exceeds what stable would have had in the version's places by more than half of the limit, and
+/// by more than three standard errors. Proxies where stable has few outcomes are taken together.
+pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
+    let (mut known, few): (Vec<_>, Vec<_>) =
+        strata.partition(|sides| sides.stable.observed >= LEAST_OF_STABLE);
+    known.extend(few.into_iter().reduce(Sides::plus));
+    if known.iter().all(|sides| sides.stable.observed < LEAST_OF_STABLE) {
+        return true;
+    }
+    let all: u64 = known.iter().map(|sides| sides.version.observed).sum();
+    let (mut difference, mut variance) = (0.0, 0.0);
+    for Sides { version, stable } in known.iter().filter(|sides| sides.version.observed > 0) {
+        let weight = version.observed as f64 / all as f64;
+        let stable = if stable.observed < LEAST_OF_STABLE { Tally::default() } else { *stable };
+        difference += weight * (version.rate() - stable.rate());
+        variance += weight * weight * (spread(*version) + spread(stable));
+    }
+    difference > limit / 2.0 && difference > STANDARD_ERRORS * variance.sqrt()
+}
+
+/// The variance of a tally's rate.
+fn spread(tally: Tally) -> f64 {
+    tally.rate() * (1.0 - tally.rate()) / tally.observed.max(1) as f64
 }
 
 #[cfg(test)]
@@ -124,7 +139,7 @@ mod tests {
             ("no stable at all", [[100, 100], [0, 0]], false),
             ("stable is worse", [[30, 100], [90, 100]], true),
         ] {
-            assert_eq!(is_stable_as_bad(sides(counts), 0.2), is_as_bad, "{what}");
+            assert_eq!(!helps(0.2, [sides(counts)].into_iter()), is_as_bad, "{what}");
         }
     }
 
@@ -146,5 +161,23 @@ mod tests {
         assert!(!window(&[4], &[1, 2, 3]).is_of_several_units());
         assert!(!window(&[1, 2, 3, 4, 5], &[6, 6, 6]).is_of_several_units());
         assert!(window(&[1, 2, 3, 4, 5], &[6, 7, 8, 9]).is_of_several_units());
+    }
+
+    #[test]
+    fn stable_is_compared_in_the_places_of_the_version() {
+        // Both fail 50 % in one place and nothing in the other. The version has its traffic in the first, stable in the second.
+        let places = [sides([[450, 900], [50, 100]]), sides([[0, 100], [0, 900]])];
+        assert!(!helps(0.2, places.into_iter()));
+        let sum = places.into_iter().reduce(Sides::plus);
+        assert!(helps(0.2, sum.into_iter()), "the sums say otherwise");
+    }
+
+    #[test]
+    fn places_with_little_of_stable_are_taken_together() {
+        let bad = std::iter::repeat_n(sides([[5, 10], [5, 10]]), 50);
+        assert!(!helps(0.2, bad));
+        let good = std::iter::repeat_n(sides([[5, 10], [0, 10]]), 50);
+        assert!(helps(0.2, good.clone()));
+        assert!(helps(0.2, good.chain([sides([[5, 10], [15, 30]])])));
     }
 }

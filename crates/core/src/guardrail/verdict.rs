@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::setting::Setting;
-use super::share::is_stable_as_bad;
+use super::share::helps;
 use super::tally::{Sides, Tally};
 use crate::plan::guardrails::{Action, Guardrails};
 
@@ -23,7 +23,7 @@ impl Verdict {
     #[must_use]
     pub fn is_withheld(&self, guardrails: &Guardrails) -> bool {
         match (guardrails.action_of(self.position), self.finding) {
-            (Action::Rollback, Finding::Share { observed, limit }) => is_stable_as_bad(observed, limit),
+            (Action::Rollback, Finding::Share { observed, limit }) => !helps(limit, [observed].into_iter()),
             _ => false,
         }
     }

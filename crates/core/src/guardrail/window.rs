@@ -79,7 +79,8 @@ mod tests {
 
     impl Window {
         fn add(&mut self, slot: u64, count: u64) {
-            *self.0.at(slot).unwrap() += count;
+            let sum = self.0.at(slot).unwrap();
+            *sum = sum.saturating_add(count);
         }
 
         fn sum(&self) -> u64 {
