@@ -3,10 +3,8 @@
 //! `cargo test` runs a short form. `make prove-incidents` runs 1,000 rollouts of each row and prints tables.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::panic,
     reason = "a test may stop with the reason"
 )]
 

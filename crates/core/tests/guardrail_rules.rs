@@ -298,9 +298,10 @@ fn a_push_that_raises_the_version_during_a_shared_incident_condemns_nobody() {
 
 #[test]
 fn a_push_that_raises_the_version_and_starts_a_shared_incident_condemns_nobody() {
-    let rules = json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});
-    let [before, pushed] = [2, 50]
-        .map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
+    let rules =
+        json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});
+    let [before, pushed] =
+        [2, 50].map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
     let mut proxy = Proxy::new(&before);
     proxy.ticks(51, &[(V1, 0..40, FINE), (V2, 0..2, FINE)]);
     let (shared, ticks) = (proxy.shared, proxy.ticks);

@@ -75,8 +75,7 @@ impl Counted {
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         // A success that became a failure in a later slot is only among the bad ones there.
-        let mut sides =
-            || Some(Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? });
+        let mut sides = || Some(Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? });
         let (sides, before) = (sides()?, sides()?);
         let units = Units { all: Few::decode(reader)?, bad: Few::decode(reader)? };
         Some(Self { sides, before, units })
@@ -222,12 +221,9 @@ mod tests {
     #[test]
     fn a_window_has_parts_in_which_stable_is_known_and_late_failures_go_back_to_their_requests() {
         let mut window = Window::default();
-        for (slot, counts) in (100..).zip([
-            [[0, 50], [0, 15]],
-            [[0, 10], [1, 15]],
-            [[4, 4], [0, 19]],
-            [[9, 2], [0, 1]],
-        ]) {
+        for (slot, counts) in
+            (100..).zip([[[0, 50], [0, 15]], [[0, 10], [1, 15]], [[4, 4], [0, 19]], [[9, 2], [0, 1]]])
+        {
             window.add(slot, &Counted::of(sides(counts)));
         }
         assert_eq!(window.parts(), [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])]);
