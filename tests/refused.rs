@@ -73,7 +73,10 @@ fn a_struct_from_a_yaml_file_whose_fractions_are_texts_is_the_same_document() {
         let response = envoy.client().get("/", &[("x-user-id", "alice")]).expect("an answer");
         assert_eq!(response.upstream(), version, "{percent} percent");
     }
-    assert_eq!(envoy.push_struct(&json!({"revision": 3, "rollouts": [rollout(33.09205)]})), Outcome::Rejected);
+    assert_eq!(
+        envoy.push_struct(&json!({"revision": 3, "rollouts": [rollout(33.09205)]})),
+        Outcome::Rejected
+    );
     assert_eq!(envoy.vm_reloads(), 0);
 }
 

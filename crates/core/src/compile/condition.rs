@@ -8,9 +8,7 @@ use super::context::Context;
 use super::place::shown;
 use super::reader::{At, Fields};
 use super::{cookie, scalar};
-use crate::plan::condition::{
-    Conditions, CookieCondition, HeaderCondition, QueryCondition, Test, TextMatch,
-};
+use crate::plan::condition::{Conditions, CookieCondition, HeaderCondition, QueryCondition, Test, TextMatch};
 use crate::plan::index::{HostPattern, PathPattern};
 use crate::plan::shadow::SAFE_METHODS;
 use crate::plan::unit::Source;

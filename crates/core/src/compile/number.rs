@@ -29,9 +29,8 @@ pub(super) fn read(text: &str) -> Option<Node> {
         return None;
     }
     let exponent = exponent.saturating_sub(i64::try_from(fraction.len()).ok()?);
-    let exact = mantissa(whole, fraction).and_then(|(mantissa, zeros)| {
-        exact(is_negative, mantissa, exponent.saturating_add(zeros))
-    });
+    let exact = mantissa(whole, fraction)
+        .and_then(|(mantissa, zeros)| exact(is_negative, mantissa, exponent.saturating_add(zeros)));
     Some(exact.unwrap_or_else(|| Node::Digits(text.to_owned())))
 }
 
@@ -152,7 +151,10 @@ mod tests {
         ] {
             assert_eq!(read(text), Some(number), "{text}");
         }
-        for text in ["", "-", "+1", "01", "-01", ".5", "5.", "5.e1", "1e", "1e+", "0x10", "1 ", " 1", "1_0", "NaN", "١", "1.5.1", "--1"] {
+        for text in [
+            "", "-", "+1", "01", "-01", ".5", "5.", "5.e1", "1e", "1e+", "0x10", "1 ", " 1", "1_0", "NaN",
+            "١", "1.5.1", "--1",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

@@ -40,9 +40,7 @@ pub(super) fn number(
         Some(value) if range.contains(&value) => Some(value),
         None if !at.node.is_number() => at.expected(context, "a number"),
         Some(_) => at.problem(context, &format!("expected a number from {words}")),
-        None => {
-            at.problem(context, &format!("expected a number from {words}, with at most 15 digits"))
-        }
+        None => at.problem(context, &format!("expected a number from {words}, with at most 15 digits")),
     }
 }
 

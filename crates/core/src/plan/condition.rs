@@ -87,10 +87,7 @@ impl Conditions {
     pub(crate) fn hold(&self, request: &Request<'_>) -> bool {
         self.methods.as_deref().is_none_or(|methods| contains_method(methods, request))
             && self.headers.iter().all(|condition| condition.holds(request))
-            && self
-                .cookies
-                .iter()
-                .all(|condition| condition.test.holds(request.lines(condition.slot).next()))
+            && self.cookies.iter().all(|condition| condition.test.holds(request.lines(condition.slot).next()))
             && self
                 .query
                 .iter()

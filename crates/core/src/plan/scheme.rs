@@ -91,7 +91,8 @@ impl Scheme {
     ///
     /// Source: `optimizely/go-sdk`, `pkg/decision/bucketer`.
     pub(crate) fn optimizely(experiment: &str, allocation: Vec<(Option<Rc<Version>>, u32)>) -> Self {
-        let ranges = allocation.into_iter().map(|(version, end)| Range { end, version, is_stopped: false }).collect();
+        let ranges =
+            allocation.into_iter().map(|(version, end)| Range { end, version, is_stopped: false }).collect();
         Self::plain(Hash::suffixed(experiment, 1, Reduce::Scale(10_000)), ranges)
     }
 
