@@ -45,5 +45,5 @@ pub use plan::ramp::{Phase, Ramp};
 pub use plan::rollout::{Expose, Frozen, Rollout};
 pub use plan::shadow::{MAX_SHADOWS, Shadow, Shadows};
 pub use plan::version::Version;
-pub use request::{Nonce, Request};
+pub use request::{MAX_ATTEMPTS, Nonce, Request};
 pub use time::{NotATime, Time};

@@ -141,7 +141,7 @@ proptest! {
             "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 1, "stopped": true}], "percent": 5}},
             "overrides": [{"units": ["a"], "version": "v2"}, {"header": {"name": "x-v", "secret_header": "x-k", "secret": "s"}}],
             "failover": {"to": ["v1"], "retry_on": "5xx", "status_codes": [429], "retries": 1, "per_try_timeout": "1s"},
-            "shadow": [{"version": "v2", "percent": 1, "methods": ["GET"]}], "idempotent": true, "expose": "debug"}]});
+            "shadow": [{"version": "v2", "percent": 1, "methods": ["GET"]}], "idempotent": true, "expose": "debug", "timeout": "2s"}]});
         let mut paths = Vec::new();
         pointers(&document, String::new(), &mut paths);
         let pointer = choice.get(&paths);

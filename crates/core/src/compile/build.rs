@@ -13,12 +13,12 @@ use crate::hash::bucket::{Ppm, Salt};
 use crate::header;
 use crate::plan::arm::Arm;
 use crate::plan::failover::{Failover, Target};
-use crate::plan::guardrails::{Guarded, Guardrails, Limit, Rule, fingerprint};
+use crate::plan::guardrails::{Guarded, Guardrails, fingerprint};
 use crate::plan::rollout::{Freeze, Override, Rollout};
 use crate::plan::scheme::Scheme;
 use crate::plan::shadow::Shadow;
 use crate::plan::split::Split;
-use crate::plan::version::Version;
+use crate::plan::version::{Timeout, Version};
 
 /// The rollout of a spec without problems. `None` only if a position is out of range.
 pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rollout> {
@@ -98,18 +98,15 @@ fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> 
         identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
         epoch,
     });
-    let looks_at_units = rules.signals.iter().any(|signal| match signal.rule {
-        Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
-        Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
-    });
     Some(Guardrails {
         window: rules.window,
         min_requests: rules.min_requests,
+        warm_up: rules.warm_up,
         action: rules.action,
         dry_run: rules.dry_run,
         rearm: rules.rearm,
         signals: rules.signals.as_slice().into(),
-        unit_salt: looks_at_units.then(|| Salt::new(&format!("guardrail:{salt}"))),
+        unit_salt: Salt::new(&format!("guardrail:{salt}")),
         guarded: guarded.collect(),
     })
 }
@@ -182,6 +179,7 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
 
 fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<Version> {
     let version = parts.versions.get(position)?;
+    let timeout = parts.timeout_of(position);
     let failover = parts.failover_of(position).map(|retry| {
         let target = |(position, target): (usize, &VersionSpec<'_>)| Target {
             position,
@@ -190,7 +188,13 @@ fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<V
             mark: format!("{}>{}", version.name, target.name).into(),
         };
         let targets: Box<[Target]> = parts.targets_of(position).map(target).collect();
-        Failover { retries: retry.retries.min(targets.len()), targets, headers: retry.headers() }
+        let timeout = retry.per_try_timeout.or(timeout);
+        Failover {
+            retries: retry.retries.min(targets.len()),
+            targets,
+            headers: retry.headers(timeout),
+            timeout,
+        }
     });
     let own = |name: &str, value: &str| (Box::from(name), Box::from(value));
     let mut headers = vec![own(header::CLUSTER, version.cluster), own(header::PICK, "0")];
@@ -203,6 +207,7 @@ fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<V
         ordinal,
         assignment: format!("{}={}", parts.name, version.name).into(),
         failover,
+        timeout: timeout.map(|limit| Timeout { limit, value: limit.as_millis().to_string().into() }),
         headers: headers.into(),
         path_prefix: version.rewrite.path_prefix.clone(),
         accepts: version.accepts.clone(),

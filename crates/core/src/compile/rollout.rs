@@ -43,6 +43,7 @@ pub(super) fn rollout(
         .optional("overrides", context, |at, context| overrides(at, context, known))
         .unwrap_or_default();
     let failover = fields.optional("failover", context, |at, context| failover::failover(at, context, known));
+    let timeout = fields.optional("timeout", context, failover::timeout);
     let shadows = fields
         .optional("shadow", context, |at, context| shadow::shadows(at, context, known, idempotent))
         .unwrap_or_default();
@@ -94,6 +95,7 @@ pub(super) fn rollout(
         bucketing,
         overrides,
         failover,
+        timeout,
         shadows,
         serving,
         idempotent,
@@ -161,6 +163,7 @@ fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Optio
         }
         Some(failover)
     });
+    let timeout = fields.optional("timeout", context, failover::timeout);
     let accepts = fields.optional("accepts", context, compatibility::accepts);
     let features = fields.optional("features", context, compatibility::features);
     let requires = fields.optional("requires", context, |at, context| {
@@ -176,7 +179,16 @@ fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Optio
     let rewrite = fields.optional("request", context, rewrite::rewrite).unwrap_or_default();
     fields.finish(context);
     let requires = requires.unwrap_or_default();
-    Some(VersionSpec { name: name?, cluster: cluster?, failover, accepts, features, requires, rewrite })
+    Some(VersionSpec {
+        name: name?,
+        cluster: cluster?,
+        failover,
+        timeout,
+        accepts,
+        features,
+        requires,
+        rewrite,
+    })
 }
 
 fn expose(at: At<'_, '_>, context: &mut Context) -> Option<Expose> {

@@ -35,18 +35,27 @@ use crate::plan::guardrails::NullHypothesis;
 /// A comparison of a version with stable for one signal, from the start of an epoch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SequentialTest {
-    /// Capital of the bets that have started, for each alternative.
-    capital: [f64; STEPS.len()],
-    /// Number of slots with a bet.
-    slots: u64,
+    capital: Capital,
     /// Stable's recent outcomes, which predict its rate.
     stable: Recent,
     total: Sides,
 }
 
+/// The capital of all bets, those that have not started included.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Capital {
+    /// Of the bets that have started, for each alternative.
+    started: Growths,
+    /// Number of slots with a bet.
+    slots: u64,
+}
+
+/// A number for each alternative.
+pub(super) type Growths = [f64; STEPS.len()];
+
 /// A tally that loses half of its weight in 64 slots.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Recent {
+pub(super) struct Recent {
     observed: f64,
     bad: f64,
 }
@@ -79,38 +88,17 @@ const MOST_GROWTH: f64 = 700.0;
 impl SequentialTest {
     /// Adds a slot. `null` must be the same for the whole epoch.
     pub fn observe(&mut self, null: NullHypothesis, slot: Sides) {
-        // The first slots of stable only teach which rate to expect.
-        if self.stable.observed > 0.0 && slot.version.observed > 0 && slot.stable.observed > 0 {
-            self.bet(null, slot);
+        if let Some(growths) = self.stable.growths(null, slot) {
+            self.capital.bet(growths);
         }
         self.stable.take(slot.stable);
         self.total = self.total.plus(slot);
     }
 
-    fn bet(&mut self, null: NullHypothesis, slot: Sides) {
-        let before = self.unshared();
-        self.slots = self.slots.saturating_add(1);
-        let share = before - self.unshared();
-        let stable = self.stable.predicted();
-        for (capital, step) in self.capital.iter_mut().zip(STEPS) {
-            let growth =
-                alternative(null, stable, step).map_or(1.0, |version| growth(null, [version, stable], slot));
-            *capital = (growth * (*capital + share)).min(ENOUGH);
-        }
-    }
-
-    /// The capital for later slots.
-    fn unshared(&self) -> f64 {
-        match self.slots {
-            0 => 1.0,
-            slots => 0.5 * (EVEN / (EVEN + slots as f64)).sqrt().sqrt(),
-        }
-    }
-
     /// The capital, which starts at 1. It is the evidence against H0, and 1 / (1 - confidence) is enough.
     #[must_use]
     pub fn e_value(&self) -> f64 {
-        self.capital.iter().sum::<f64>() / STEPS.len() as f64 + self.unshared()
+        self.capital.mean()
     }
 
     /// True if the version is worse than allowed, at this confidence, now. The caller latches it.
@@ -126,31 +114,69 @@ impl SequentialTest {
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
-        self.capital.iter().for_each(|capital| writer.float(*capital));
-        writer.number(self.slots);
+        self.capital.started.iter().for_each(|capital| writer.float(*capital));
+        writer.number(self.capital.slots);
         writer.float(self.stable.observed);
         writer.float(self.stable.bad);
         self.total.encode(writer);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut capital = [0.0; STEPS.len()];
-        for capital in &mut capital {
+        let mut started = Growths::default();
+        for capital in &mut started {
             *capital = reader.size()?;
         }
         Some(Self {
-            capital,
-            slots: reader.number()?,
+            capital: Capital { started, slots: reader.number()? },
             stable: Recent::decode(reader)?,
             total: Sides::decode(reader)?,
         })
     }
 }
 
+impl Capital {
+    /// Multiplies the bets by the growth of a slot, of which these are the logarithms.
+    pub(super) fn bet(&mut self, growths: Growths) {
+        let before = self.unshared();
+        self.slots = self.slots.saturating_add(1);
+        let share = before - self.unshared();
+        for (capital, growth) in self.started.iter_mut().zip(growths) {
+            *capital = (growth.min(MOST_GROWTH).exp() * (*capital + share)).min(ENOUGH);
+        }
+    }
+
+    /// The capital for later slots.
+    fn unshared(&self) -> f64 {
+        match self.slots {
+            0 => 1.0,
+            slots => 0.5 * (EVEN / (EVEN + slots as f64)).sqrt().sqrt(),
+        }
+    }
+
+    /// The mean over the alternatives.
+    pub(super) fn mean(&self) -> f64 {
+        self.started.iter().sum::<f64>() / STEPS.len() as f64 + self.unshared()
+    }
+}
+
 impl Recent {
-    fn take(&mut self, tally: Tally) {
+    pub(super) fn take(&mut self, tally: Tally) {
         self.observed = self.observed * KEPT + tally.observed as f64;
         self.bad = self.bad * KEPT + tally.bad as f64;
+    }
+
+    /// The logarithm of the growth of each alternative's bet on a slot. `None` if there is nothing to bet on: a side has no
+    /// outcomes, or nothing is known of stable. The first slots of stable only teach which rate to expect.
+    pub(super) fn growths(self, null: NullHypothesis, slot: Sides) -> Option<Growths> {
+        if self.observed == 0.0 || slot.version.observed == 0 || slot.stable.observed == 0 {
+            return None;
+        }
+        let stable = self.predicted();
+        let growth = |step| match alternative(null, stable, step) {
+            Some(version) => growth(null, [version, stable], slot),
+            None => 0.0,
+        };
+        Some(STEPS.map(growth))
     }
 
     /// The predicted rate. It is never 0 or 1, because that would bet everything on one outcome.
@@ -172,14 +198,13 @@ fn alternative(null: NullHypothesis, stable: f64, step: f64) -> Option<f64> {
     (room >= LEAST_ROOM).then(|| allowed + (step * null.margin.clamp(least, most)).min(room / 2.0))
 }
 
-/// The factor by which a slot multiplies a bet on these rates, `S` above.
+/// The logarithm of the factor by which a slot multiplies a bet on these rates, `S` above.
 fn growth(null: NullHypothesis, rates: [f64; 2], slot: Sides) -> f64 {
     let [version, stable] = rates;
     let weights = [slot.version.observed as f64, slot.stable.observed as f64];
     let nearest = projection(null, rates, weights);
-    let log = log_likelihood(slot.version, [version, null.allowed(nearest)])
-        + log_likelihood(slot.stable, [stable, nearest]);
-    log.min(MOST_GROWTH).exp()
+    log_likelihood(slot.version, [version, null.allowed(nearest)])
+        + log_likelihood(slot.stable, [stable, nearest])
 }
 
 /// Logarithm of the likelihood ratio of the tally: the first rate against the second.

@@ -122,7 +122,7 @@ impl<'p> Signal<'p> {
         };
         match finding {
             Some(Finding::Share { observed, limit }) => {
-                Self { window: Some(observed.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
+                Self { window: Some(observed.version.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
             }
             Some(Finding::Increase { e_value, wanted, .. }) => {
                 let stable = Some(counted.seen.stable.into());

@@ -111,6 +111,7 @@ fn what_is_written_elsewhere_stays() {
             json!({"failover": {"to": ["v1"], "per_try_timeout": "3s"}}),
             &["failover.per_try_timeout"],
         ),
+        (as_it_is(), json!({"timeout": "3s"}), &["timeout"]),
         (
             as_it_is(),
             json!({"sessions": {"cookie": "rs", "max_age": "1h", "secret": "0123456789abcdef"}}),
@@ -119,6 +120,7 @@ fn what_is_written_elsewhere_stays() {
         (as_it_is(), json!({"api": {"path_segment": 1}}), &["api"]),
         (as_it_is(), version(&json!({"cluster": "other"})), &["versions[1].cluster"]),
         (as_it_is(), version(&json!({"features": "customer-8"})), &["versions[1].features"]),
+        (as_it_is(), version(&json!({"timeout": "3s"})), &["versions[1].timeout"]),
         (as_it_is(), json!({"freeze": null}), &["freeze"]),
         (as_it_is(), freeze(&json!({"until": NOW})), &["freeze.until"]),
         (as_it_is(), freeze(&json!({"until": "2027-02-01T00:00:00Z"})), &["freeze.until"]),
