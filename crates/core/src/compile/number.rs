@@ -218,9 +218,10 @@ mod tests {
 
         #[test]
         fn a_text_is_a_number_if_and_only_if_json_says_so(text in "-?[0-9.eE+-]{1,12}") {
-            let known = serde_json::from_str::<serde_json::Value>(&text).is_ok();
-            let overflows = serde_json::from_str::<serde_json::Value>(&text).is_err_and(|error| error.to_string().contains("range"));
-            prop_assert_eq!(Number::read(&text).is_some(), known || overflows);
+            let known = serde_json::from_str::<serde_json::Value>(&text);
+            // It stops at a number that no double can be, whatever comes after it.
+            prop_assume!(!known.as_ref().is_err_and(|error| error.to_string().contains("out of range")));
+            prop_assert_eq!(Number::read(&text).is_some(), known.is_ok());
         }
 
         #[test]
