@@ -224,6 +224,11 @@ pub enum Measure {
 pub struct Statuses(pub(crate) Box<[RangeInclusive<u16>]>);
 
 impl Statuses {
+    /// True if one of them is in this range.
+    pub(crate) fn has_any(&self, wanted: RangeInclusive<u16>) -> bool {
+        self.0.iter().any(|range| range.start() <= wanted.end() && wanted.start() <= range.end())
+    }
+
     fn has(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
     }
