@@ -108,10 +108,9 @@ impl FleetJudge {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get(position), rule, guardrails.action_of(position)) {
             (Some(Memory::Windows(windows)), Some(Rule::Rate(_, Limit::Share(limit))), Action::Rollback) => {
-                let both = windows.iter().map(|[version, stable]| Sides {
-                    version: version.sum(),
-                    stable: stable.sum(),
-                });
+                let both = windows
+                    .iter()
+                    .map(|[version, stable]| Sides { version: version.sum(), stable: stable.sum() });
                 !helps(*limit, both)
             }
             _ => false,
@@ -148,10 +147,7 @@ mod tests {
     use super::*;
 
     fn sides([observed, bad]: [u64; 2], [stable, stable_bad]: [u64; 2]) -> Sides {
-        Sides {
-            version: Tally { observed, bad },
-            stable: Tally { observed: stable, bad: stable_bad },
-        }
+        Sides { version: Tally { observed, bad }, stable: Tally { observed: stable, bad: stable_bad } }
     }
 
     #[test]
