@@ -1,4 +1,4 @@
-//! The gauges of a plan's versions: their exposure, and whether they are rolled back.
+//! The gauges of a plan's versions: their exposure, whether they are rolled back, and which signals wait.
 //!
 //! Several plans exist at the same time: a replaced document stays until its last request ends, and each listener has its
 //! own document. If several plans have the same gauge, the latest plan sets it. The host never removes a series, so a gauge
@@ -7,8 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rollout_core::guardrail::Guardrails;
-use rollout_core::metric::{EXPOSURE, Family, ROLLED_BACK};
+use rollout_core::metric::{EXPOSURE, Family, IS_WARMING_UP, IS_WITHHELD, ROLLED_BACK};
 use rollout_core::{Now, Plan, Ppm, Rollout, Time, Version};
 
 use crate::{host, metric};
@@ -27,10 +26,23 @@ fn has(names: &Names, name: &String) -> bool {
     names.binary_search(name).is_ok()
 }
 
-/// The rollout and the version of a gauge.
-struct Series<'p> {
-    rollout: &'p Rollout,
-    version: &'p Version,
+/// The labels of a gauge.
+#[derive(Clone, Copy)]
+pub(crate) struct Series<'p> {
+    pub(crate) rollout: &'p Rollout,
+    pub(crate) version: &'p Version,
+    /// Only for gauges of signals.
+    pub(crate) signal: Option<&'p str>,
+}
+
+impl<'p> Series<'p> {
+    fn new(rollout: &'p Rollout, version: &'p Version) -> Self {
+        Self { rollout, version, signal: None }
+    }
+
+    fn labels(&self) -> Vec<&'p str> {
+        [self.rollout.name(), self.version.name()].into_iter().chain(self.signal).collect()
+    }
 }
 
 /// The gauges of one plan.
@@ -39,19 +51,25 @@ pub(crate) struct Gauges(Names);
 impl Gauges {
     pub(crate) fn new(plan: &Plan) -> Self {
         let mut names: Vec<String> = Vec::new();
-        let mut note = |family, rollout, version| {
-            let name = name(family, rollout, version);
+        let mut note = |family: Family, series: Series<'_>| {
+            let name = family.series(&series.labels());
             if let Err(place) = names.binary_search(&name) {
                 names.insert(place, name);
             }
         };
         for rollout in plan.rollouts() {
-            rollout
-                .exposures(Time::default())
-                .iter()
-                .for_each(|(version, _)| note(EXPOSURE, rollout, version));
-            let guarded = rollout.guardrails().into_iter().flat_map(Guardrails::guarded);
-            guarded.for_each(|guarded| note(ROLLED_BACK, rollout, &guarded.version));
+            for (version, _) in rollout.exposures(Time::default()) {
+                note(EXPOSURE, Series::new(rollout, version));
+            }
+            let Some(guardrails) = rollout.guardrails() else { continue };
+            for guarded in guardrails.guarded() {
+                let series = Series::new(rollout, &guarded.version);
+                note(ROLLED_BACK, series);
+                for signal in guardrails.signals() {
+                    let series = Series { signal: Some(signal.name()), ..series };
+                    [IS_WITHHELD, IS_WARMING_UP].into_iter().for_each(|family| note(family, series));
+                }
+            }
         }
         let names = Names::from(names);
         SHOWN.with_borrow_mut(|shown| shown.push(Rc::clone(&names)));
@@ -60,24 +78,21 @@ impl Gauges {
 
     /// Shows whether a guardrail has rolled a version back.
     pub(crate) fn show_rolled_back(&self, rollout: &Rollout, version: &Version, is_rolled_back: bool) {
-        self.show(ROLLED_BACK, Series { rollout, version }, is_rolled_back.into());
+        self.show(ROLLED_BACK, Series::new(rollout, version), is_rolled_back.into());
     }
 
-    fn show(&self, family: Family, series: Series<'_>, value: u64) {
-        let Series { rollout, version } = series;
-        let name = name(family, rollout, version);
+    /// Sets a gauge.
+    pub(crate) fn show(&self, family: Family, series: Series<'_>, value: u64) {
+        let labels = series.labels();
+        let name = family.series(&labels);
         let is_later = |names: &&Names| !Rc::ptr_eq(names, &self.0);
         if SHOWN.with_borrow(|shown| shown.iter().rev().take_while(is_later).any(|names| has(names, &name))) {
             return;
         }
-        if let Some(id) = metric::series(family, &[rollout.name(), version.name()], host::define_gauge) {
+        if let Some(id) = metric::series(family, &labels, host::define_gauge) {
             host::set_metric(id, value);
         }
     }
-}
-
-fn name(family: Family, rollout: &Rollout, version: &Version) -> String {
-    family.series(&[rollout.name(), version.name()])
 }
 
 impl Drop for Gauges {
@@ -112,7 +127,7 @@ impl Exposures {
                 let exposure = now.health.of(version).leaves(exposure, rollout.has_native_buckets());
                 let Some(shown) = self.0.get_mut(version.ordinal()) else { continue };
                 if shown.replace(exposure) != Some(exposure) {
-                    gauges.show(EXPOSURE, Series { rollout, version: version.as_ref() }, exposure.into());
+                    gauges.show(EXPOSURE, Series::new(rollout, version), exposure.into());
                 }
             }
         }

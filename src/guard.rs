@@ -11,9 +11,10 @@ use std::time::Duration;
 use rollout_core::guardrail::{
     FORMAT, Guarded, Guardrails, Latch, Merge, Outcome, Setting, Shelf, SplitMark, Ticket, Worker, merge,
 };
+use rollout_core::metric::{IS_WARMING_UP, IS_WITHHELD, TRIPS, WITHHELD};
 use rollout_core::{Decision, Health, Plan, Rollout, State, Time};
 
-use crate::gauge::Gauges;
+use crate::gauge::{Gauges, Series};
 use crate::serving::Serving;
 use crate::{host, metric};
 
@@ -41,6 +42,22 @@ struct Watch {
     rollout: usize,
     worker: RefCell<Worker>,
     serving: Serving,
+    /// The gauges of signals that were last set, by guarded version.
+    waiting: Box<[Cell<Waiting>]>,
+}
+
+/// Bits of the signals of a version that wait.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    withheld: u16,
+    warming_up: u16,
+}
+
+impl Waiting {
+    fn of(setting: &Setting<'_>, merged: &Merge) -> Self {
+        let warming_up = merged.record.warming_up(setting.guardrails, setting.now);
+        Self { withheld: merged.record.withheld(), warming_up }
+    }
 }
 
 /// A rollout under guardrails.
@@ -65,7 +82,8 @@ impl Guard {
             }
             let worker = RefCell::new(Worker::new(guardrails, rollout.stable().ordinal()));
             let serving = Serving::new(&format!("{prefix}{}", rollout.name()));
-            watches.push(Watch { rollout: position, worker, serving });
+            let waiting = guardrails.guarded().iter().map(|_| Cell::default()).collect();
+            watches.push(Watch { rollout: position, worker, serving, waiting });
         }
         let guard = Self {
             plan: Rc::clone(plan),
@@ -99,37 +117,34 @@ impl Guard {
         watch.worker.borrow_mut().begin(decision, now, split)
     }
 
-    /// Records the outcome of a request. A failure that may condemn the version is merged at once, not on the next tick.
-    pub(crate) fn record(&self, decision: &Decision, ticket: Ticket, outcome: Outcome) -> Ticket {
-        let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else {
-            return ticket;
-        };
-        let ticket = watch.worker.borrow_mut().record(guardrails, ticket, outcome);
-        if outcome.failed {
-            self.hurry(watch, ticket);
-        }
-        ticket
+    /// Records the outcome of a request.
+    pub(crate) fn record(
+        &self,
+        decision: &Decision,
+        ticket: Ticket,
+        outcome: Outcome,
+        now: Duration,
+    ) -> Option<Ticket> {
+        let (watch, guardrails) = self.watch(decision).zip(decision.rollout.guardrails())?;
+        Some(watch.worker.borrow_mut().record(guardrails, ticket, outcome, now))
     }
 
     /// Records that a request failed after its response headers.
-    pub(crate) fn record_late_failure(&self, decision: &Decision, ticket: Ticket) {
-        let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) else {
-            return;
-        };
-        watch.worker.borrow_mut().record_late_failure(guardrails, ticket);
-        self.hurry(watch, ticket);
+    pub(crate) fn record_late_failure(&self, decision: &Decision, ticket: &Ticket, now: Duration) {
+        if let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) {
+            watch.worker.borrow_mut().record_late_failure(guardrails, ticket, now);
+        }
+    }
+
+    /// Stops tracking a request whose end says nothing about its version.
+    pub(crate) fn forget(&self, decision: &Decision, ticket: &Ticket) {
+        if let Some(watch) = self.watch(decision) {
+            watch.worker.borrow_mut().forget(ticket);
+        }
     }
 
     fn watch(&self, decision: &Decision) -> Option<&Watch> {
         self.watches.get((*self.by_version.get(decision.version.ordinal())?)?)
-    }
-
-    fn hurry(&self, watch: &Watch, ticket: Ticket) {
-        let Some(judged) = self.judged(watch) else { return };
-        let urgent = watch.worker.borrow().is_urgent(judged.guardrails, ticket);
-        if let Some(position) = urgent {
-            self.merge(judged, watch, position);
-        }
     }
 
     /// The split of a rollout in this plan.
@@ -153,10 +168,8 @@ impl Guard {
         if self.watches.is_empty() {
             return;
         }
+        self.refresh_splits();
         self.flush();
-        for watch in &self.watches {
-            watch.worker.borrow_mut().age();
-        }
         if host::shared(&self.latches()).1 != self.seen.get() {
             self.read_latches();
         }
@@ -188,8 +201,12 @@ impl Guard {
             if !host::set_shared(&key, &merged.bytes, seen) {
                 continue;
             }
-            watch.worker.borrow_mut().merged(judged.guardrails, position, &merged.record);
+            watch.worker.borrow_mut().merged(judged.guardrails, position, &merged.record, &merged.feedback);
             judged.tell(&setting, &merged);
+            if let Some(shown) = watch.waiting.get(position) {
+                let before = shown.replace(Waiting::of(&setting, &merged));
+                self.show_waiting(judged.rollout, &setting, before, shown.get());
+            }
             if merged.is_latched_now {
                 host::touch_shared(&self.latches());
                 self.hold(watch, setting.guarded, merged.latch);
@@ -228,6 +245,22 @@ impl Guard {
         }
     }
 
+    /// Sets the gauges of signals that wait, or that waited before.
+    fn show_waiting(&self, rollout: &Rollout, setting: &Setting<'_>, before: Waiting, now: Waiting) {
+        for (place, signal) in setting.guardrails.signals().iter().enumerate() {
+            let series = Series { rollout, version: &setting.guarded.version, signal: Some(signal.name()) };
+            for (family, before, now) in [
+                (IS_WITHHELD, before.withheld, now.withheld),
+                (IS_WARMING_UP, before.warming_up, now.warming_up),
+            ] {
+                let [before, now] = [before, now].map(|bits| bits >> place & 1);
+                if before | now != 0 {
+                    self.gauges.show(family, series, now.into());
+                }
+            }
+        }
+    }
+
     /// Sets the gauges of all judged versions.
     fn show(&self) {
         for judged in self.watches.iter().filter_map(|watch| self.judged(watch)) {
@@ -259,14 +292,21 @@ impl Judged<'_> {
         let name =
             |position: usize| self.guardrails.signals().get(position).map_or("", |signal| signal.name());
         for of in &merged.observed {
-            metric::count_observations([rollout, version, name(of.position), "version"], of.version);
-            if let Some(stable) = of.stable {
-                metric::count_observations([rollout, version, name(of.position), "stable"], stable);
+            for (side, tally) in [("version", of.sides.version), ("stable", of.sides.stable)] {
+                metric::count_observations([rollout, version, name(of.position), side], tally);
             }
         }
         for verdict in &merged.verdicts {
-            metric::count_trip([rollout, version, name(verdict.position)]);
+            metric::count_verdict(TRIPS, [rollout, version, name(verdict.position)]);
             log::warn!("rollout {rollout}: {}", verdict.line(setting));
+        }
+        for withheld in &merged.withheld {
+            if withheld.is_new {
+                metric::count_verdict(WITHHELD, [rollout, version, name(withheld.verdict.position)]);
+            }
+            if withheld.is_due {
+                log::warn!("rollout {rollout}: {}", withheld.verdict.withheld_line(setting));
+            }
         }
     }
 }

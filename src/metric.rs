@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use rollout_core::guardrail::Tally;
+use rollout_core::guardrail::{Outcome, Tally};
 use rollout_core::metric::{self, Family};
 use rollout_core::{MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
 
@@ -58,6 +58,7 @@ pub(crate) fn series(family: Family, labels: &[&str], define: fn(&str) -> Option
 pub(crate) enum Event {
     Request(Reason),
     Failure,
+    Abandoned,
     /// Failover to the target at this position.
     Failover(usize),
     ShadowSent,
@@ -66,7 +67,15 @@ pub(crate) enum Event {
 
 impl Event {
     const COUNT: usize = Self::FAILOVERS + MAX_TARGETS;
-    const FAILOVERS: usize = Reason::COUNT + 3;
+    const FAILOVERS: usize = Reason::COUNT + 4;
+
+    /// The event of an outcome. `None` if it is a success.
+    pub(crate) fn of(outcome: Outcome) -> Option<Self> {
+        if outcome.is_abandoned() {
+            return Some(Self::Abandoned);
+        }
+        outcome.failed().then_some(Self::Failure)
+    }
 
     fn index(self) -> usize {
         match self {
@@ -74,6 +83,7 @@ impl Event {
             Self::Failure => Reason::COUNT,
             Self::ShadowSent => Reason::COUNT + 1,
             Self::Unacceptable => Reason::COUNT + 2,
+            Self::Abandoned => Reason::COUNT + 3,
             Self::Failover(place) => Self::FAILOVERS.saturating_add(place),
         }
     }
@@ -188,6 +198,7 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
             series(metric::REQUESTS, &[rollout, version, reason.name()], host::define_counter)
         }
         Event::Failure => series(metric::FAILURES, &[rollout, version], host::define_counter),
+        Event::Abandoned => series(metric::ABANDONED, &[rollout, version], host::define_counter),
         Event::Failover(place) => {
             let failover = found.and_then(|(_, version)| version.failover());
             let target = failover.and_then(|failover| failover.targets().get(place));
@@ -210,9 +221,9 @@ pub(crate) fn announce(plan: &Plan) {
     }
 }
 
-/// Counts a signal that has condemned a version.
-pub(crate) fn count_trip(labels: [&str; 3]) {
-    if let Some(id) = series(metric::TRIPS, &labels, host::define_counter) {
+/// Counts a verdict of a signal: one that condemns a version, or one that is withheld.
+pub(crate) fn count_verdict(family: Family, labels: [&str; 3]) {
+    if let Some(id) = series(family, &labels, host::define_counter) {
         host::increment(id, 1);
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use rollout_core::guardrail::{
-    Call, Guardrails, Outcome, Response, Ticket, classify, is_break_flag, is_failure_status, is_repeated,
-    needs_flags,
+    Call, Outcome, Response, Ticket, classify, classify_without_response, is_break_flag, is_failure_status,
+    is_repeated, needs_flags,
 };
 use rollout_core::{Decision, Now, Reason, Target, Time, decide, request_edits};
 
@@ -23,6 +23,8 @@ pub(crate) struct Stream {
     started: Duration,
     call: Call,
     ticket: Option<Ticket>,
+    /// True if there were response headers.
+    has_response: bool,
     /// True if the request was recorded as fine and may still fail.
     may_fail_late: bool,
 }
@@ -35,6 +37,7 @@ impl Stream {
             started: Duration::ZERO,
             call: Call::default(),
             ticket: None,
+            has_response: false,
             may_fail_late: false,
         }
     }
@@ -71,8 +74,8 @@ impl HttpContext for Stream {
         }
         self.ticket = guard.begin(&decision, self.started);
         if self.ticket.is_some() {
-            let kind = headers.iter().find(|(name, _)| name == "content-type");
-            self.call = Call::judged(kind.map(|(_, value)| value.as_slice()));
+            let lines = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+            self.call = Call::judged(lines, decision.version.timeout());
         }
         self.decision = Some(decision);
         Action::Continue
@@ -82,6 +85,8 @@ impl HttpContext for Stream {
         let (Some(active), Some(decision)) = (self.active.as_deref(), self.decision.as_ref()) else {
             return Action::Continue;
         };
+        self.has_response = true;
+        let now = host::now();
         let cluster = decision.fails_over().then(host::upstream_cluster).flatten();
         let answered = cluster.and_then(|cluster| decision.failed_over(&cluster));
         let answered = answered.filter(|_| is_repeated(host::attempts()));
@@ -90,17 +95,10 @@ impl HttpContext for Stream {
                 active.metrics.count(Some(&decision.version), Event::Failover(place));
                 Some(Outcome::FAILED_OVER)
             }
-            None => self.outcome(active, decision),
+            None => self.outcome(active, decision, now),
         };
-        if let Some(outcome) = outcome {
-            if outcome.failed {
-                active.metrics.count(Some(&decision.version), Event::Failure);
-            }
-            if let Some(ticket) = &mut self.ticket {
-                self.may_fail_late = outcome.may_fail_late(!is_end);
-                *ticket = active.guard.record(decision, *ticket, outcome);
-            }
-        }
+        self.ticket = record(active, decision, self.ticket.take(), outcome, now);
+        self.may_fail_late = self.ticket.is_some() && outcome.is_some_and(|of| of.may_fail_late(!is_end));
         let target: Option<&Target> = answered.map(|(_, target)| target);
         for edit in decision.response_edits(&active.plan, target) {
             host::edit_response(&edit);
@@ -120,23 +118,46 @@ impl HttpContext for Stream {
     }
 }
 
-/// The end of a request. If the answer broke off after its headers, the response flags show it.
+/// The end of a request. If there was no answer, or if it broke off after its headers, the response flags show why.
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.may_fail_late && is_break_flag(host::response_flags()) {
+        if !self.has_response {
+            self.end_without_response();
+        } else if self.may_fail_late && is_break_flag(host::response_flags()) {
             self.fail_late();
         }
     }
 }
 
+/// Counts the outcome of a request. Returns its ticket, which is for a failure that may follow.
+fn record(
+    active: &Active,
+    decision: &Decision,
+    ticket: Option<Ticket>,
+    outcome: Option<Outcome>,
+    now: Duration,
+) -> Option<Ticket> {
+    let event = outcome.and_then(Event::of);
+    event.into_iter().for_each(|event| active.metrics.count(Some(&decision.version), event));
+    match (ticket, outcome) {
+        (Some(ticket), Some(outcome)) => active.guard.record(decision, ticket, outcome, now),
+        (Some(ticket), None) => {
+            active.guard.forget(decision, &ticket);
+            None
+        }
+        (None, _) => None,
+    }
+}
+
 impl Stream {
     /// The outcome of the answer for the assigned version. It asks the host only for what the core needs.
-    fn outcome(&self, active: &Active, decision: &Decision) -> Option<Outcome> {
-        let took = host::now().saturating_sub(self.started);
+    fn outcome(&self, active: &Active, decision: &Decision, now: Duration) -> Option<Outcome> {
+        let took = now.saturating_sub(self.started);
         let status = host::response_status().unwrap_or(0);
         let needs_grpc_status = self.call.needs_grpc_status(status);
         let grpc_status = needs_grpc_status.then(|| host::response_header("grpc-status")).flatten();
-        let mut response = Response { status, grpc_status: grpc_status.as_deref(), ..Response::default() };
+        let grpc_status = grpc_status.as_deref();
+        let mut response = Response { status, grpc_status, took, ..Response::default() };
         let details;
         if self.call.needs_details(status, response.grpc_status) {
             details = host::response_details().unwrap_or_default();
@@ -147,24 +168,30 @@ impl Stream {
         }
         let ending = classify(self.call, &response);
         let rules = decision.rollout.guardrails().filter(|_| self.call.is_judged && ending.is_of_version());
-        let bad = rules.into_iter().flat_map(Guardrails::headers).filter(|(rule, _)| {
-            let value = host::response_header(rule.name());
-            rule.holds(value.as_deref())
-        });
-        let headers = bad.fold(0, |bits, (_, bit)| bits | bit);
-        let outcome = ending.outcome(status, took, headers);
-        if let Some(latency) = outcome.and_then(|outcome| outcome.latency) {
+        let marks = rules.map_or(0, |rules| rules.marks(status, host::response_header));
+        let outcome = ending.outcome(status, took, marks);
+        if let Some(latency) = outcome.filter(|of| of.is_answer()).and_then(|of| of.waited) {
             let milliseconds = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
             active.metrics.record_duration(&decision.version, milliseconds);
         }
         outcome
     }
 
+    /// Counts a request that ended without response headers.
+    fn end_without_response(&mut self) {
+        let (Some(active), Some(decision)) = (self.active.as_deref(), self.decision.as_ref()) else { return };
+        let ending = classify_without_response(host::response_flags());
+        let now = host::now();
+        let outcome = ending.outcome(0, now.saturating_sub(self.started), 0);
+        record(active, decision, self.ticket.take(), outcome, now);
+    }
+
     /// Records that a request failed after it was recorded as fine.
     fn fail_late(&mut self) {
         let (Some(active), Some(decision)) = (self.active.as_deref(), self.decision.as_ref()) else { return };
-        let Some(ticket) = self.ticket.filter(|_| std::mem::take(&mut self.may_fail_late)) else { return };
+        let is_first = std::mem::take(&mut self.may_fail_late);
+        let Some(ticket) = self.ticket.take().filter(|_| is_first) else { return };
         active.metrics.count(Some(&decision.version), Event::Failure);
-        active.guard.record_late_failure(decision, ticket);
+        active.guard.record_late_failure(decision, &ticket, host::now());
     }
 }

@@ -110,6 +110,36 @@ fn counts_are_exact_over_two_workers_and_carry_their_labels() {
 }
 
 #[test]
+fn a_label_reads_as_the_version_is_named_but_for_dots_at_its_end_which_envoy_drops() {
+    let upstream = Upstream::start("fraud-v1");
+    let envoy = Envoy::builder().cluster(&upstream).concurrency(1).start();
+    let names = ["v1.", "v2", ".v1", "v.1", "v..1", "-..", "_", "v1.-"];
+    let versions: Vec<Value> =
+        names.iter().map(|name| json!({"name": name, "cluster": "fraud-v1"})).collect();
+    let document = json!({"revision": 1, "rollouts": [rollout("dots", &json!({"versions": versions, "stable": "v2",
+        "overrides": [{"header": {"name": "x-want", "secret_header": "x-key", "secret": "k"}}]}))]});
+    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+    envoy.wait_revision(1);
+    let client = envoy.client();
+    for (count, name) in (1..).zip(names) {
+        for _ in 0..count {
+            let headers = [("x-key", "k"), ("x-want", name)];
+            assert_eq!(client.get("/dots/x", &headers).expect("an answer").status, 200);
+        }
+    }
+    let total = |envoy: &Envoy| envoy.stats("rollout_requests_total$").values().sum::<u64>();
+    envoy.wait_for("every request to be counted", |envoy| (total(envoy) == 36).then_some(()));
+    let page = envoy.prometheus();
+    for (count, name) in (1..).zip(names) {
+        // The names of `/stats`, which the tool reads, keep the dots. Tags are names of their own, and no name ends in a dot.
+        let stat = format!("version=.={name};.;reason=.=forced;.;rollout_requests_total");
+        assert_eq!(envoy.wait_stat(&format!("wasmcustom.rollout=.=dots;.;{stat}"), count), count);
+        let labels = [("rollout", "dots"), ("version", name.trim_end_matches('.')), ("reason", "forced")];
+        assert_eq!(sample(&page, "rollout_requests_total", &labels), Some(count), "{name}");
+    }
+}
+
+#[test]
 fn counts_survive_pushes_between_two_ticks() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();

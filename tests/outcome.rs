@@ -73,6 +73,10 @@ fn counted(envoy: &Envoy) -> (u64, u64, u64) {
     (seen("error_rate", "all"), seen("error_rate", "bad"), seen("latency", "all"))
 }
 
+fn abandoned(envoy: &Envoy) -> u64 {
+    envoy.stat("wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_abandoned_total")
+}
+
 #[test]
 fn a_grpc_call_that_another_filter_answers_counts_for_no_version() {
     let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
@@ -194,7 +198,7 @@ fn a_version_that_does_not_answer_fails_whichever_limit_ends_the_wait() {
     ] {
         let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
         versions[1].set(Behaviour::delayed(Duration::from_secs(60)));
-        let has_timeout = limit.get("timeout").is_some();
+        let limit_name = limit.as_object().and_then(|limit| limit.keys().next().cloned()).unwrap_or_default();
         let what = limit.to_string();
         let envoy = serve(
             Envoy::builder().clusters(&versions).tweak(move |bootstrap| change_routes(bootstrap, &limit)),
@@ -203,11 +207,16 @@ fn a_version_that_does_not_answer_fails_whichever_limit_ends_the_wait() {
         assert_counted(&envoy, (1, 1, 0), &what);
         let answer = envoy.client().send(grpc_call()).expect("an answer");
         assert!(answer.header("grpc-status").is_some_and(|code| code == "4" || code == "14"), "{what}");
-        assert_counted(&envoy, (2, 2, 0), &format!("gRPC, {what}"));
+        // Envoy writes the longest duration of a gRPC stream into `grpc-timeout`, like a deadline of the client.
+        let is_deadline = limit_name == "max_stream_duration";
+        let failures = if is_deadline { 1 } else { 2 };
+        assert_counted(&envoy, (failures, failures, 0), &format!("gRPC, {what}"));
+        assert_eq!(abandoned(&envoy), u64::from(is_deadline), "gRPC, {what}");
         // The route's timeout begins with the end of the request.
-        if !has_timeout {
+        if limit_name != "timeout" {
             assert!(exchange(&envoy, unfinished).starts_with("HTTP/1.1 408"), "{what}");
-            assert_counted(&envoy, (2, 2, 0), &format!("a client that does not go on, {what}"));
+            assert_counted(&envoy, (failures, failures, 0), &format!("a client that does not go on, {what}"));
+            assert_eq!(abandoned(&envoy), 1 + u64::from(is_deadline), "{what}");
         }
     }
 }
@@ -228,5 +237,6 @@ fn a_client_that_goes_away_before_or_after_the_headers_has_seen_no_failure() {
             drop(client.open(call()).expect("response headers"));
         }
         assert_counted(&envoy, (answers, 0, answers), "what was answered counts as an answer");
+        assert_eq!(abandoned(&envoy), answers, "and the others were abandoned");
     }
 }

@@ -11,16 +11,18 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rollout_core::{Health, Plan, Rollout, Time, compile, decide};
-use rollout_core::guardrail::{Guardrails, Label, Outcome, Setting, SharedRecord, Shelf, SplitMark, Worker, merge};
+use rollout_core::guardrail::{End, Guardrails, Label, Outcome, Setting, SharedRecord, Shelf, SplitMark, Worker, merge};
 
 const DOCUMENT: &[u8] = br#"{"revision": 1, "rollouts": [
   {"name": "one", "stable": "v1", "unit": [{"header": "x-user-id"}],
    "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
    "strategy": {"progressive": {"version": "v2", "start": "2026-11-25T09:00:00Z", "linear": {"from": 40, "to": 60, "over": "9h"}}},
-   "guardrails": {"window": "10s", "min_requests": 1, "signals": [{"consecutive_failures": 3},
+   "guardrails": {"window": "10s", "min_requests": 1, "warm_up": "3s", "signals": [{"consecutive_failures": 3},
      {"error_rate": {"max_percent": 20}}, {"error_rate": {"max_increase_percent": 1, "confidence": 0.9}},
      {"latency": {"quantile": 0.5, "max_ms": 800}}, {"latency": {"quantile": 0.5, "max_ratio": 1.5, "confidence": 0.9}},
      {"response_header": {"name": "x-bad", "exact": "1", "max_increase_percent": 1, "confidence": 0.9}},
+     {"status": {"in": [404, "5xx"], "max_percent": 20}}, {"status": {"in": [404], "max_increase_percent": 1, "confidence": 0.9}},
+     {"abandon_rate": {"max_percent": 20}}, {"abandon_rate": {"max_increase_percent": 1, "confidence": 0.9}},
      {"sample_ratio": {"confidence": 0.9}}]}}]}"#;
 
 thread_local! {
@@ -67,12 +69,20 @@ impl<'p> Proxy<'p> {
         let decision = decide(self.plan, &request, time).expect("all match");
         let split = SplitMark::of(self.rollout, Health::HEALTHY, time);
         let ticket = self.worker.begin(&decision, self.now, split).expect("both sides are recorded");
-        let latency = Duration::from_micros(1 << (outcome & 31));
-        let latency = Some(latency).filter(|_| outcome & 64 == 0);
-        let outcome = Outcome { failed: outcome & 128 != 0, latency, headers: u16::from(outcome & 32) };
-        let ticket = self.worker.record(self.guardrails, ticket, outcome);
-        if unit.len() == 1 && !outcome.failed {
-            self.worker.record_late_failure(self.guardrails, ticket);
+        let waited = Some(Duration::from_micros(1 << (outcome & 31)));
+        let end = match outcome >> 6 {
+            0 => End::Answered,
+            1 => End::Failed,
+            2 => End::Unanswered,
+            _ => End::Abandoned,
+        };
+        let outcome = Outcome { end, waited: waited.filter(|_| end != End::Unanswered), marks: u16::from(outcome) << 5 };
+        if unit.len() == 2 && outcome.marks == 0 {
+            return self.worker.forget(&ticket);
+        }
+        let ticket = self.worker.record(self.guardrails, ticket, outcome, self.now);
+        if unit.len() == 1 && outcome.may_fail_late(true) {
+            self.worker.record_late_failure(self.guardrails, &ticket, self.now);
         }
     }
 
@@ -94,8 +104,7 @@ impl<'p> Proxy<'p> {
         assert_eq!(shelf.encode(), merged.bytes);
         let read = shelf.record(label).and_then(|bytes| SharedRecord::decode(self.guardrails, bytes));
         assert_eq!(read.as_ref(), Some(&merged.record));
-        self.worker.merged(self.guardrails, 0, &merged.record);
-        self.worker.age();
+        self.worker.merged(self.guardrails, 0, &merged.record, &merged.feedback);
         self.shared = merged.bytes;
     }
 }

@@ -139,14 +139,16 @@ struct Finding<'d> {
 }
 
 impl<'d> Verdict<'d> {
-    pub(crate) fn of(result: &'d Result<Compiled, Refused>) -> Self {
+    /// With `denies_warnings`, a document with warnings is not ok.
+    pub(crate) fn of(result: &'d Result<Compiled, Refused>, denies_warnings: bool) -> Self {
         let findings = |list: &'d [Problem]| {
             list.iter().map(|of| Finding { path: of.path.clone(), message: &of.message }).collect()
         };
         match result {
             Ok(Compiled { plan, warnings }) => {
                 let hash = Some(plan.hash());
-                Self { ok: true, hash, problems: Vec::new(), warnings: findings(warnings) }
+                let ok = warnings.is_empty() || !denies_warnings;
+                Self { ok, hash, problems: Vec::new(), warnings: findings(warnings) }
             }
             Err(Refused { hash, problems }) => {
                 Self { ok: false, hash: *hash, problems: findings(problems), warnings: Vec::new() }

@@ -309,7 +309,13 @@ fn detection_of_requests(healthy: u64, dice: &mut Dice) -> Option<u64> {
                 let bucket = word as u16;
                 evidence.offer(
                     side,
-                    Observation { bucket, tag: (word >> 16) as u8, answered: true, bad, late: false },
+                    Observation {
+                        bucket,
+                        tag: (word >> 16) as u8,
+                        bases: Basis::Requests.into(),
+                        bad,
+                        late: false,
+                    },
                 );
             }
         }

@@ -93,10 +93,9 @@ impl<'e> Evaluation<'e> {
             }
             _ => Shadows::default(),
         };
-        let unit_hash = rollout.guardrails.as_ref().and_then(|guardrails| {
-            let is_drawn = matches!(served.reason, Reason::Assigned | Reason::NotExposed | Reason::Session);
-            guardrails.unit_hash(case.unit.as_deref().filter(|_| is_drawn)?)
-        });
+        let guardrails = rollout.guardrails.as_ref();
+        let unit_hash =
+            guardrails.zip(case.unit.as_deref()).map(|(guardrails, unit)| guardrails.unit_hash(unit));
         Decision {
             rollout: Rc::clone(rollout),
             version: Rc::clone(served.version),

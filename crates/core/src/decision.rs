@@ -8,11 +8,11 @@ use std::rc::Rc;
 use crate::hash::bucket::Bucket;
 use crate::header;
 use crate::plan::Plan;
-use crate::plan::failover::{Chain, Failover, MAX_RETRIES, MAX_TARGETS, Target};
+use crate::plan::failover::{Chain, Failover, MAX_TARGETS, Target};
 use crate::plan::rollout::{Expose, Rollout};
 use crate::plan::shadow::{MAX_SHADOWS, Shadows};
 use crate::plan::version::Version;
-use crate::request::Request;
+use crate::request::{MAX_ATTEMPTS, Request};
 
 /// Why a request got its version: the last rule that changed the version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +65,12 @@ impl Reason {
         self as usize
     }
 
+    /// True if the split chose the version by the unit, now or when the session began.
+    #[must_use]
+    pub fn is_drawn(self) -> bool {
+        matches!(self, Self::Assigned | Self::NotExposed | Self::Session)
+    }
+
     /// The name in the public API.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -102,7 +108,7 @@ pub struct Decision {
     /// True if stable serves although it does not accept the request, because no other version may.
     pub is_unacceptable: bool,
     pub(crate) chain: Chain,
-    /// Hash of the unit for guardrails. `None` if the request says nothing about how units are split.
+    /// Hash of the unit for guardrails. `None` if there are none, or if the request has no unit.
     pub unit_hash: Option<u32>,
 }
 
@@ -129,19 +135,26 @@ impl<'e> Edit<'e> {
 }
 
 /// Every edit of a request, in order: unwanted headers are removed, even if nothing was decided, and then the headers of
-/// the decision are set.
+/// the decision are set. Last, a caller gets no more retries than a cluster has entries for.
 pub fn request_edits<'e>(
     decision: Option<&'e Decision>,
     request: &'e Request<'_>,
 ) -> impl Iterator<Item = Edit<'e>> {
+    let is_own = decision.is_some_and(Decision::fails_over);
+    let too_many = (request.retries.are_too_many && !is_own).then_some(MOST_RETRIES);
     let removed = request.unwanted().iter().map(|name| Edit::Remove(name));
     let headers = decision.into_iter().flat_map(|decision| decision.request_headers(request));
     let set = headers.map(|(name, value)| match request.lacks(name) {
         true => Edit::Add(name, value),
         false => Edit::Set(name, value),
     });
-    removed.chain(set)
+    removed.chain(set).chain(too_many)
 }
+
+const _: () = assert!(MAX_ATTEMPTS == 16, "one more than the retries below");
+
+/// The number of retries in place of a greater one that a caller asks for.
+const MOST_RETRIES: Edit<'static> = Edit::Set(header::MAX_RETRIES, Cow::Borrowed(b"15"));
 
 impl Decision {
     /// Every request header to set, with its value.
@@ -205,12 +218,15 @@ impl Decision {
         })
     }
 
+    /// The headers for Envoy's router: when it repeats the call, and how long an attempt may take.
     fn retry_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         const TIMES: [&str; MAX_TARGETS] = ["1", "2", "3"];
+        let alone = self.version.timeout.as_ref().filter(|_| !self.fails_over());
+        let alone = alone.map(|timeout| (header::TIMEOUT, timeout.value.as_ref()));
         let conditions = self.failover().into_iter().flat_map(|failover| &failover.headers);
         let times = self.retries().checked_sub(1).and_then(|last| TIMES.get(last));
-        let times = times.map(|times| (MAX_RETRIES, *times));
-        conditions.map(|(name, value)| (*name, value.as_ref())).chain(times)
+        let times = times.map(|times| (header::MAX_RETRIES, *times));
+        conditions.map(|(name, value)| (*name, value.as_ref())).chain(times).chain(alone)
     }
 
     /// Every edit of the response, in order. `answered` is the failover target that answered, if one did.

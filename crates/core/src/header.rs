@@ -1,6 +1,7 @@
-//! Names of the headers that the filter owns.
+//! Names of the headers that the filter owns, and of those by which it tells Envoy's router when to repeat a call.
 //!
-//! What a client sends in them is never believed, except in the three headers that `trust_hop` names.
+//! What a client sends in the filter's own is never believed, except in the three headers that `trust_hop` names. The router's
+//! are obeyed if Envoy leaves them to a caller, and `failover` and `timeout` replace them.
 
 /// The prefix of all these headers.
 pub const PREFIX: &str = "x-rollout-";
@@ -29,3 +30,16 @@ pub const REASON: &str = "x-rollout-reason";
 pub const BUCKET: &str = "x-rollout-bucket";
 /// The revision of the document, on responses of a rollout that exposes debug.
 pub const REVISION: &str = "x-rollout-revision";
+
+/// The prefix of the headers of Envoy's router.
+pub(crate) const ENVOY_PREFIX: &str = "x-envoy-";
+/// Conditions under which Envoy repeats a call.
+pub(crate) const RETRY_ON: &str = "x-envoy-retry-on";
+/// Conditions of gRPC under which Envoy repeats a call.
+pub(crate) const RETRY_GRPC_ON: &str = "x-envoy-retry-grpc-on";
+/// Statuses that Envoy repeats, if a condition says so.
+pub(crate) const RETRIABLE_STATUS_CODES: &str = "x-envoy-retriable-status-codes";
+/// How often Envoy repeats a call.
+pub(crate) const MAX_RETRIES: &str = "x-envoy-max-retries";
+/// The time limit of an attempt, in milliseconds. Envoy obeys it without retries too.
+pub(crate) const TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";

@@ -65,6 +65,49 @@ proptest! {
     }
 
     #[test]
+    fn stopping_arms_gives_their_units_stable_and_moves_nobody_else(
+        weights in weights(), stopped in prop::collection::vec(any::<bool>(), 8), percent in percent(), salt in "[a-z]{1,8}",
+    ) {
+        let running = ab_test(&weights, percent);
+        let mut fewer = running.clone();
+        for (arm, stopped) in fewer["ab_test"]["arms"].as_array_mut().unwrap().iter_mut().zip(&stopped) {
+            arm["stopped"] = (*stopped).into();
+        }
+        let (before, after) = (plan(&salt, &running), plan(&salt, &fewer));
+        let is_stopped = |version: &str| version[1..].parse().is_ok_and(|arm: usize| stopped[arm]);
+        for unit in (0..2_000).map(|i| format!("user-{i}")) {
+            let (version, reason) = decided(&before, &unit);
+            let kept = match reason == Reason::Assigned && is_stopped(&version) {
+                true => ("v0".to_owned(), Reason::NotExposed),
+                false => (version, reason),
+            };
+            prop_assert_eq!(decided(&after, &unit), kept, "{} under {}", unit, fewer);
+        }
+        for (arm, version) in only(&after).versions().iter().take(weights.len()).enumerate() {
+            let [was, is] = [&before, &after].map(|plan| only(plan).exposure(version, NOW).get());
+            prop_assert_eq!(is, if stopped[arm] { 0 } else { was }, "the exposure of {}", version.name());
+        }
+    }
+
+    #[test]
+    fn stable_in_several_arms_has_the_sum_of_their_shares(weights in weights(), percent in percent(), salt in "[a-z]{1,8}") {
+        let mut strategy = ab_test(&weights, percent);
+        let arms = strategy["ab_test"]["arms"].as_array_mut().unwrap();
+        let last = arms.len() - 1;
+        arms[last]["version"] = "v0".into();
+        let (one, two) = (plan(&salt, &ab_test(&weights, percent)), plan(&salt, &strategy));
+        let replaced = format!("v{last}");
+        for unit in (0..2_000).map(|i| format!("user-{i}")) {
+            let (version, reason) = decided(&one, &unit);
+            let version = if version == replaced { "v0".to_owned() } else { version };
+            prop_assert_eq!(decided(&two, &unit), (version, reason), "{}", unit);
+        }
+        let exposure = |plan: &Plan, version: usize| only(plan).exposure(&only(plan).versions()[version], NOW).get();
+        prop_assert_eq!(exposure(&two, 0), exposure(&one, 0) + exposure(&one, last));
+        prop_assert_eq!(only(&two).exposures(NOW).len(), weights.len() - 1, "each version once");
+    }
+
+    #[test]
     fn raising_a_canary_moves_units_into_it_and_nowhere_else(one in percent(), other in percent(), salt in "[a-z]{1,8}") {
         let canary = |percent: f64| plan(&salt, &json!({"canary": {"version": "v1", "percent": percent}}));
         let (before, after) = (canary(one.min(other)), canary(one.max(other)));

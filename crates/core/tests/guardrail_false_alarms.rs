@@ -13,13 +13,13 @@ use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use rollout_core::guardrail::{NullHypothesis, Outcome, Setting, Side, SplitMark, Tally, Worker, merge};
+use rollout_core::guardrail::{NullHypothesis, Setting, Side, SplitMark, Tally, Worker, merge};
 use rollout_core::{Health, Time, compile, decide_unit};
 use serde_json::json;
 
 mod guardrail;
 
-use guardrail::{Dice, Shape, Slot, beta, highest, lower_bound, rollout};
+use guardrail::{Dice, Shape, Slot, beta, ended, highest, lower_bound, rollout};
 
 const SIZES: [u64; 2] = [50, 450];
 
@@ -150,9 +150,8 @@ fn counted_in(outage: &Outage) -> [Tally; 2] {
             under_way[usize::from(failed)].push_back((ends, worker.begin(decision, now, split).unwrap()));
         }
         for (failed, under_way) in [false, true].into_iter().zip(&mut under_way) {
-            let latency = (!failed).then_some(Duration::from_millis(50));
             while let Some((_, ticket)) = under_way.pop_front_if(|(ends, _)| *ends <= at) {
-                worker.record(guardrails, ticket, Outcome { failed, latency, headers: 0 });
+                worker.record(guardrails, ticket, ended(failed, 50), now);
             }
         }
         if at % 200 == 0 {
@@ -161,12 +160,11 @@ fn counted_in(outage: &Outage) -> [Tally; 2] {
             shared = merged.bytes;
             assert!(merged.verdicts.is_empty(), "{:?}", merged.verdicts);
             for of in merged.observed {
-                for (sum, tally) in counted.iter_mut().zip([of.version, of.stable.unwrap()]) {
+                for (sum, tally) in counted.iter_mut().zip([of.sides.version, of.sides.stable]) {
                     *sum = Tally { observed: sum.observed + tally.observed, bad: sum.bad + tally.bad };
                 }
             }
-            worker.merged(guardrails, 0, &merged.record);
-            worker.age();
+            worker.merged(guardrails, 0, &merged.record, &merged.feedback);
         }
     }
     counted

@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rollout_core::guardrail::{Outcome, Setting, SplitMark, Ticket, Worker, merge};
+use rollout_core::guardrail::{Setting, SplitMark, Ticket, Worker, merge};
 use rollout_core::{Health, Plan, Rollout, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 mod guardrail;
 
-use guardrail::Dice;
+use guardrail::{Dice, ended};
 
 const START: u64 = 1_795_599_000_000;
 
@@ -80,8 +80,7 @@ fn condemned(
         }
         for (document, ticket, failed) in under_way.remove(&at).unwrap_or_default() {
             let Document { rollout, worker, .. } = &mut documents[document].1;
-            let latency = (!failed).then_some(Duration::from_millis(20));
-            worker.record(rollout.guardrails().unwrap(), ticket, Outcome { failed, latency, headers: 0 });
+            worker.record(rollout.guardrails().unwrap(), ticket, ended(failed, 20), now);
         }
         if at % 200 > 0 {
             continue;
@@ -93,8 +92,7 @@ fn condemned(
             let setting = Setting::of(rollout, 0, Health::HEALTHY, now).unwrap().replaced_by(split);
             let merged = merge(&shared, worker, 0, &setting);
             shared = merged.bytes;
-            worker.merged(rollout.guardrails().unwrap(), 0, &merged.record);
-            worker.age();
+            worker.merged(rollout.guardrails().unwrap(), 0, &merged.record, &merged.feedback);
             if !merged.verdicts.is_empty() {
                 return Some(at / 1_000);
             }

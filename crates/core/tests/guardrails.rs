@@ -10,118 +10,18 @@
 )]
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use rollout_core::guardrail::{
-    Action, Finding, Guardrails, Label, Latch, Merge, Observed, Outcome, Setting, SharedRecord, Shelf,
-    SplitMark, Tally, Ticket, Worker, merge,
+    Action, End, Label, Latch, Limit, Merge, Observed, Outcome, Rule, Setting, SharedRecord, Shelf, Sides,
+    SplitMark, Tally, Ticket, Worker,
 };
-use rollout_core::{Decision, Health, Now, Plan, Ppm, Rollout, State, Time, compile, decide_unit};
+use rollout_core::{Health, Now, Ppm, State, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
-const START: Duration = Duration::from_secs(1_795_599_000);
-const FINE: Outcome = Outcome { failed: false, latency: Some(Duration::from_millis(10)), headers: 0 };
-const FAILED: Outcome = Outcome { failed: true, latency: None, headers: 0 };
+mod guardrail;
 
-fn after(seconds: f64) -> Duration {
-    START + Duration::from_secs_f64(seconds)
-}
-
-fn took(milliseconds: u64) -> Outcome {
-    Outcome { latency: Some(Duration::from_millis(milliseconds)), ..FINE }
-}
-
-/// A canary of one half under these guardrails, with units of both sides.
-struct Site {
-    rollout: Rc<Rollout>,
-    split: SplitMark,
-    /// Decisions of units that get v2, and of those that get v1.
-    sides: [Vec<Decision>; 2],
-}
-
-const V2: usize = 0;
-const V1: usize = 1;
-
-impl Site {
-    fn new(guardrails: &Value) -> Self {
-        Self::with(guardrails, &json!({"canary": {"version": "v2", "percent": 50}}))
-    }
-
-    fn with(guardrails: &Value, strategy: &Value) -> Self {
-        let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "salt": "g", "stable": "v1",
-            "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}], "strategy": strategy, "guardrails": guardrails}]});
-        let plan: Plan = compile(document.to_string().as_bytes()).unwrap_or_else(|no| panic!("{no}")).plan;
-        let rollout = Rc::clone(&plan.rollouts()[0]);
-        let decisions = (0..1_000).map(|number| {
-            let unit = format!("user-{number}");
-            decide_unit(&plan, &rollout, unit.as_bytes(), Time::from_seconds(START.as_secs()))
-        });
-        let (own, rest) = decisions.partition(|decision| decision.version.name() == "v2");
-        let split = SplitMark::of(&rollout, Health::HEALTHY, Time::from_seconds(START.as_secs()));
-        Self { rollout, split, sides: [own, rest] }
-    }
-
-    fn guardrails(&self) -> &Guardrails {
-        self.rollout.guardrails().unwrap()
-    }
-
-    fn worker(&self) -> Worker {
-        Worker::new(self.guardrails(), self.rollout.stable().ordinal())
-    }
-
-    /// A request of a unit on one side, and its outcome.
-    fn call(
-        &self,
-        worker: &mut Worker,
-        (side, unit): (usize, usize),
-        (now, outcome): (Duration, Outcome),
-    ) -> Ticket {
-        let units = &self.sides[side];
-        let ticket = worker.begin(&units[unit % units.len()], now, self.split).unwrap();
-        worker.record(self.guardrails(), ticket, outcome)
-    }
-
-    /// This many requests of different units.
-    fn calls(&self, worker: &mut Worker, (side, count): (usize, usize), of: (Duration, Outcome)) {
-        for unit in 0..count {
-            self.call(worker, (side, unit), of);
-        }
-    }
-
-    fn setting(&self, now: Duration) -> Setting<'_> {
-        Setting { share: None, ..Setting::of(&self.rollout, 0, Health::HEALTHY, now).unwrap() }
-    }
-
-    /// Merges through bytes, as in shared data.
-    fn merge(&self, worker: &mut Worker, shared: &mut Vec<u8>, now: Duration) -> Merge {
-        self.merge_as(worker, shared, &self.setting(now))
-    }
-
-    fn merge_as(&self, worker: &mut Worker, shared: &mut Vec<u8>, setting: &Setting<'_>) -> Merge {
-        let merged = merge(shared, worker, 0, setting);
-        shared.clone_from(&merged.bytes);
-        worker.merged(self.guardrails(), 0, &merged.record);
-        worker.age();
-        merged
-    }
-
-    fn label(&self) -> Label {
-        let guarded = &self.guardrails().guarded()[0];
-        Label { identity: guarded.identity, epoch: guarded.epoch }
-    }
-
-    /// The record on a shelf.
-    fn record(&self, shared: &[u8]) -> Option<SharedRecord> {
-        SharedRecord::decode(self.guardrails(), Shelf::decode(shared).record(self.label())?)
-    }
-}
-
-/// Names of the signals that condemn.
-fn verdicts<'s>(site: &'s Site, merged: &Merge) -> Vec<&'s str> {
-    merged.verdicts.iter().map(|verdict| site.guardrails().signals()[verdict.position].name()).collect()
-}
+use guardrail::site::{FAILED, FINE, START, Site, V1, V2, after, took, verdicts};
 
 /// Every kind of signal.
 fn everything() -> Value {
@@ -129,7 +29,9 @@ fn everything() -> Value {
         {"consecutive_failures": 20}, {"error_rate": {"max_percent": 20}}, {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
         {"latency": {"quantile": 0.9, "max_ms": 100}}, {"latency": {"quantile": 0.5, "max_ratio": 1.5, "confidence": 0.99}},
         {"response_header": {"name": "x-low", "exact": "1", "max_percent": 10}},
-        {"response_header": {"name": "x-low", "exact": "1", "max_increase_percent": 5, "confidence": 0.99}}, {"sample_ratio": {"confidence": 0.999}}]})
+        {"response_header": {"name": "x-low", "exact": "1", "max_increase_percent": 5, "confidence": 0.99}}, {"sample_ratio": {"confidence": 0.999}},
+        {"abandon_rate": {"max_percent": 20}}, {"abandon_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"status": {"in": [404, "4xx"], "max_percent": 20}}, {"status": {"in": [404], "max_increase_percent": 2, "confidence": 0.99}}]})
 }
 
 /// One step of four workers: the worker, the side and the unit, the outcome, and whether the worker merges afterwards.
@@ -141,11 +43,14 @@ fn story() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Sums of what the signals over a window got, by position.
-fn add(sums: &mut BTreeMap<usize, [u64; 2]>, merged: &Merge) {
+fn add(sums: &mut BTreeMap<usize, [u64; 4]>, site: &Site, merged: &Merge) {
     for of in &merged.observed {
-        if of.stable.is_none() {
+        let rule = site.guardrails().signals()[of.position].rule();
+        if matches!(rule, Rule::Rate(_, Limit::Share(_))) {
             let sum = sums.entry(of.position).or_default();
-            *sum = [sum[0] + of.version.observed, sum[1] + of.version.bad];
+            let Sides { version, stable } = of.sides;
+            let more = [version.observed, version.bad, stable.observed, stable.bad];
+            *sum = std::array::from_fn(|place| sum[place] + more[place]);
         }
     }
 }
@@ -161,22 +66,27 @@ proptest! {
         let [mut shared, mut own] = [Vec::new(), Vec::new()];
         let [mut sums, mut of_one] = [BTreeMap::new(), BTreeMap::new()];
         for (who, side, unit, (failed, low, milliseconds), (is_late, merges)) in story {
-            let headers = if low { 1 << 5 | 1 << 6 } else { 0 };
-            let outcome = Outcome { failed, headers, ..took(milliseconds) };
+            let marks = if low { 1 << 5 | 1 << 6 } else { 0 };
+            let end = match (failed, milliseconds % 5) {
+                (true, _) => End::Failed,
+                (false, 0) => End::Abandoned,
+                (false, _) => End::Answered,
+            };
+            let outcome = Outcome { end, marks, ..took(milliseconds) };
             let ticket = site.call(&mut workers[who], (side, unit), (START, outcome));
             let same = site.call(&mut alone, (side, unit), (START, outcome));
-            if is_late && !failed {
-                workers[who].record_late_failure(site.guardrails(), ticket);
-                alone.record_late_failure(site.guardrails(), same);
+            if is_late && end == End::Answered {
+                workers[who].record_late_failure(site.guardrails(), &ticket, START);
+                alone.record_late_failure(site.guardrails(), &same, START);
             }
             if merges {
-                add(&mut sums, &site.merge(&mut workers[who], &mut shared, START));
+                add(&mut sums, &site, &site.merge(&mut workers[who], &mut shared, START));
             }
         }
         for worker in &mut workers {
-            add(&mut sums, &site.merge(worker, &mut shared, START));
+            add(&mut sums, &site, &site.merge(worker, &mut shared, START));
         }
-        add(&mut of_one, &site.merge(&mut alone, &mut own, START));
+        add(&mut of_one, &site, &site.merge(&mut alone, &mut own, START));
         let totals = |shared| site.record(shared).unwrap().totals();
         prop_assert_eq!(totals(&shared), totals(&own));
         prop_assert_eq!(sums, of_one);
@@ -249,7 +159,7 @@ fn a_signal_condemns_a_version_once() {
         let merged = site.merge(&mut workers[worker], &mut shared, now);
         found.extend(verdicts(&site, &merged));
     }
-    assert_eq!(found, ["consecutive_failures", "error_rate"]);
+    assert_eq!(found, ["error_rate", "consecutive_failures"]);
 }
 
 #[test]
@@ -293,14 +203,22 @@ fn a_rate_at_its_limit_condemns_no_version() {
 
 #[test]
 fn a_quantile_at_its_limit_condemns_no_version() {
-    for (quantile, slow) in
-        [(0.5, 500), (0.6, 400), (0.7, 300), (0.8, 200), (0.9, 100), (0.95, 50), (0.99, 10), (0.999, 1)]
-    {
+    // Four units must have slow answers.
+    for (quantile, slow) in [
+        (0.5, 2_000),
+        (0.6, 1_600),
+        (0.7, 1_200),
+        (0.8, 800),
+        (0.9, 400),
+        (0.95, 200),
+        (0.99, 40),
+        (0.999, 4),
+    ] {
         let site = Site::new(
             &json!({"min_requests": 1, "signals": [{"latency": {"quantile": quantile, "max_ms": 100}}]}),
         );
         let (mut worker, mut shared) = (site.worker(), Vec::new());
-        site.calls(&mut worker, (V2, 1_000 - slow), (START, FINE));
+        site.calls(&mut worker, (V2, 4_000 - slow), (START, FINE));
         site.calls(&mut worker, (V2, slow), (START, took(101)));
         assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts, [], "{quantile}");
         site.calls(&mut worker, (V2, 1), (START, took(101)));
@@ -324,82 +242,20 @@ fn a_window_forgets_what_has_left_it() {
 }
 
 #[test]
-fn a_success_between_failures_starts_the_count_again() {
-    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
-    let (mut worker, mut shared) = (site.worker(), Vec::new());
-    for round in 0..10 {
-        let now = after(f64::from(round));
-        site.calls(&mut worker, (V2, 19), (now, FAILED));
-        assert_eq!(site.merge(&mut worker, &mut shared, now).verdicts, [], "round {round}");
-        site.calls(&mut worker, (V2, 1), (now, FINE));
-        site.merge(&mut worker, &mut shared, now);
-        site.merge(&mut worker, &mut shared, now); // a success counts once it is a tick old
-    }
-    site.calls(&mut worker, (V2, 20), (after(10.0), FAILED));
-    let merged = site.merge(&mut worker, &mut shared, after(10.0));
-    assert!(matches!(merged.verdicts[0].finding, Finding::Consecutive { failures: 20, limit: 20 }));
-}
-
-#[test]
-fn failures_in_a_row_are_those_of_all_workers() {
-    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
-    let (mut shared, mut found) = (Vec::new(), 0);
-    let mut workers: Vec<Worker> = (0..4).map(|_| site.worker()).collect();
-    for worker in &mut workers {
-        site.calls(worker, (V2, 5), (START, FAILED));
-        site.calls(worker, (V1, 50), (START, FINE)); // stable's successes are not the version's
-        found += site.merge(worker, &mut shared, START).verdicts.len();
-    }
-    assert_eq!(found, 1);
-}
-
-#[test]
-fn an_answer_that_breaks_off_later_is_a_failure_and_not_a_success() {
-    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
-    let (mut worker, mut shared) = (site.worker(), Vec::new());
-    for _ in 0..20 {
-        let ticket = site.call(&mut worker, (V2, 1), (START, FINE));
-        worker.record_late_failure(site.guardrails(), ticket);
-    }
-    assert_eq!(site.merge(&mut worker, &mut shared, START).verdicts.len(), 1);
-    assert_eq!(site.record(&shared).unwrap().totals()[0].bad, 20);
-}
-
-#[test]
 fn a_failure_alone_in_its_merge_is_observed_too() {
     let site = Site::new(&json!({"min_requests": 10, "signals": [{"error_rate": {"max_percent": 20}}]}));
     let (mut worker, mut shared) = (site.worker(), Vec::new());
+    let own = |observed, bad| Sides { version: Tally { observed, bad }, ..Sides::default() };
     let tickets: Vec<Ticket> =
         (0..10).map(|unit| site.call(&mut worker, (V2, unit), (START, FINE))).collect();
     assert_eq!(
         site.merge(&mut worker, &mut shared, START).observed,
-        [Observed { position: 0, version: Tally { observed: 10, bad: 0 }, stable: None }]
+        [Observed { position: 0, sides: own(10, 0) }]
     );
-    tickets.into_iter().for_each(|ticket| worker.record_late_failure(site.guardrails(), ticket));
+    tickets.iter().for_each(|ticket| worker.record_late_failure(site.guardrails(), ticket, after(1.0)));
     let merged = site.merge(&mut worker, &mut shared, after(1.0));
-    assert_eq!(
-        merged.observed,
-        [Observed { position: 0, version: Tally { observed: 0, bad: 10 }, stable: None }]
-    );
+    assert_eq!(merged.observed, [Observed { position: 0, sides: own(0, 10) }]);
     assert_eq!(verdicts(&site, &merged), ["error_rate"]);
-}
-
-#[test]
-fn old_streams_that_break_off_together_are_not_failures_in_a_row_of_a_healthy_version() {
-    let site = Site::new(&json!({"signals": [{"consecutive_failures": 20}]}));
-    let (mut worker, mut shared) = (site.worker(), Vec::new());
-    let streams: Vec<Ticket> =
-        (0..30).map(|unit| site.call(&mut worker, (V2, unit), (START, FINE))).collect();
-    for second in 1..5 {
-        site.merge(&mut worker, &mut shared, after(f64::from(second)));
-    }
-    for (unit, stream) in streams.into_iter().enumerate() {
-        site.call(&mut worker, (V2, unit), (after(5.0), FINE));
-        worker.record_late_failure(site.guardrails(), stream);
-    }
-    for second in 5..8 {
-        assert_eq!(site.merge(&mut worker, &mut shared, after(f64::from(second))).verdicts, []);
-    }
 }
 
 /// Lets seconds pass. In each, both sides have this many clients with one request. Returns the time and the signal of the verdict.
@@ -486,7 +342,7 @@ fn one_client_that_always_fails_condemns_no_version() {
         }
         let merged = site.merge(&mut worker, &mut shared, now);
         assert_eq!(merged.verdicts, [], "second {second}");
-        let closed = merged.observed.iter().find_map(|of| of.stable.map(|_| of.version.rate()));
+        let closed = merged.observed.first().map(|of| of.sides.version.rate());
         highest = highest.max(closed.unwrap_or_default());
         second += 1;
     }
@@ -506,8 +362,7 @@ fn stables_answers_of_earlier_slots_define_what_is_slow() {
         site.calls(&mut worker, (V1, 100), (now, took(stable)));
         let closing = after(second + 1.0);
         let merged = site.merge(&mut worker, &mut shared, closing);
-        let found = merged.observed.into_iter().find_map(|of| Some((of.version, of.stable?)));
-        let (version, stable) = found.unwrap();
+        let Sides { version, stable } = merged.observed[0].sides;
         [version, stable].map(|tally| tally.rate())
     };
     assert_eq!(second(0.0, [5_000, 10]), [0.0, 0.0], "nothing is known of stable yet");
@@ -572,7 +427,7 @@ fn the_expected_share_is_the_share_that_is_drawn_whatever_guardrails_withdraw() 
                 let moment = Now { time, health: &health };
                 decide_unit(&plan, rollout, format!("user-{number}").as_bytes(), moment)
             });
-            let drawn: Vec<_> = decisions.filter(|decision| decision.unit_hash.is_some()).collect();
+            let drawn: Vec<_> = decisions.filter(|decision| decision.reason.is_drawn()).collect();
             let got = drawn.iter().filter(|decision| decision.version.name() == "v2").count() as f64;
             let setting = Setting::of(rollout, 0, &health, START).unwrap();
             let expected = setting.share.map_or(0.0, |share| f64::from(share.get()) / 1e6);

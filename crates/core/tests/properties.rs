@@ -21,8 +21,9 @@ fn alternative() -> impl Strategy<Value = Value> {
     let path =
         prop::option::of((prop::sample::select(vec!["exact", "prefix", "suffix"]), "/(x|y|x/|xy|x/y|)"));
     let method = prop::option::of(prop::sample::select(vec!["GET", "POST"]));
-    let header = prop::option::of(prop::sample::select(vec!["1", "2"]));
-    (host, path, method, header).prop_map(|(host, path, method, header)| {
+    let header = prop::option::of((prop::sample::select(vec!["1", "2"]), any::<bool>()));
+    let cookie = prop::option::of((prop::sample::select(vec!["1", "2"]), any::<bool>()));
+    (host, path, method, header, cookie).prop_map(|(host, path, method, header, cookie)| {
         let mut alternative = json!({});
         if let Some(host) = host {
             alternative["hosts"] = json!([host]);
@@ -33,15 +34,18 @@ fn alternative() -> impl Strategy<Value = Value> {
         if let Some(method) = method {
             alternative["methods"] = json!([method]);
         }
-        if let Some(value) = header {
-            alternative["headers"] = json!([{"name": "x-t", "exact": value}]);
+        if let Some((value, not)) = header {
+            alternative["headers"] = json!([{"name": "x-t", "exact": value, "not": not}]);
+        }
+        if let Some((value, not)) = cookie {
+            alternative["cookies"] = json!([{"name": "t", "exact": value, "not": not}]);
         }
         alternative
     })
 }
 
 /// The rollout that matches by the contract, found in the document without an index.
-fn holds(alternative: &Value, [host, path, method, header]: [&str; 4]) -> bool {
+fn holds(alternative: &Value, [host, path, method, header, cookie]: [&str; 5]) -> bool {
     let host_holds = alternative["hosts"][0].as_str().is_none_or(|pattern| match pattern.strip_prefix('*') {
         Some(below) => host.len() > below.len() && host.ends_with(below),
         None => host == pattern,
@@ -52,7 +56,10 @@ fn holds(alternative: &Value, [host, path, method, header]: [&str; 4]) -> bool {
         && of("prefix").is_none_or(|text| path.starts_with(text))
         && of("suffix").is_none_or(|text| path.ends_with(text))
         && alternative["methods"][0].as_str().is_none_or(|text| method == text)
-        && alternative["headers"][0]["exact"].as_str().is_none_or(|text| header == text)
+        && [("headers", header), ("cookies", cookie)].iter().all(|(list, value)| {
+            let condition = &alternative[*list][0];
+            condition["exact"].as_str().is_none_or(|text| (*value == text) != (condition["not"] == true))
+        })
 }
 
 /// Bytes that a header, a cookie or a query may contain.
@@ -73,16 +80,18 @@ proptest! {
         path in "/(x|y|x/|xy|x/y|x/y/x|)",
         method in prop::sample::select(vec!["GET", "POST"]),
         header in prop::sample::select(vec!["1", "2", "3"]),
+        cookie in prop::sample::select(vec!["1", "2", ""]),
     ) {
         let documents: Vec<Value> =
             rollouts.iter().enumerate().map(|(i, list)| rollout(&format!("r{i}"), &json!(list))).collect();
         let plan = compiled(&json!({"revision": 1, "rollouts": documents}));
-        let lines = [(":authority", host), (":path", &path), (":method", method), ("x-t", header)];
+        let pair = format!("t={cookie}");
+        let lines = [(":authority", host), (":path", &path), (":method", method), ("x-t", header), ("cookie", &pair)];
         let request = plan.request(lines.map(|(name, value)| (name, value.as_bytes())), None);
         let found = decide(&plan, &request, Time::from_seconds(0)).map(|decision| decision.rollout.name().to_owned());
         let walked = rollouts
             .iter()
-            .position(|list| list.iter().any(|alternative| holds(alternative, [host, &path, method, header])))
+            .position(|list| list.iter().any(|alternative| holds(alternative, [host, &path, method, header, cookie])))
             .map(|position| format!("r{position}"));
         prop_assert_eq!(found, walked);
     }
@@ -125,13 +134,14 @@ proptest! {
     fn a_document_with_one_value_replaced_is_served_or_rejected_with_a_place(choice in any::<prop::sample::Index>(), kind in 0..7_usize) {
         let mut document = json!({"revision": 1, "trust_hop": false, "rollouts": [{
             "name": "any", "match": [{"hosts": ["*.b"], "path": {"prefix": "/"}, "methods": ["GET"],
-                "headers": [{"name": "x-t", "in": ["a"]}], "query": [{"name": "k", "present": true}]}],
+                "headers": [{"name": "x-t", "in": ["a"], "not": true}], "cookies": [{"name": "c", "exact": ""}],
+                "query": [{"name": "k", "present": true}]}],
             "unit": [{"cookie": "uid"}, {"source_ip": true}], "salt": "s", "stable": "v1",
             "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2", "failover": {"to": ["v1"]}}],
-            "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 1}], "percent": 5}},
+            "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 1, "stopped": true}], "percent": 5}},
             "overrides": [{"units": ["a"], "version": "v2"}, {"header": {"name": "x-v", "secret_header": "x-k", "secret": "s"}}],
             "failover": {"to": ["v1"], "retry_on": "5xx", "status_codes": [429], "retries": 1, "per_try_timeout": "1s"},
-            "shadow": [{"version": "v2", "percent": 1, "methods": ["GET"]}], "idempotent": true, "expose": "debug"}]});
+            "shadow": [{"version": "v2", "percent": 1, "methods": ["GET"]}], "idempotent": true, "expose": "debug", "timeout": "2s"}]});
         let mut paths = Vec::new();
         pointers(&document, String::new(), &mut paths);
         let pointer = choice.get(&paths);

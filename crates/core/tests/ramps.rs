@@ -8,7 +8,8 @@
     reason = "a test may stop with the reason"
 )]
 
-use rollout_core::{Plan, Ramp, Time, compile, decide_unit};
+use proptest::prelude::*;
+use rollout_core::{Phase, Plan, Ramp, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 /// 2026-11-25T00:00:00Z.
@@ -87,6 +88,10 @@ fn shapes() -> Vec<(Value, Value)> {
             json!({"linear": {"from": 0, "to": 100, "over": "10h"}, "start": text(MIDNIGHT + 7_200)}),
             freeze(3_600, 10_800),
         ),
+        (
+            json!({"linear": {"from": 0, "to": 100, "over": "10h"}}),
+            json!({"freeze": [freeze(3_600, 10_800)["freeze"], freeze(7_200, 14_400)["freeze"], freeze(50_000, 50_001)["freeze"]]}),
+        ),
     ]
 }
 
@@ -121,7 +126,11 @@ fn counted_by_hand(progressive: &Value, rest: &Value, second: u64, counted: &mut
         seconds(&stop["from"]) <= second && stop.get("until").is_none_or(|until| second < seconds(until))
     };
     let pauses = progressive["pauses"].as_array().into_iter().flatten();
-    if !pauses.chain(rest.get("freeze")).any(stopped) {
+    let freezes = match rest.get("freeze") {
+        Some(Value::Array(freezes)) => freezes.iter().collect(),
+        one => Vec::from_iter(one),
+    };
+    if !pauses.chain(freezes).any(stopped) {
         *counted += 1;
     }
     u32::try_from(exposure).unwrap()
@@ -242,4 +251,171 @@ fn a_clock_set_back_lowers_the_exposure_by_as_many_seconds() {
     let plan = plan(&json!({"linear": {"from": 0, "to": 100, "over": "10000s"}}), &json!({}));
     assert_eq!(exposure(&plan, MIDNIGHT + 5_000), 500_000);
     assert_eq!(exposure(&plan, MIDNIGHT + 5_000 - 30), 497_000);
+}
+
+const WEEK: u64 = 604_800;
+/// 2026-11-23T00:00:00Z, a Monday.
+const MONDAY: u64 = MIDNIGHT - 2 * DAY;
+/// All stops of the model begin and end on multiples of these seconds, so three weeks are not two million seconds.
+const GRAIN: u64 = 20;
+
+/// A stop as the document writes it, and as seconds: a window of every week if `weekly` is given, in minutes from Monday on.
+#[derive(Debug, Clone)]
+struct Still {
+    from: u64,
+    until: u64,
+    weekly: Option<(u64, u64)>,
+}
+
+impl Still {
+    fn written(&self) -> Value {
+        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let minute = |minute: u64| {
+            let day = DAYS[usize::try_from(minute / 1_440).unwrap()];
+            format!("{day} {:02}:{:02}", minute % 1_440 / 60, minute % 60)
+        };
+        match self.weekly {
+            Some((from, until)) if self.from == 0 => {
+                json!({"weekly": {"from": minute(from), "until": minute(until)}})
+            }
+            Some((from, until)) => {
+                json!({"weekly": {"from": minute(from), "until": minute(until)}, "since": text(self.from)})
+            }
+            None => json!({"from": text(self.from), "until": text(self.until)}),
+        }
+    }
+
+    fn covers(&self, second: u64) -> bool {
+        match self.weekly {
+            Some((from, until)) => {
+                let minute = (second + 1_000 * WEEK - MONDAY) % WEEK / 60;
+                let is_inside = if from < until {
+                    from <= minute && minute < until
+                } else {
+                    minute >= from || minute < until
+                };
+                self.from <= second && is_inside
+            }
+            None => self.from <= second && second < self.until,
+        }
+    }
+}
+
+/// Windows of every week, some of them with a beginning in the three weeks from [`MONDAY`] on.
+fn weekly() -> impl Strategy<Value = Still> {
+    let minute = || prop_oneof![Just(0_u64), (0..168_u64).prop_map(|hour| hour * 60), 0..10_080_u64];
+    let since = prop_oneof![Just(0_u64), MONDAY..MONDAY + 3 * WEEK].prop_map(|since| since / GRAIN * GRAIN);
+    (minute(), minute(), since)
+        .prop_filter("an end other than the beginning", |(from, until, _)| from != until)
+        .prop_map(|(from, until, since)| Still { from: since, until: 0, weekly: Some((from, until)) })
+}
+
+fn once() -> impl Strategy<Value = Still> {
+    (MONDAY - DAY..MONDAY + 3 * WEEK, 1..4 * DAY)
+        .prop_map(|(from, length)| (from / GRAIN * GRAIN, (length / GRAIN + 1) * GRAIN))
+        .prop_map(|(from, length)| Still { from, until: from + length, weekly: None })
+}
+
+/// A line or steps over some days.
+fn course() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (1..14 * DAY).prop_map(|over| json!({"linear": {"from": 1, "to": 100, "over": format!("{over}s")}})),
+        prop::collection::vec(1..4 * DAY, 1..6).prop_map(|holds| {
+            let step =
+                |(number, hold): (usize, &u64)| json!({"percent": number + 1, "hold": format!("{hold}s")});
+            let mut steps: Vec<Value> = holds.iter().enumerate().map(step).collect();
+            steps.push(json!({"percent": 100}));
+            json!({"steps": steps})
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn weekly_freezes_agree_with_counting_every_second(
+        mut progressive in course(), start in MONDAY - DAY..MONDAY + WEEK,
+        weekly in prop::collection::vec(weekly(), 1..4), freezes in prop::collection::vec(once(), 0..3), pauses in prop::collection::vec(once(), 0..3),
+    ) {
+        let start = start / GRAIN * GRAIN;
+        progressive["start"] = text(start).into();
+        progressive["pauses"] = pauses.iter().map(Still::written).collect();
+        let windows: Vec<Still> = weekly.into_iter().chain(freezes).collect();
+        let rest = json!({"freeze": windows.iter().map(Still::written).collect::<Vec<_>>()});
+        let plan = plan(&progressive, &rest);
+        let bare = Value::Array(Vec::new());
+        let free = self::plan(&{ let mut free = progressive.clone(); free["pauses"] = bare; free }, &json!({}));
+        let (mut counted, mut before, mut was_still) = (0_u64, 0_u32, false);
+        for second in (MONDAY - DAY..MONDAY + 3 * WEEK).step_by(20) {
+            let is_frozen = windows.iter().any(|window| window.covers(second));
+            let is_still = is_frozen || pauses.iter().any(|pause| pause.covers(second));
+            let is_edge = std::mem::replace(&mut was_still, is_still) != is_still || second == start;
+            if is_edge || second % 1_140 == 0 {
+                let now = exposure(&plan, second);
+                let by_hand = if second < start { 0 } else { exposure(&free, start + counted) };
+                prop_assert_eq!(now, by_hand, "{} {} at {}", progressive, rest, text(second));
+                prop_assert!(now >= before, "{} {} falls at {}", progressive, rest, text(second));
+                if second >= start && is_still {
+                    let phase = ramp(&plan).phase(Time::from_seconds(second));
+                    prop_assert!(matches!(phase, Phase::Frozen | Phase::Paused | Phase::Done), "{} at {}", rest, text(second));
+                }
+                let odd = start + counted + if is_still { 0 } else { 7 };
+                let by_hand = if second < start { 0 } else { exposure(&free, odd) };
+                prop_assert_eq!(exposure(&plan, second + 7), by_hand, "{} {} after {}", progressive, rest, text(second));
+                before = now;
+            }
+            counted += if second >= start && !is_still { GRAIN } else { 0 };
+            if second % 1_140 != 0 {
+                continue;
+            }
+            let frozen = plan.rollouts()[0].frozen(Time::from_seconds(second));
+            prop_assert_eq!(frozen.is_some(), is_frozen, "{} at {}", rest, text(second));
+            if let Some(end) = frozen.map(|frozen| frozen.until.seconds()).filter(|end| *end < MONDAY + 4 * WEEK) {
+                let inside = (second..end).step_by(20).find(|second| !windows.iter().any(|window| window.covers(*second)));
+                prop_assert_eq!(inside, None, "{} is frozen until {}", rest, text(end));
+                prop_assert!(!windows.iter().any(|window| window.covers(end)), "{} is frozen at {}", rest, text(end));
+            }
+        }
+    }
+
+    #[test]
+    fn between_two_turns_of_a_ramp_with_weekly_freezes_nothing_turns(
+        mut progressive in course(), start in MONDAY - DAY..MONDAY + WEEK,
+        weekly in prop::collection::vec(weekly(), 1..4), pauses in prop::collection::vec(once(), 0..3),
+    ) {
+        progressive["start"] = text(start).into();
+        progressive["pauses"] = pauses.iter().map(Still::written).collect();
+        let rest = json!({"freeze": weekly.iter().map(Still::written).collect::<Vec<_>>()});
+        let plan = plan(&progressive, &rest);
+        let turns = ramp(&plan).turns();
+        prop_assert!(turns.is_sorted() && turns[0].seconds() == start);
+        for pair in turns.windows(2).take(40) {
+            let (from, until) = (pair[0].seconds(), pair[1].seconds());
+            let (first, last) = (exposure(&plan, from), exposure(&plan, until - 1));
+            let phase = ramp(&plan).phase(pair[0]);
+            for second in (from..until).step_by(usize::try_from((until - from) / 50 + 1).unwrap()) {
+                let even = u64::from(first) + u64::from(last - first) * (second - from) / u64::max(until - 1 - from, 1);
+                let off = even.abs_diff(exposure(&plan, second).into());
+                prop_assert!(off <= 1, "{} {} is off by {} ppm at {}", progressive, rest, off, text(second));
+                prop_assert_eq!(ramp(&plan).phase(Time::from_seconds(second)), phase, "{} {} at {}", progressive, rest, text(second));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weekly_freeze_takes_back_what_was_gained_inside_it_unless_it_says_since() {
+    let line = json!({"linear": {"from": 0, "to": 100, "over": "1000h"}, "start": text(MONDAY)});
+    let weekend = |since: Option<u64>| {
+        let mut freeze = json!({"weekly": {"from": "fri 16:00", "until": "mon 08:00"}});
+        if let Some(since) = since {
+            freeze["since"] = text(since).into();
+        }
+        json!({"freeze": freeze})
+    };
+    let now = MONDAY + 2 * WEEK + 2 * DAY; // a Wednesday
+    let exposures = [None, Some(MONDAY), Some(now)].map(|since| exposure(&plan(&line, &weekend(since)), now));
+    assert_eq!(exposure(&plan(&line, &json!({})), now), 384_000);
+    assert_eq!(exposures, [248_000, 248_000, 384_000], "from the start, two weekends and eight hours before");
 }

@@ -102,6 +102,35 @@ fn unit(dice: &mut Dice) -> String {
     }
 }
 
+#[test]
+fn a_stopped_arm_of_any_scheme_gives_its_units_stable_and_moves_nobody_else() {
+    let arms = |weights: [u32; 3], stopped: bool| {
+        let arm = |(arm, weight): (usize, &u32)| json!({"version": format!("v{arm}"), "weight": weight, "stopped": stopped && arm == 1});
+        json!({"ab_test": {"arms": weights.iter().enumerate().map(arm).collect::<Vec<_>>()}})
+    };
+    for (bucketing, weights) in [
+        (json!({"scheme": "unleash", "group_id": "fraud"}), [1, 2, 1]),
+        (json!({"scheme": "split", "seed": 7}), [20, 50, 30]),
+        (json!({"scheme": "flagd-v2", "prefix": "flag"}), [1, 2, 1]),
+        (json!({"scheme": "growthbook-v2", "seed": "s"}), [1, 2, 1]),
+        (json!({"scheme": "featurevisor", "feature": "foo"}), [30_000, 40_000, 20_000]),
+    ] {
+        let [running, stopped] = [false, true].map(|stopped| plan(&bucketing, &arms(weights, stopped)));
+        let mut freed = 0;
+        for unit in 0..2_000 {
+            let unit = format!("user-{unit}");
+            let (bucket, treatment) = assigned(&running, &unit);
+            let kept = treatment.clone().filter(|version| version != "v1");
+            assert_eq!(assigned(&stopped, &unit), (bucket, kept), "{unit} of {bucketing}");
+            freed += usize::from(treatment.as_deref() == Some("v1"));
+        }
+        assert!(freed > 700, "{freed} units of {bucketing}");
+        let exposures = stopped.rollouts()[0].exposures(Time::default());
+        let shown = exposures.iter().find(|(version, _)| version.name() == "v1").map(|(_, of)| of.get());
+        assert_eq!(shown, Some(0), "{bucketing}");
+    }
+}
+
 /// A suite for each scheme, with both strategies if it supports both.
 fn suites(dice: &mut Dice) -> Vec<Value> {
     let arms = |weights: &[u32]| -> Vec<Value> {

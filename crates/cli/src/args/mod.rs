@@ -60,11 +60,15 @@ pub(crate) enum Verb {
 #[command(after_help = "\
 Examples:
   rolloutctl check rollout.json
+  rolloutctl check rollout.json --deny-warnings
   render-rollout | rolloutctl check - --format json")]
 pub(crate) struct Check {
     /// The document
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+    /// Treat warnings as problems: the exit code is 3 if there are any
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
 }
 
 /// Show which version a request gets, and why
@@ -178,9 +182,11 @@ Examples:
   rolloutctl diff live.json next.json
   git show HEAD:rollout.json | rolloutctl diff - rollout.json --format json
   rolloutctl diff live.json next.json --enforce
+  rolloutctl diff live.json next.json --enforce --override 'INC-4711: v2 leaks memory'
 
 With --enforce, the exit code is 2 if NEW changes a rollout that OLD freezes at that time, unless the \
-change only withdraws traffic from a treatment. Changing the freeze is a change as well.")]
+change only withdraws traffic from a treatment. Changing the freeze is a change as well. With --override, \
+such a change passes: the reason is printed and the exit code is 0.")]
 pub(crate) struct Diff {
     /// The current document
     #[arg(value_hint = ValueHint::FilePath)]
@@ -195,6 +201,9 @@ pub(crate) struct Diff {
     /// Refuse changes that the freeze windows of OLD do not allow
     #[arg(long)]
     pub(crate) enforce: bool,
+    /// Let the changes pass for this reason, which is printed; 1 to 256 characters
+    #[arg(long = "override", value_name = "REASON", requires = "enforce", value_parser = reason)]
+    pub(crate) overridden: Option<String>,
 }
 
 /// Write the Envoy configuration for a document
@@ -329,6 +338,15 @@ pub(crate) fn now() -> Time {
 /// What a document takes as a time.
 pub(crate) fn time(text: &str) -> Result<Time, NotATime> {
     text.parse()
+}
+
+/// A reason in the author's words, as a document takes one.
+fn reason(text: &str) -> Result<String, String> {
+    let is_legal = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    match is_legal && !text.trim().is_empty() {
+        true => Ok(text.to_owned()),
+        false => Err("expected 1 to 256 characters, without control characters".to_owned()),
+    }
 }
 
 /// A duration in whole seconds, at least one, the unit of a ramp.

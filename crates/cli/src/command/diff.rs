@@ -23,6 +23,9 @@ struct Comparison {
     /// Absent unless `--enforce` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     frozen: Option<Vec<Frozen>>,
+    /// Why the refused changes pass. Absent if nothing was refused, or nothing lets it pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overridden: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -30,6 +33,9 @@ struct Change {
     name: String,
     moved_percent: Percent,
     moves: Vec<Move>,
+    /// What explains the moves. Absent if nothing has to be explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// Null stands for a rollout that the document does not have.
@@ -48,13 +54,15 @@ pub(super) fn run(args: &Diff, format: Format) -> Result<Exit> {
     let now = args.moment.time();
     let rollouts = compare(&old.compiled.plan, &new.compiled.plan, &args.population, now);
     let judge = || freeze::judge(&old, &new, &args.population, now);
-    let answer = Comparison { rollouts, frozen: args.enforce.then(judge).transpose()? };
+    let frozen = args.enforce.then(judge).transpose()?;
+    let refused = frozen.iter().flatten().any(|frozen| frozen.refused);
+    let answer = Comparison { rollouts, frozen, overridden: args.overridden.clone().filter(|_| refused) };
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer, now))?,
     }
-    let refused = answer.frozen.iter().flatten().any(|frozen| frozen.refused);
-    Ok(if refused { Exit::No } else { Exit::Fine })
+    let passes = !refused || answer.overridden.is_some();
+    Ok(if passes { Exit::Fine } else { Exit::No })
 }
 
 /// A rollout of a plan.
@@ -118,7 +126,23 @@ fn change(
         }
     }
     moves.sort_by_key(|found| std::cmp::Reverse(found.percent)); // stable: document order among equals
-    Change { name: name.to_owned(), moved_percent: Percent::of(moved, population.units), moves }
+    let note = old.zip(new).and_then(|(old, new)| taken_back(old, new));
+    Change { name: name.to_owned(), moved_percent: Percent::of(moved, population.units), moves, note }
+}
+
+/// A note if the ramp is the same and pauses or freezes take back what it has gained: those of the past count as well.
+fn taken_back(old: PlannedRollout<'_>, new: PlannedRollout<'_>) -> Option<String> {
+    let ((version, old_ramp), (_, new_ramp)) = old.rollout.ramp().zip(new.rollout.ramp())?;
+    let [was, is] = [old_ramp, new_ramp].map(|ramp| ramp.exposure(old.now));
+    let takes_back = is < was && old_ramp.has_course_of(new_ramp);
+    takes_back.then(|| {
+        let [was, is] = [was, is].map(Percent::from);
+        format!(
+            "the ramp of {} falls from {was} to {is}, because pauses and freezes also count for the past; \
+             let them begin now or later (`from`, or `since` of a weekly freeze)",
+            version.name()
+        )
+    })
 }
 
 fn text(answer: &Comparison, now: Time) -> String {
@@ -126,7 +150,13 @@ fn text(answer: &Comparison, now: Time) -> String {
     match answer.frozen.as_deref() {
         None => moves,
         Some([]) => format!("{moves}\nnothing is frozen at {}\n", Stamp(now)),
-        Some(frozen) => moves + &frozen.iter().map(frozen_text).collect::<String>(),
+        Some(frozen) => {
+            let frozen: String = frozen.iter().map(frozen_text).collect();
+            let overridden = answer.overridden.iter();
+            let overridden =
+                overridden.map(|reason| format!("\n{}: {reason}\n", paint(WARNING, "overridden")));
+            moves + &frozen + &overridden.collect::<String>()
+        }
     }
 }
 
@@ -157,7 +187,8 @@ fn moves_text(answer: &Comparison) -> String {
             .map(|found| vec![shown(&found.from), shown(&found.to), found.percent.to_string()]);
         let table = output::table(&["from", "to", "units"], 2, rows);
         let moved = paint(WARNING, format_args!("{} of the units move", change.moved_percent));
-        format!("{name}: {}{moved}\n{table}", presence(change))
+        let note = change.note.iter().map(|note| format!("  {note}\n")).collect::<String>();
+        format!("{name}: {}{moved}\n{table}{note}", presence(change))
     });
     sections.collect::<Vec<_>>().join("\n")
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use rollout_core::{MAX_TARGETS, Plan};
+use rollout_core::{MAX_ATTEMPTS, Plan};
 
 use crate::yaml;
 use crate::yaml::node::Node;
@@ -48,7 +48,7 @@ pub(crate) fn clusters(plan: &Plan) -> Result<Node> {
 fn composite(name: &str) -> Result<Node> {
     let entry = |name: String| Node::object([("name", Node::text(name))]);
     // An attempt begins at the entry of its own number, counted over the whole request: a target may be the second or the fourth.
-    let attempts = std::iter::repeat_n(format!("{name}-hosts"), MAX_TARGETS.saturating_add(1));
+    let attempts = std::iter::repeat_n(format!("{name}-hosts"), MAX_ATTEMPTS);
     let entries = attempts.chain(["rollout-no-hosts".to_owned()]).map(entry).collect();
     let mut cluster = yaml::parse(COMPOSITE)?;
     cluster.set("name", Node::text(name));

@@ -127,6 +127,12 @@ impl Resources {
         Ok(())
     }
 
+    /// The document of the wasm resource, if it is text.
+    pub(crate) fn document(&mut self) -> Option<String> {
+        let value = self.plugin()?.get("configuration")?.get("value")?;
+        value.as_str().map(str::to_owned)
+    }
+
     fn resource(&mut self) -> Option<&mut Node> {
         let resources = self.0.get_mut("resources")?.as_list_mut()?;
         resources.iter_mut().find(|resource| resource.get("name").and_then(Node::as_str) == Some(RESOURCE))

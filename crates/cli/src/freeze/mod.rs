@@ -41,7 +41,7 @@ struct Text<'d> {
 pub(crate) fn judge(old: &Loaded, new: &Loaded, population: &Population, at: Time) -> Result<Vec<Frozen>> {
     let (old, new) = (Text::of(old)?, Text::of(new)?);
     let frozen = old.plan.rollouts().iter().filter_map(|rollout| {
-        let freeze = rollout.freeze(at)?;
+        let freeze = rollout.frozen(at)?;
         let old = old.edition(rollout.name())?;
         let changes = match new.edition(rollout.name()) {
             Some(new) => changes(&Transition { old, new, at }, population),
@@ -50,7 +50,7 @@ pub(crate) fn judge(old: &Loaded, new: &Loaded, population: &Population, at: Tim
         Some(Frozen {
             rollout: rollout.name().to_owned(),
             until: Stamp(freeze.until),
-            reason: freeze.reason.as_deref().map(str::to_owned),
+            reason: freeze.reason.map(str::to_owned),
             refused: !changes.is_empty(),
             changes,
         })

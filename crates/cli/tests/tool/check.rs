@@ -49,6 +49,22 @@ fn the_answer_for_programs_has_exactly_the_fields_of_the_contract() {
 }
 
 #[test]
+fn denied_warnings_are_problems_for_the_exit_code() {
+    let place = Place::with_documents();
+    let run = place.run(&["check", "good.json", "--deny-warnings"]);
+    assert_eq!((run.code, run.err.as_str()), (3, ""));
+    assert!(run.out.ends_with("`good.json`: 1 warning, denied\n"), "{run:?}");
+    let answer = place.run(&["check", "good.json", "--deny-warnings", "--format", "json"]);
+    assert_eq!((answer.code, &answer.json()["ok"]), (3, &json!(false)));
+    assert_eq!(answer.json()["warnings"].as_array().map(Vec::len), Some(1));
+    let bad = place.run(&["check", "bad.json", "--deny-warnings"]);
+    assert_eq!((bad.code, bad.out), (3, place.run(&["check", "bad.json"]).out));
+    let fine = r#"{"revision": 1, "rollouts": []}"#;
+    let run = place.run_with(&["check", "-", "--deny-warnings"], fine);
+    assert_eq!(run.code, 0, "{run:?}");
+}
+
+#[test]
 fn a_document_comes_from_standard_input_too() {
     let place = Place::with_documents();
     let run = place.run_with(&["check", "-"], &place.read("good.json"));

@@ -46,6 +46,30 @@ fn raising_a_share_moves_units_into_the_canary_and_nowhere_else() {
 }
 
 #[test]
+fn a_freeze_that_counts_for_the_past_says_what_it_takes_back() {
+    let place = Place::new();
+    let mut old = document(5.0);
+    // From a Monday on, a thousand hours.
+    old["rollouts"][0]["strategy"] = json!({"progressive": {"version": "v2", "start": "2026-11-23T00:00:00Z",
+        "linear": {"from": 0, "to": 100, "over": "1000h"}}});
+    place.write("old.json", &old.to_string());
+    let mut diff = |freeze: serde_json::Value| {
+        old["rollouts"][0]["freeze"] = freeze;
+        place.write("new.json", &old.to_string());
+        place.run(&["diff", "old.json", "new.json", "--at", "2026-12-09T00:00:00Z", "--units", "10000"])
+    };
+    let weekend = json!({"from": "fri 16:00", "until": "mon 08:00"});
+    let run = diff(json!({"weekly": weekend}));
+    assert!(
+        run.out.contains("the ramp of v2 falls from 38.4000 % to 24.8000 %, because pauses and freezes"),
+        "{}",
+        run.out
+    );
+    let run = diff(json!({"weekly": weekend, "since": "2026-12-09T00:00:00Z"}));
+    assert_eq!((run.code, run.out.as_str()), (0, "fraud-score: no unit moves\n"));
+}
+
+#[test]
 fn larger_moves_come_first() {
     let place = place();
     let mut arms = document(5.0);

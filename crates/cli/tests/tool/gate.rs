@@ -66,7 +66,7 @@ fn a_pipeline_continues_without_objections_and_learns_the_sums_of_all_proxies() 
     let metrics = move |number: u64| {
         let second = number.min(2); // a busy machine asks less often
         v2(Metrics::serving(hash), second, [40, 2])
-            .requests("v2", "forced", second * 1_000)
+            .requests("v2", "forced", second)
             .of("v2", "rollout_abandoned_total", second * 3)
             .seen("error_rate", "stable", [second * 400, second])
             .seen("error_rate_increase", "version", [second * 30, second])
@@ -97,7 +97,7 @@ fn a_pipeline_continues_without_objections_and_learns_the_sums_of_all_proxies() 
         answer,
         json!({"ok": true, "reason": "no objections", "seconds": null, "warnings": [], "rollouts": [
             {"name": "fraud-score", "versions": [
-                {"name": "v2", "requests": 160, "outcomes": 172, "failures": 8, "abandoned": 12, "latched_on": [], "signals": [
+                {"name": "v2", "requests": 160, "outcomes": 168, "failures": 8, "abandoned": 12, "latched_on": [], "signals": [
                     rate, increase, signal("consecutive_failures", "judged by proxies", none.clone()),
                     signal("sample_ratio", "judged by proxies", none)]}]}]})
     );
@@ -219,7 +219,8 @@ fn a_verdict_over_the_sum_is_withheld_if_stable_is_as_bad() {
     let urls = [serve_metrics(both_fail), serve_metrics(both_fail)];
     let run = gate(&place, &[&urls[0], &urls[1]], &["--for", "1s", "--min-requests", "0"]);
     assert_eq!(run.code, 2, "{run:?}");
-    let says = "signal error_rate of fraud-score v2 is withheld, because stable is as bad: 40 of 80 (50.0000 %), limit 20.0000 %";
+    let says = "signal error_rate of fraud-score v2 is withheld, because stable is as bad: \
+        40 of 80 (50.0000 %), stable 380 of 800 (47.5000 %), limit 20.0000 %";
     assert!(run.json()["reason"].as_str().unwrap().starts_with(says), "{run:?}");
     assert_eq!(run.json()["rollouts"][0]["versions"][0]["signals"][0]["state"], "withheld");
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{clusters, serve, stats};
+use crate::fake_envoy::{Metrics, clusters, serve, stats};
 use crate::run::{Place, document};
 
 const ALL: [&str; 3] = ["fraud-v1", "fraud-v2", "fraud-v3"];
@@ -287,4 +287,42 @@ fn an_envoy_that_does_not_answer_like_one_stops_the_push_before_it_writes() {
         assert!(run.err.contains("error: "), "{url}: {run:?}");
     }
     assert_eq!(place.names(), ["bad.json", "good.json"]);
+}
+
+#[test]
+fn a_version_that_stays_rolled_back_is_named_and_one_that_is_released_meanwhile_is_not() {
+    let rolled_back = "rollout=.=fraud-score;.;version=.=v2;.;rollout_rolled_back";
+    for (share, gauges, latched) in [
+        (80.0, [1, 1], true),
+        (80.0, [1, 0], false), // on the tick after, the latch is gone
+        (80.0, [0, 0], false),
+        (20.0, [1, 1], false), // not raised
+    ] {
+        let place = Place::new();
+        let guarded = |percent: f64| {
+            let mut document = document(percent);
+            document["rollouts"][0]["guardrails"] = json!({"signals": [{"consecutive_failures": 10}]});
+            document.to_string()
+        };
+        place.write("good.json", &guarded(50.0));
+        assert_eq!(place.run(&FIRST).code, 0);
+        place.write("good.json", &guarded(share));
+        let hash = hash(&place, "good.json");
+        let (mut reads, mut asked) = (4, 0);
+        let url = serve(move |path| {
+            if path.starts_with("/clusters") {
+                return (200, clusters(&ALL));
+            }
+            if path.contains("%5Ewasmcustom") {
+                asked += 1;
+                return Metrics::serving(hash).and(rolled_back, gauges[asked - 1]).text();
+            }
+            reads += 1;
+            (200, stats(Some(hash), reads, 0))
+        });
+        let run = place.run(&[&AGAIN[..], &["--envoy", &url]].concat());
+        assert_eq!((run.code, run.err.contains("can't tell")), (0, false), "{run:?}");
+        let line = "latched: fraud-score: raised v2 from 50.0000 % to 80.0000 %";
+        assert_eq!(run.out.contains(line), latched, "{run:?}");
+    }
 }

@@ -8,16 +8,17 @@ use super::context::Context;
 use super::overrides;
 use super::scheme::Bucketing;
 use super::spec::{RolloutSpec, VersionSpec};
-use super::strategy::Strategy;
+use super::strategy::{self, Strategy};
 use crate::hash::bucket::{Ppm, Salt};
 use crate::header;
+use crate::plan::arm::Arm;
 use crate::plan::failover::{Failover, Target};
-use crate::plan::guardrails::{Guarded, Guardrails, Limit, Rule, fingerprint};
+use crate::plan::guardrails::{Guarded, Guardrails, fingerprint};
 use crate::plan::rollout::{Freeze, Override, Rollout};
 use crate::plan::scheme::Scheme;
 use crate::plan::shadow::Shadow;
 use crate::plan::split::Split;
-use crate::plan::version::Version;
+use crate::plan::version::{Timeout, Version};
 
 /// The rollout of a spec without problems. `None` only if a position is out of range.
 pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rollout> {
@@ -39,7 +40,7 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
     let salt = parts.salt.unwrap_or(&default_salt);
     let guardrails = guardrails(&parts, &versions, salt);
     let split = match parts.bucketing {
-        None => native(parts.strategy, parts.freeze.as_ref(), &versions)?,
+        None => native(parts.strategy, &parts.freezes, &versions)?,
         Some(bucketing) => Split::Scheme(scheme(bucketing, parts.strategy, &versions)?),
     };
     let overrides: Option<Vec<Override>> = parts
@@ -77,7 +78,7 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
         expose_failover: parts.expose_failover,
         layer: parts.layer,
         sessions: parts.sessions,
-        freeze: parts.freeze,
+        freezes: parts.freezes.into(),
         api: parts.api,
         names_features,
         guardrails,
@@ -97,30 +98,28 @@ fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> 
         identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
         epoch,
     });
-    let looks_at_units = rules.signals.iter().any(|signal| match signal.rule {
-        Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
-        Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
-    });
     Some(Guardrails {
         window: rules.window,
         min_requests: rules.min_requests,
+        warm_up: rules.warm_up,
         action: rules.action,
         dry_run: rules.dry_run,
         rearm: rules.rearm,
         signals: rules.signals.as_slice().into(),
-        unit_salt: looks_at_units.then(|| Salt::new(&format!("guardrail:{salt}"))),
+        unit_salt: Salt::new(&format!("guardrail:{salt}")),
         guarded: guarded.collect(),
     })
 }
 
-type Arms = Vec<(Rc<Version>, u32)>;
-
-fn weighted(arms: Vec<(usize, u32)>, versions: &[Rc<Version>]) -> Option<Arms> {
-    arms.into_iter().map(|(version, weight)| Some((versions.get(version).cloned()?, weight))).collect()
+fn weighted(arms: Vec<strategy::Arm>, versions: &[Rc<Version>]) -> Option<Vec<Arm>> {
+    let arm = |strategy::Arm { version, weight, is_stopped }| {
+        Some(Arm { version: versions.get(version).cloned()?, weight, is_stopped })
+    };
+    arms.into_iter().map(arm).collect()
 }
 
 /// The split of our own buckets.
-fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>]) -> Option<Split> {
+fn native(strategy: Strategy, freezes: &[Freeze], versions: &[Rc<Version>]) -> Option<Split> {
     let at = |position: usize| versions.get(position).cloned();
     Some(match strategy {
         Strategy::None => Split::Stable,
@@ -129,9 +128,9 @@ fn native(strategy: Strategy, freeze: Option<&Freeze>, versions: &[Rc<Version>])
         }
         Strategy::AbTest { arms, exposure } => Split::weighted(weighted(arms, versions)?, exposure),
         Strategy::Progressive { version, mut ramp } => {
-            if let Some(freeze) = freeze {
-                ramp.add_stop(freeze.stop());
-            }
+            let (once, weekly) =
+                (freezes.iter().filter_map(Freeze::once), freezes.iter().filter_map(Freeze::weekly));
+            ramp.stops = ramp.stops.with(once, weekly);
             Split::Ramp(at(version)?, ramp)
         }
     })
@@ -143,7 +142,9 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
     // A canary is one arm that has all of the exposed share.
     let (arms, exposure, share) = match strategy {
         Strategy::AbTest { arms, exposure } => (weighted(arms, versions)?, exposure, None),
-        Strategy::Canary { version, exposure } => (vec![(at(version)?, 1)], exposure, Some(exposure)),
+        Strategy::Canary { version, exposure } => {
+            (vec![Arm { version: at(version)?, weight: 1, is_stopped: false }], exposure, Some(exposure))
+        }
         // Only `optimizely` comes here. Its allocation holds the shares.
         Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => {
             (Vec::new(), Ppm::WHOLE, None)
@@ -169,7 +170,8 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
         Bucketing::Growthbook { seed } => Scheme::growthbook(seed, exposure, &arms),
         Bucketing::Featurevisor { feature } => {
             let parts = |weight: u32| share.map_or(weight.saturating_mul(10), Ppm::get);
-            let shares: Vec<_> = arms.into_iter().map(|(version, weight)| (version, parts(weight))).collect();
+            let shares: Vec<_> =
+                arms.into_iter().map(|arm| Arm { weight: parts(arm.weight), ..arm }).collect();
             Scheme::featurevisor(feature, &shares)
         }
     })
@@ -177,6 +179,7 @@ fn scheme(bucketing: Bucketing<'_>, strategy: Strategy, versions: &[Rc<Version>]
 
 fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<Version> {
     let version = parts.versions.get(position)?;
+    let timeout = parts.timeout_of(position);
     let failover = parts.failover_of(position).map(|retry| {
         let target = |(position, target): (usize, &VersionSpec<'_>)| Target {
             position,
@@ -185,7 +188,13 @@ fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<V
             mark: format!("{}>{}", version.name, target.name).into(),
         };
         let targets: Box<[Target]> = parts.targets_of(position).map(target).collect();
-        Failover { retries: retry.retries.min(targets.len()), targets, headers: retry.headers() }
+        let timeout = retry.per_try_timeout.or(timeout);
+        Failover {
+            retries: retry.retries.min(targets.len()),
+            targets,
+            headers: retry.headers(timeout),
+            timeout,
+        }
     });
     let own = |name: &str, value: &str| (Box::from(name), Box::from(value));
     let mut headers = vec![own(header::CLUSTER, version.cluster), own(header::PICK, "0")];
@@ -198,6 +207,7 @@ fn version(parts: &RolloutSpec<'_>, position: usize, ordinal: usize) -> Option<V
         ordinal,
         assignment: format!("{}={}", parts.name, version.name).into(),
         failover,
+        timeout: timeout.map(|limit| Timeout { limit, value: limit.as_millis().to_string().into() }),
         headers: headers.into(),
         path_prefix: version.rewrite.path_prefix.clone(),
         accepts: version.accepts.clone(),

@@ -11,7 +11,9 @@ use super::reader::At;
 use super::shadow::Shadow;
 use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::Strategy;
+use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::{Action, Limit, Rule};
+use crate::plan::unit::Source;
 
 /// Which parts of a rollout are complete: read without a problem, or absent.
 #[derive(Clone, Copy)]
@@ -146,10 +148,30 @@ impl RolloutSpec<'_> {
                 );
             }
         }
+        self.warn_of_missing_units(at, context);
+        if matches!(self.strategy, Strategy::AbTest { .. }) && self.salt.is_none() && self.bucketing.is_none()
+        {
+            at.warning(
+                context,
+                "`ab_test` without a `salt`: a change of its arms draws every unit again, also those of the other arms",
+            );
+        }
         self.warn_of_guardrails(at, context);
         let accepted = self.versions.iter().any(|version| version.accepts.is_some());
         if self.api.is_some() && !accepted {
             at.warning(context, "`api` has no effect: no version has `accepts`");
+        }
+    }
+
+    /// A request without a unit has no bucket, so no share contains it, not even a whole one.
+    fn warn_of_missing_units(&self, at: At<'_, '_>, context: &mut Context) {
+        let always_there = |source: &Source| matches!(source, Source::Issued(_) | Source::PeerAddress);
+        if self.unit.iter().any(always_there) {
+            return;
+        }
+        for (number, _) in self.shadows.iter().enumerate().filter(|(_, shadow)| shadow.share == Ppm::WHOLE) {
+            let message = "100 percent leaves out requests without a unit: let `unit` end with `issued_cookie` or `source_ip`";
+            at.in_list("shadow", number, |at| at.warning(context, message));
         }
     }
 
@@ -187,8 +209,17 @@ impl RolloutSpec<'_> {
                 "action `freeze` can't keep the exposure with `bucketing`: a push still changes it",
             );
         }
-        if guardrails.action == Action::Warn && matches!(self.strategy, Strategy::Progressive { .. }) {
-            at.warning(context, "the ramp continues after a verdict, because the action is `warn`");
+        if matches!(self.strategy, Strategy::Progressive { .. }) {
+            if guardrails.action == Action::Warn {
+                at.warning(context, "the ramp continues after a verdict, because the action is `warn`");
+            }
+            let counts_in_a_row = |rule: &Rule| matches!(rule, Rule::ConsecutiveFailures(_));
+            if !guardrails.signals.iter().any(|signal| counts_in_a_row(&signal.rule)) {
+                at.warning(
+                    context,
+                    "with little traffic the ramp ends before a rate has `min_requests`: add `consecutive_failures`",
+                );
+            }
         }
     }
 }

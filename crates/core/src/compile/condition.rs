@@ -5,11 +5,10 @@
 use std::rc::Rc;
 
 use super::context::Context;
-use super::json::Node;
 use super::place::shown;
 use super::reader::{At, Fields};
 use super::{cookie, scalar};
-use crate::plan::condition::{Conditions, HeaderCondition, QueryCondition, TextMatch};
+use crate::plan::condition::{Conditions, CookieCondition, HeaderCondition, QueryCondition, Test, TextMatch};
 use crate::plan::index::{HostPattern, PathPattern};
 use crate::plan::shadow::SAFE_METHODS;
 use crate::plan::unit::Source;
@@ -54,10 +53,15 @@ fn alternative(at: At<'_, '_>, context: &mut Context) -> Option<Alternative> {
     let path = fields.optional("path", context, path);
     let methods = fields.optional("methods", context, methods);
     let headers = fields.optional("headers", context, header_conditions);
+    let cookies = fields.optional("cookies", context, cookie_conditions);
     let query = fields.optional("query", context, query_conditions);
     fields.finish(context);
-    let conditions =
-        Conditions { methods, headers: headers.unwrap_or_default(), query: query.unwrap_or_default() };
+    let conditions = Conditions {
+        methods,
+        headers: headers.unwrap_or_default(),
+        cookies: cookies.unwrap_or_default(),
+        query: query.unwrap_or_default(),
+    };
     Some(Alternative {
         hosts: hosts.unwrap_or_else(|| vec![HostPattern::Any]),
         path: path.unwrap_or(PathPattern::Any),
@@ -121,11 +125,42 @@ pub(super) fn header_conditions(at: At<'_, '_>, context: &mut Context) -> Option
     let conditions = at.list(context, 1..=MAX_CONDITIONS, |at, context| {
         let mut fields = Fields::of(at, context)?;
         let name = fields.required("name", context, scalar::header_name);
-        let test = header_test(at, &mut fields, context);
+        let text = header_test(at, &mut fields, context);
+        let test = negatable(&mut fields, context, text);
         fields.finish(context);
         Some(HeaderCondition { slot: context.shared.inputs.header(&name?), test: test? })
     })?;
     Some(conditions.into())
+}
+
+fn cookie_conditions(at: At<'_, '_>, context: &mut Context) -> Option<Box<[CookieCondition]>> {
+    let conditions = at.list(context, 1..=MAX_CONDITIONS, |at, context| {
+        let mut fields = Fields::of(at, context)?;
+        let name = fields.required("name", context, scalar::cookie_name);
+        let text = test(at, &mut fields, context, |at, context| {
+            let text = scalar::client_text(at, context)?;
+            if text.trim_ascii().len() != text.len() || text.contains(&b';') {
+                return at.problem(context, "a cookie's value can't have `;` or spaces around it");
+            }
+            Some(text)
+        });
+        let test = negatable(&mut fields, context, text);
+        fields.finish(context);
+        Some(CookieCondition { slot: context.shared.inputs.cookie(name?), test: test? })
+    })?;
+    Some(conditions.into())
+}
+
+/// The test of a condition that may say `not`.
+fn negatable(fields: &mut Fields<'_, '_>, context: &mut Context, text: Option<TextMatch>) -> Option<Test> {
+    let has_present = fields.has("present");
+    let is_negated = fields.optional("not", context, |at, context| {
+        if has_present {
+            return at.problem(context, "`present` has no `not`: use `true` or `false`");
+        }
+        scalar::boolean(at, context)
+    });
+    Some(Test { text: text?, is_negated: is_negated.unwrap_or(false) })
 }
 
 /// The test of a condition on a header.
@@ -149,7 +184,8 @@ fn query_conditions(at: At<'_, '_>, context: &mut Context) -> Option<Box<[QueryC
     let conditions = at.list(context, 1..=MAX_CONDITIONS, |at, context| {
         let mut fields = Fields::of(at, context)?;
         let name = fields.required("name", context, scalar::client_text);
-        let test = test(at, &mut fields, context, scalar::client_text);
+        let text = test(at, &mut fields, context, scalar::client_text);
+        let test = negatable(&mut fields, context, text);
         fields.finish(context);
         Some(QueryCondition { name: name?, test: test? })
     })?;
@@ -168,8 +204,8 @@ fn test(
     let count = TESTS.iter().filter(|name| fields.has(name)).count();
     let found = [
         fields
-            .optional("exact", context, |at, context| match at.node {
-                Node::Text(text) if text.is_empty() => Some(Box::default()),
+            .optional("exact", context, |at, context| match at.node.text() {
+                Some("") => Some(Box::default()),
                 _ => value(at, context),
             })
             .map(TextMatch::Exact),

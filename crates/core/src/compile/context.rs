@@ -40,7 +40,18 @@ pub(super) struct Shared {
     pub(super) issuers: Vec<Rc<Issuer>>,
     /// Names of the cookies that carry sessions so far.
     pub(super) session_cookies: Vec<Box<str>>,
+    /// Salts that the author has chosen so far.
+    pub(super) salts: Vec<ChosenSalt>,
     pub(super) dependencies: Dependencies,
+}
+
+/// A salt that the author has chosen, and what it draws with it.
+pub(super) struct ChosenSalt {
+    pub(super) salt: Box<str>,
+    pub(super) rollout: Box<str>,
+    /// Hash of what the document says about the field.
+    pub(super) unit: u32,
+    pub(super) strategy: u32,
 }
 
 /// A slice of a layer that a rollout has taken.

@@ -91,6 +91,7 @@ fn cookie(fields: &mut Fields<'_, '_>, context: &mut Context, name: Option<&str>
         }
         Some(path)
     });
+    let domain = fields.optional("domain", context, domain);
     let http_only = fields.optional("http_only", context, scalar::boolean);
     let secure = fields.optional("secure", context, scalar::boolean);
     let same_site = fields.optional("same_site", context, |at, context| match at.any_text(context)? {
@@ -99,18 +100,46 @@ fn cookie(fields: &mut Fields<'_, '_>, context: &mut Context, name: Option<&str>
         "None" => Some(SameSite::None),
         other => at.problem(context, &format!("expected `Strict`, `Lax` or `None`, found {}", shown(other))),
     });
+    let partitioned = fields.optional("partitioned", context, scalar::boolean);
     let cookie = Cookie {
         name: name?.into(),
         max_age: max_age?.checked_div(1_000)?,
         path: path.unwrap_or("/").into(),
+        domain,
         http_only: http_only.unwrap_or(true),
         secure: secure.unwrap_or(true),
         same_site: same_site.unwrap_or(SameSite::Lax),
+        partitioned: partitioned.unwrap_or(false),
     };
     if let Some(reason) = cookie.rejected_because() {
         fields.at().warning(context, &format!("browsers drop this cookie: {reason}"));
+    } else if cookie.partitioned && cookie.same_site != SameSite::None {
+        fields.at().warning(
+            context,
+            "`partitioned` has no effect: browsers send the cookie inside other sites only if `same_site` is `None`",
+        );
     }
     Some(cookie)
+}
+
+/// The domain of a cookie, in lower case: a host name, whose leading dot browsers would ignore (RFC 6265, 5.2.3). Browsers accept
+/// only a domain that the request's host is in.
+fn domain(at: At<'_, '_>, context: &mut Context) -> Option<Box<str>> {
+    let text = at.any_text(context)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| {
+        let edges = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && label.bytes().all(legal) && !edges
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let is_address = text.rsplit('.').next().is_some_and(is_number);
+    if text.len() > 253 || !text.split('.').all(is_label) || is_address {
+        return at.problem(
+            context,
+            &format!("expected a host name like `example.com`, without a leading dot, found {}", shown(text)),
+        );
+    }
+    Some(text.to_ascii_lowercase().into())
 }
 
 /// The secret of a keyed hash. No message shows its text.

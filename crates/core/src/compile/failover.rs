@@ -2,6 +2,8 @@
 //!
 //! Only conditions that Envoy knows are accepted, because Envoy ignores the others silently.
 
+use std::time::Duration;
+
 use super::context::Context;
 use super::json::Node;
 use super::names::Known;
@@ -32,8 +34,7 @@ pub(super) fn failover(at: At<'_, '_>, context: &mut Context, names: &Known<'_>)
     });
     let most = i64::try_from(length).unwrap_or(1);
     let retries = fields.optional("retries", context, |at, context| scalar::integer(at, context, 1..=most));
-    let per_try_timeout = fields
-        .optional("per_try_timeout", context, |at, context| scalar::duration(at, context, 1..=86_400_000));
+    let per_try_timeout = fields.optional("per_try_timeout", context, timeout);
     fields.finish(context);
 
     let (mut http, grpc) =
@@ -48,8 +49,13 @@ pub(super) fn failover(at: At<'_, '_>, context: &mut Context, names: &Known<'_>)
         http.push(RATE_LIMITED);
     }
     let retries = usize::try_from(retries.unwrap_or(1)).ok()?;
-    let retry = Retry { http, grpc, status_codes, retries, per_try_timeout_ms: per_try_timeout };
+    let retry = Retry { http, grpc, status_codes, retries, per_try_timeout };
     Some(Failover { to: to?, retry })
+}
+
+/// The time limit of an attempt.
+pub(super) fn timeout(at: At<'_, '_>, context: &mut Context) -> Option<Duration> {
+    scalar::duration(at, context, 1..=86_400_000).map(Duration::from_millis)
 }
 
 fn targets(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Vec<usize>> {

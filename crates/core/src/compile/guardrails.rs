@@ -11,13 +11,14 @@ use super::json::MAX_INTEGER;
 use super::reader::{At, Fields};
 use super::scalar;
 use crate::plan::guardrails::{
-    Action, HeaderRule, Limit, MAX_SIGNALS, Measure, NullHypothesis, Rule, Signal,
+    Action, HeaderRule, Limit, MAX_SIGNALS, Measure, NullHypothesis, Rule, Signal, Statuses,
 };
 
 /// Guardrails without the versions that they guard.
 pub(super) struct Guardrails {
     pub(super) window: Duration,
     pub(super) min_requests: u64,
+    pub(super) warm_up: Duration,
     pub(super) action: Action,
     pub(super) dry_run: bool,
     pub(super) rearm: u64,
@@ -33,6 +34,8 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
     let mut fields = Fields::of(at, context)?;
     let window =
         fields.optional("window", context, |at, context| scalar::duration(at, context, 1_000..=3_600_000));
+    let warm_up =
+        fields.optional("warm_up", context, |at, context| scalar::duration(at, context, 1..=3_600_000));
     let whole = |least: i64, most: i64| {
         move |at: At<'_, '_>, context: &mut Context| scalar::integer(at, context, least..=most)
     };
@@ -62,6 +65,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
     Some(Guardrails {
         window: Duration::from_millis(window.unwrap_or(DEFAULT_WINDOW_MS)),
         min_requests: u64::try_from(min_requests).ok()?,
+        warm_up: Duration::from_millis(warm_up.unwrap_or(0)),
         action: action.unwrap_or(Action::Rollback),
         dry_run,
         rearm: u64::try_from(rearm).ok()?,
@@ -85,18 +89,30 @@ fn warn_of_few(at: At<'_, '_>, context: &mut Context, rule: &Rule, min_requests:
     }
 }
 
-const KINDS: [&str; 6] =
-    ["error_rate", "latency", "consecutive_failures", "response_header", "sample_ratio", "shadow_mismatch"];
+const KINDS: [&str; 8] = [
+    "error_rate",
+    "latency",
+    "consecutive_failures",
+    "response_header",
+    "status",
+    "abandon_rate",
+    "sample_ratio",
+    "shadow_mismatch",
+];
 
 fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)> {
     let (kind, node) = at.one_of(context, &KINDS)?;
     at.enter(kind, node, |at| match kind {
-        "error_rate" => {
+        "error_rate" => rate(at, context, ["error_rate", "error_rate_increase"], Measure::Failure),
+        "abandon_rate" => rate(at, context, ["abandon_rate", "abandon_rate_increase"], Measure::Abandoned),
+        "status" => {
             let mut fields = Fields::of(at, context)?;
+            let statuses = fields.required("in", context, |at, context| at.list(context, 1..=64, status));
             let limit = share(&mut fields, context);
             fields.finish(context);
-            let limit = limit?;
-            Some((named(&limit, ["error_rate", "error_rate_increase"]), Rule::Rate(Measure::Failure, limit)))
+            let (statuses, limit) = statuses.zip(limit)?;
+            let measure = Measure::Status(Statuses(statuses.into()));
+            Some((named(&limit, ["status", "status_increase"]), Rule::Rate(measure, limit)))
         }
         "latency" => latency(at, context),
         "consecutive_failures" => {
@@ -120,6 +136,35 @@ fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)>
             Some(("sample_ratio", Rule::SampleRatio { confidence: confidence? }))
         }
         _ => at.problem(context, "not supported yet"),
+    })
+}
+
+/// A rate of a measure that has no fields of its own.
+fn rate(
+    at: At<'_, '_>,
+    context: &mut Context,
+    names: [&'static str; 2],
+    measure: Measure,
+) -> Option<(&'static str, Rule)> {
+    let mut fields = Fields::of(at, context)?;
+    let limit = share(&mut fields, context);
+    fields.finish(context);
+    let limit = limit?;
+    Some((named(&limit, names), Rule::Rate(measure, limit)))
+}
+
+/// A status like `404`, or a class of statuses like `"4xx"`.
+fn status(at: At<'_, '_>, context: &mut Context) -> Option<RangeInclusive<u16>> {
+    if at.node.kind() == "a number" {
+        let status = u16::try_from(scalar::integer(at, context, 100..=599)?).ok()?;
+        return Some(status..=status);
+    }
+    Some(match at.one_word(context, &["1xx", "2xx", "3xx", "4xx", "5xx"])? {
+        "1xx" => 100..=199,
+        "2xx" => 200..=299,
+        "3xx" => 300..=399,
+        "4xx" => 400..=499,
+        _ => 500..=599,
     })
 }
 

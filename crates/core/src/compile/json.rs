@@ -1,12 +1,15 @@
-//! JSON as a tree that keeps everything: duplicate keys stay visible, so that they are reported and not dropped.
+//! JSON as a tree that keeps everything: duplicate keys stay visible, so that they are reported and not dropped, and numbers are
+//! what was written, never a neighbor.
 //!
 //! The hash of the canonical form identifies a document, no matter how it was delivered. A `Struct` turns every number into
 //! a double and loses the order of keys, so the canonical form keeps neither.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::number;
 use crate::hash::murmur3::murmur3;
 
 /// The largest integer that a double carries exactly together with its neighbours: 2^53 - 1.
@@ -23,33 +26,107 @@ pub(crate) enum Node {
     Unsigned(u64),
     Negative(i64),
     Float(f64),
+    /// A number, as it is written, that no integer and no double carries exactly.
+    Digits(String),
     Text(String),
+    Numeral(Numeral),
     Array(Vec<Self>),
     Object(Vec<(String, Self)>),
 }
 
+/// A text of a `Struct` that is a JSON number. It is a text, and it is that number where a number is expected: Envoy's YAML
+/// reader makes texts of fractions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Numeral {
+    text: String,
+    number: Box<Node>,
+    /// True after the number was asked for. The canonical form then has the number.
+    is_number: Cell<bool>,
+}
+
 impl Node {
     pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(bytes)
+        let mut node: Self = serde_json::from_slice(bytes)?;
+        node.read_as_written(&mut number::Written::of(bytes));
+        Ok(node)
+    }
+
+    /// The text of a `Struct`.
+    pub(crate) fn text_of_struct(text: String) -> Self {
+        match number::read(&text) {
+            Some(number) => {
+                Self::Numeral(Numeral { text, number: Box::new(number), is_number: Cell::new(false) })
+            }
+            None => Self::Text(text),
+        }
+    }
+
+    /// Replaces the numbers by the same numbers without rounding.
+    fn read_as_written(&mut self, written: &mut number::Written<'_>) {
+        match self {
+            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) | Self::Digits(_) => {
+                if let Some(number) = written.next().and_then(number::read) {
+                    *self = number;
+                }
+            }
+            Self::Array(items) => items.iter_mut().for_each(|item| item.read_as_written(written)),
+            Self::Object(entries) => entries.iter_mut().for_each(|(_, node)| node.read_as_written(written)),
+            Self::Null | Self::Bool(_) | Self::Text(_) | Self::Numeral(_) => {}
+        }
     }
 
     /// The value as an integer. A double without a fraction counts as one.
     pub(crate) fn integer(&self) -> Option<i64> {
-        match *self {
-            Self::Unsigned(value) => i64::try_from(value).ok(),
-            Self::Negative(value) => Some(value),
-            Self::Float(value) => whole(value),
-            Self::Null | Self::Bool(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => None,
+        match self {
+            Self::Unsigned(value) => i64::try_from(*value).ok(),
+            Self::Negative(value) => Some(*value),
+            Self::Float(value) => whole(*value),
+            Self::Numeral(numeral) => numeral.number().integer(),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Digits(_)
+            | Self::Text(_)
+            | Self::Array(_)
+            | Self::Object(_) => None,
         }
     }
 
-    /// The value as a number, with or without a fraction.
+    /// The value as a number, with or without a fraction. `None` if it is not a number, or has more digits than a double carries.
     pub(crate) fn number(&self) -> Option<f64> {
-        match *self {
-            Self::Unsigned(value) => Some(value as f64),
-            Self::Negative(value) => Some(value as f64),
-            Self::Float(value) => Some(value),
-            Self::Null | Self::Bool(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => None,
+        match self {
+            Self::Unsigned(value) => Some(*value as f64),
+            Self::Negative(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            Self::Numeral(numeral) => numeral.number().number(),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Digits(_)
+            | Self::Text(_)
+            | Self::Array(_)
+            | Self::Object(_) => None,
+        }
+    }
+
+    /// True if a number may stand for it.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(
+            self,
+            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) | Self::Digits(_) | Self::Numeral(_)
+        )
+    }
+
+    /// The value as a text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Numeral(Numeral { text, .. }) => Some(text),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Unsigned(_)
+            | Self::Negative(_)
+            | Self::Float(_)
+            | Self::Digits(_)
+            | Self::Array(_)
+            | Self::Object(_) => None,
         }
     }
 
@@ -68,7 +145,9 @@ impl Node {
             | Self::Unsigned(_)
             | Self::Negative(_)
             | Self::Float(_)
+            | Self::Digits(_)
             | Self::Text(_)
+            | Self::Numeral(_)
             | Self::Object(_) => 0,
         }
     }
@@ -78,8 +157,8 @@ impl Node {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
-            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) => "a number",
-            Self::Text(_) => "a string",
+            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) | Self::Digits(_) => "a number",
+            Self::Text(_) | Self::Numeral(_) => "a string",
             Self::Array(_) => "an array",
             Self::Object(_) => "an object",
         }
@@ -104,7 +183,10 @@ impl Node {
                 Some(integer) => out.push_str(&integer.to_string()),
                 None => out.push_str(&serde_json::to_string(value).unwrap_or_default()),
             },
+            Self::Digits(digits) => out.push_str(digits),
             Self::Text(text) => write_text(text, out),
+            Self::Numeral(numeral) if numeral.is_number.get() => numeral.number.write_canonical(out),
+            Self::Numeral(numeral) => write_text(&numeral.text, out),
             Self::Array(items) => {
                 out.push('[');
                 for (position, item) in items.iter().enumerate() {
@@ -133,6 +215,13 @@ impl Node {
                 out.push('}');
             }
         }
+    }
+}
+
+impl Numeral {
+    fn number(&self) -> &Node {
+        self.is_number.set(true);
+        &self.number
     }
 }
 
@@ -230,5 +319,18 @@ mod tests {
         assert_eq!(Node::parse(b"0.5").unwrap().integer(), None);
         assert_eq!(Node::parse(b"18446744073709551615").unwrap().integer(), None);
         assert_eq!(Node::parse(b"1e300").unwrap().integer(), None);
+    }
+
+    #[test]
+    fn a_text_of_a_struct_is_the_number_that_was_asked_for_and_otherwise_itself() {
+        let written = |node: &Node| {
+            let mut out = String::new();
+            node.write_canonical(&mut out);
+            out
+        };
+        let numeral = Node::text_of_struct("30.50".to_owned());
+        assert_eq!((numeral.text(), written(&numeral).as_str()), (Some("30.50"), r#""30.50""#));
+        assert_eq!((numeral.number(), written(&numeral).as_str()), (Some(30.5), "30.5"));
+        assert_eq!(Node::text_of_struct("030".to_owned()), Node::Text("030".to_owned()));
     }
 }

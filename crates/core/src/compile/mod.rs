@@ -13,9 +13,11 @@ mod cookie;
 mod dependency;
 mod eligibility;
 mod failover;
+mod freeze;
 mod guardrails;
 mod json;
 mod names;
+mod number;
 mod overrides;
 mod place;
 pub(crate) mod problem;
@@ -73,9 +75,9 @@ pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
         return Err(whole_document("begins with a byte order mark: save it as UTF-8 without one".to_owned()));
     }
     let node = parse(bytes)?;
-    let hash = node.hash();
     let mut context = Context::default();
     let parts = document(At { node: &node, place: &Place::DOCUMENT }, &mut context);
+    let hash = node.hash(); // after reading, when it is known which texts of a `Struct` are numbers
     match parts.filter(|_| context.problems.all.is_empty()) {
         Some(parts) => {
             let plan = plan(hash, parts, &mut context);

@@ -3,7 +3,6 @@
 //! A secret is hashed as soon as it is read, and no message shows it.
 
 use super::context::Context;
-use super::json::Node;
 use super::names::Known;
 use super::reader::{At, Fields};
 use super::scalar;
@@ -67,7 +66,7 @@ fn header_override(at: At<'_, '_>, context: &mut Context) -> Option<Override> {
 }
 
 fn secret(at: At<'_, '_>, context: &mut Context) -> Option<Secret> {
-    if let Node::Text(text) = at.node {
+    if let Some(text) = at.node.text() {
         // Not read with `scalar::text`, because its messages show the text.
         let legal = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         return match legal {

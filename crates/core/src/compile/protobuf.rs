@@ -48,7 +48,7 @@ fn value(bytes: &[u8], depth: usize) -> Option<Node> {
         node = match (number, value) {
             (1, Wire::Varint(_)) => Node::Null,
             (2, Wire::Fixed64(bits)) => Node::Float(f64::from_bits(bits)),
-            (3, Wire::Bytes(text)) => Node::Text(String::from_utf8(text.to_vec()).ok()?),
+            (3, Wire::Bytes(text)) => Node::text_of_struct(String::from_utf8(text.to_vec()).ok()?),
             (4, Wire::Varint(bit)) => Node::Bool(bit != 0),
             (5, Wire::Bytes(bytes)) => object(bytes, depth)?,
             (6, Wire::Bytes(bytes)) => list(bytes, depth)?,

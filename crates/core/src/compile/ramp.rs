@@ -1,19 +1,19 @@
-//! Reads ramps: steps or a line, pauses, and the freeze of a rollout.
+//! Reads ramps: steps or a line, and pauses.
 //!
-//! A ramp never falls. Pauses and freezes may overlap; `plan::ramp` resolves that.
+//! A ramp never falls. Pauses and freezes may overlap; `plan::stop` resolves that.
 
 use super::context::Context;
 use super::reader::{At, Fields};
 use super::scalar;
 use crate::hash::bucket::Ppm;
-use crate::plan::ramp::{Phase, Ramp, Shape, Step, Stop};
-use crate::plan::rollout::Freeze;
+use crate::plan::ramp::{Ramp, Shape, Step};
+use crate::plan::stop::{Kind, Stop, Stops};
 use crate::time::Time;
 
 /// Longest hold or rise, in milliseconds. It is far beyond any rollout, and keeps the arithmetic of a line within 64 bits.
 const LONGEST: u64 = 3_650 * 86_400_000;
 
-/// A ramp with its pauses sorted. The freeze of its rollout is added later.
+/// A ramp with its pauses. The freezes of its rollout are added later.
 pub(super) fn ramp(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option<Ramp> {
     let start = fields.required("start", context, scalar::time);
     let shape = match (fields.has("steps"), fields.has("linear")) {
@@ -27,9 +27,8 @@ pub(super) fn ramp(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option
         (_, false) => fields.required("steps", context, steps),
     };
     let pauses = fields.optional("pauses", context, |at, context| at.list(context, 0..=64, pause));
-    let mut ramp = Ramp { start: start?, shape: shape?, stops: Vec::new() };
-    pauses.into_iter().flatten().for_each(|pause| ramp.add_stop(pause));
-    Some(ramp)
+    let stops = Stops::new(start?, pauses.unwrap_or_default(), Vec::new());
+    Some(Ramp { start: start?, shape: shape?, stops })
 }
 
 fn steps(at: At<'_, '_>, context: &mut Context) -> Option<Shape> {
@@ -81,19 +80,11 @@ fn pause(at: At<'_, '_>, context: &mut Context) -> Option<Stop> {
     let from = fields.required("from", context, scalar::time);
     let until = fields.optional("until", context, |at, context| end(at, context, from));
     fields.finish(context);
-    Some(Stop { from: from?, until, phase: Phase::Paused })
+    Some(Stop { from: from?, until, kind: Kind::Pause })
 }
 
-pub(super) fn freeze(at: At<'_, '_>, context: &mut Context) -> Option<Freeze> {
-    let mut fields = Fields::of(at, context)?;
-    let from = fields.required("from", context, scalar::time);
-    let until = fields.required("until", context, |at, context| end(at, context, from));
-    let reason = fields.optional("reason", context, |at, context| scalar::text(at, context, 1..=256));
-    fields.finish(context);
-    Some(Freeze { from: from?, until: until?, reason: reason.map(Into::into) })
-}
-
-fn end(at: At<'_, '_>, context: &mut Context, from: Option<Time>) -> Option<Time> {
+/// A time after `from`.
+pub(super) fn end(at: At<'_, '_>, context: &mut Context, from: Option<Time>) -> Option<Time> {
     let until = scalar::time(at, context)?;
     if from.is_some_and(|from| until <= from) {
         return at.problem(context, "`until` must be after `from`");

@@ -41,9 +41,9 @@ impl<'n> At<'n, '_> {
 
     #[inline(never)]
     pub(super) fn any_text(&self, context: &mut Context) -> Option<&'n str> {
-        match self.node {
-            Node::Text(text) => Some(text),
-            _ => self.expected(context, "a string"),
+        match self.node.text() {
+            Some(text) => Some(text),
+            None => self.expected(context, "a string"),
         }
     }
 
@@ -181,13 +181,9 @@ fn listing(names: &[&'static str]) -> String {
 
 /// The `name` of an object, or the text itself.
 pub(super) fn name_of(node: &Node) -> Option<&str> {
-    let named = match node {
-        Node::Object(_) => node.field("name")?,
-        text => text,
-    };
-    match named {
-        Node::Text(text) => Some(text),
-        _ => None,
+    match node {
+        Node::Object(_) => node.field("name")?.text(),
+        text => text.text(),
     }
 }
 

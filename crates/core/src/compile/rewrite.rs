@@ -77,7 +77,7 @@ fn set_headers(at: At<'_, '_>, context: &mut Context) -> Option<Vec<(Box<str>, B
             return at.problem(context, "a version can't set this header");
         }
         if is_retry_header(&name) {
-            return at.problem(context, "`failover` sets this header");
+            return at.problem(context, "`failover` or `timeout` sets this header");
         }
         match headers.binary_search_by(|(known, _)| (**known).cmp(&name)) {
             Ok(_) => at.problem(context, "duplicate header: names are not case-sensitive"),

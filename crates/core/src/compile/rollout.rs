@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::build::build;
 use super::check::Complete;
 use super::condition::{self, Alternative};
-use super::context::Context;
+use super::context::{ChosenSalt, Context};
 use super::eligibility::{self, Taker};
 use super::json::Node;
 use super::names::{Names, position};
@@ -18,7 +18,7 @@ use super::reader::{At, Fields};
 use super::scheme::{self, Bucketing};
 use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::{self, Strategy};
-use super::{compatibility, cookie, failover, guardrails, ramp, rewrite, scalar, shadow};
+use super::{compatibility, cookie, failover, freeze, guardrails, rewrite, scalar, shadow};
 use crate::plan::rollout::{Expose, Rollout};
 
 /// A rollout, with the alternatives by which a request matches it.
@@ -43,6 +43,7 @@ pub(super) fn rollout(
         .optional("overrides", context, |at, context| overrides(at, context, known))
         .unwrap_or_default();
     let failover = fields.optional("failover", context, |at, context| failover::failover(at, context, known));
+    let timeout = fields.optional("timeout", context, failover::timeout);
     let shadows = fields
         .optional("shadow", context, |at, context| shadow::shadows(at, context, known, idempotent))
         .unwrap_or_default();
@@ -69,9 +70,15 @@ pub(super) fn rollout(
     let layer = fields.optional("layer", context, |at, context| eligibility::layer(at, context, taker));
     let sources = unit.as_deref().unwrap_or_default();
     let sessions = fields.optional("sessions", context, |at, context| cookie::sessions(at, context, sources));
-    let freeze = fields.optional("freeze", context, ramp::freeze);
+    let freezes = fields.optional("freeze", context, freeze::freezes).unwrap_or_default();
     let api = fields.optional("api", context, compatibility::api);
     let names_api = fields.has("api");
+    if let Some(salt) = salt.filter(|_| !fields.has("bucketing")) {
+        let hash = |name: &str| fields.peek(name).map_or(0, Node::hash);
+        let (unit, strategy) = (hash("unit"), hash("strategy"));
+        let rollout = name.unwrap_or_default().into();
+        warn_of_shared_salt(at, context, ChosenSalt { salt: salt.into(), rollout, unit, strategy });
+    }
     let lists_all = shadows.len() == fields.peek("shadow").map_or(0, Node::length);
     let guardrails = fields.optional("guardrails", context, guardrails::guardrails);
     fields.finish(context);
@@ -88,6 +95,7 @@ pub(super) fn rollout(
         bucketing,
         overrides,
         failover,
+        timeout,
         shadows,
         serving,
         idempotent,
@@ -95,7 +103,7 @@ pub(super) fn rollout(
         expose_failover,
         layer,
         sessions,
-        freeze,
+        freezes,
         api,
         guardrails,
     };
@@ -119,10 +127,33 @@ fn salt<'n>(at: At<'n, '_>, context: &mut Context) -> Option<&'n str> {
     }
 }
 
+/// Warns of another rollout that draws with the same salt but differs: its cohorts are not independent of this one's.
+fn warn_of_shared_salt(at: At<'_, '_>, context: &mut Context, chosen: ChosenSalt) {
+    let differs = |known: &&ChosenSalt| {
+        known.salt == chosen.salt && (known.unit, known.strategy) != (chosen.unit, chosen.strategy)
+    };
+    if let Some(known) = context.shared.salts.iter().find(differs) {
+        let other = shown(&known.rollout);
+        let field = if known.unit == chosen.unit { "strategy" } else { "unit" };
+        let message = format!(
+            "rollout {other} has the same salt and another `{field}`: the same units come first in both, so use another salt"
+        );
+        at.enter("salt", at.node, |at| at.warning(context, &message));
+    }
+    context.shared.salts.push(chosen);
+}
+
 fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Option<VersionSpec<'n>> {
     let known = names.all.get(names.order)?;
     let mut fields = Fields::of(at, context)?;
-    let name = fields.required("name", context, scalar::version_name);
+    let name = fields.required("name", context, |at, context| {
+        let name = scalar::version_name(at, context)?;
+        if name.ends_with('.') {
+            let seen = shown(name.trim_end_matches('.'));
+            at.warning(context, &format!("Envoy drops dots at the end of a label: metrics show {seen}"));
+        }
+        Some(name)
+    });
     let own = name.and_then(|name| position(&known.versions, name));
     let cluster = fields.required("cluster", context, scalar::cluster);
     let failover = fields.optional("failover", context, |at, context| {
@@ -132,6 +163,7 @@ fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Optio
         }
         Some(failover)
     });
+    let timeout = fields.optional("timeout", context, failover::timeout);
     let accepts = fields.optional("accepts", context, compatibility::accepts);
     let features = fields.optional("features", context, compatibility::features);
     let requires = fields.optional("requires", context, |at, context| {
@@ -147,7 +179,16 @@ fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Optio
     let rewrite = fields.optional("request", context, rewrite::rewrite).unwrap_or_default();
     fields.finish(context);
     let requires = requires.unwrap_or_default();
-    Some(VersionSpec { name: name?, cluster: cluster?, failover, accepts, features, requires, rewrite })
+    Some(VersionSpec {
+        name: name?,
+        cluster: cluster?,
+        failover,
+        timeout,
+        accepts,
+        features,
+        requires,
+        rewrite,
+    })
 }
 
 fn expose(at: At<'_, '_>, context: &mut Context) -> Option<Expose> {

@@ -24,7 +24,7 @@ pub(super) fn integer(at: At<'_, '_>, context: &mut Context, range: RangeInclusi
     let (least, most) = (range.start(), range.end());
     match at.node.integer().filter(|value| range.contains(value)) {
         Some(value) => Some(value),
-        None if at.node.kind() != "a number" => at.expected(context, "an integer"),
+        None if !at.node.is_number() => at.expected(context, "an integer"),
         None => at.problem(context, &format!("expected an integer from {least} to {most}")),
     }
 }
@@ -38,21 +38,25 @@ pub(super) fn number(
 ) -> Option<f64> {
     match at.node.number() {
         Some(value) if range.contains(&value) => Some(value),
+        None if !at.node.is_number() => at.expected(context, "a number"),
         Some(_) => at.problem(context, &format!("expected a number from {words}")),
-        None => at.expected(context, "a number"),
+        None => at.problem(context, &format!("expected a number from {words}, with at most 15 digits")),
     }
 }
 
 /// A percentage with at most four decimals, so that it is a whole number of parts per million.
 pub(super) fn percent(at: At<'_, '_>, context: &mut Context) -> Option<Ppm> {
     let Some(percent) = at.node.number() else {
-        return at.expected(context, "a percentage from 0 to 100");
+        return match at.node.is_number() {
+            true => at.problem(context, "expected a percentage from 0 to 100 with at most four decimals"),
+            false => at.expected(context, "a percentage from 0 to 100"),
+        };
     };
     if !(0.0..=100.0).contains(&percent) {
         return at.problem(context, "expected a percentage from 0 to 100");
     }
     let ppm = (percent * 10_000.0).round();
-    // Division is correctly rounded, so this is exactly the double of that decimal. No other double passes.
+    // Division is correctly rounded, so this is exactly the double of that decimal, which no other text of at most 15 digits has.
     if ppm / 10_000.0 != percent {
         return at.problem(context, "a percentage has at most four decimals");
     }

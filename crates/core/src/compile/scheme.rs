@@ -117,7 +117,7 @@ fn misfit(bucketing: &Bucketing<'_>, strategy: &Strategy) -> Option<&'static str
     let (exposure, weights) = match strategy {
         Strategy::Canary { exposure, .. } => (*exposure, None),
         Strategy::AbTest { arms, exposure } => {
-            (*exposure, Some(arms.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>()))
+            (*exposure, Some(arms.iter().map(|arm| u64::from(arm.weight)).sum::<u64>()))
         }
         Strategy::None | Strategy::BlueGreen { .. } | Strategy::Progressive { .. } => return None,
     };

@@ -2,6 +2,8 @@
 //!
 //! `check` finds what is wrong with a spec, and `build` makes a rollout of it.
 
+use std::time::Duration;
+
 use super::failover::Failover;
 use super::guardrails::Guardrails;
 use super::overrides::Override;
@@ -22,6 +24,7 @@ pub(super) struct VersionSpec<'n> {
     pub(super) name: &'n str,
     pub(super) cluster: &'n str,
     pub(super) failover: Option<Failover>,
+    pub(super) timeout: Option<Duration>,
     pub(super) accepts: Option<Box<[Box<[u8]>]>>,
     pub(super) features: Option<&'n str>,
     pub(super) requires: Vec<Requirement>,
@@ -39,6 +42,7 @@ pub(super) struct RolloutSpec<'n> {
     pub(super) bucketing: Option<Bucketing<'n>>,
     pub(super) overrides: Vec<Override>,
     pub(super) failover: Option<Failover>,
+    pub(super) timeout: Option<Duration>,
     pub(super) shadows: Vec<Shadow>,
     /// The versions that the document names for requests other than copies.
     pub(super) serving: Vec<usize>,
@@ -47,7 +51,7 @@ pub(super) struct RolloutSpec<'n> {
     pub(super) expose_failover: bool,
     pub(super) layer: Option<Layer>,
     pub(super) sessions: Option<Sessions>,
-    pub(super) freeze: Option<Freeze>,
+    pub(super) freezes: Vec<Freeze>,
     pub(super) api: Option<Api>,
     pub(super) guardrails: Option<Guardrails>,
 }
@@ -65,6 +69,11 @@ impl RolloutSpec<'_> {
     pub(super) fn failover_of(&self, position: usize) -> Option<&Retry> {
         self.targets_of(position).next()?;
         self.own_failover(position).map(|failover| &failover.retry)
+    }
+
+    /// How long an attempt of the version at this position may take, if it is not repeated.
+    pub(super) fn timeout_of(&self, position: usize) -> Option<Duration> {
+        self.versions.get(position)?.timeout.or(self.timeout)
     }
 
     fn own_failover(&self, position: usize) -> Option<&Failover> {

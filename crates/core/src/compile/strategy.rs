@@ -23,13 +23,21 @@ pub(super) enum Strategy {
         exposure: Ppm,
     },
     AbTest {
-        arms: Vec<(usize, u32)>,
+        arms: Vec<Arm>,
         exposure: Ppm,
     },
     Progressive {
         version: usize,
         ramp: Ramp,
     },
+}
+
+/// An arm with its version as a position in the rollout.
+#[derive(Clone, Copy)]
+pub(super) struct Arm {
+    pub(super) version: usize,
+    pub(super) weight: u32,
+    pub(super) is_stopped: bool,
 }
 
 impl Strategy {
@@ -50,8 +58,8 @@ impl Strategy {
             Self::None | Self::Progressive { .. } => false,
             Self::Canary { exposure, .. } | Self::BlueGreen { exposure, .. } => *exposure == Ppm::WHOLE,
             Self::AbTest { arms, exposure } => {
-                let is_treatment = |(version, weight): &(usize, u32)| *version != stable || *weight == 0;
-                *exposure == Ppm::WHOLE && arms.iter().all(is_treatment)
+                let leaves_stable = |arm: &Arm| arm.version == stable || arm.is_stopped;
+                *exposure == Ppm::WHOLE && !arms.iter().any(|arm| leaves_stable(arm) && arm.weight > 0)
             }
         }
     }
@@ -63,7 +71,7 @@ impl Strategy {
             Self::Canary { version, .. }
             | Self::BlueGreen { other: version, .. }
             | Self::Progressive { version, .. } => vec![*version],
-            Self::AbTest { arms, .. } => arms.iter().map(|(version, _)| *version).collect(),
+            Self::AbTest { arms, .. } => arms.iter().map(|arm| arm.version).collect(),
         }
     }
 }
@@ -147,7 +155,7 @@ fn ab_test(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<S
     let arms = fields.required("arms", context, |at, context| {
         let mut seen = Vec::new();
         let arms = at.list(context, 1..=16, |at, context| arm(at, context, names, &mut seen))?;
-        let is_empty = !arms.is_empty() && arms.iter().all(|(_, weight)| *weight == 0);
+        let is_empty = !arms.is_empty() && arms.iter().all(|arm| arm.weight == 0);
         if is_empty { at.problem(context, "at least one weight must be above 0") } else { Some(arms) }
     });
     let exposure = fields.optional("percent", context, scalar::percent).unwrap_or(Ppm::WHOLE);
@@ -155,23 +163,20 @@ fn ab_test(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<S
     Some(Strategy::AbTest { arms: arms?, exposure })
 }
 
-fn arm(
-    at: At<'_, '_>,
-    context: &mut Context,
-    names: &Known<'_>,
-    seen: &mut Vec<usize>,
-) -> Option<(usize, u32)> {
+/// An arm. Only the stable version may stand in several.
+fn arm(at: At<'_, '_>, context: &mut Context, names: &Known<'_>, seen: &mut Vec<usize>) -> Option<Arm> {
     let mut fields = Fields::of(at, context)?;
     let version = fields.required("version", context, |at, context| {
         let version = names.resolve(at, context)?;
-        if seen.contains(&version) {
-            return at.problem(context, "duplicate arm");
+        if seen.contains(&version) && names.stable != Some(version) {
+            return at.problem(context, "duplicate arm: only the stable version may stand in several");
         }
         seen.push(version);
         Some(version)
     });
     let weight =
         fields.required("weight", context, |at, context| scalar::integer(at, context, 0..=1_000_000));
+    let is_stopped = fields.optional("stopped", context, scalar::boolean).unwrap_or(false);
     fields.finish(context);
-    Some((version?, u32::try_from(weight?).ok()?))
+    Some(Arm { version: version?, weight: u32::try_from(weight?).ok()?, is_stopped })
 }

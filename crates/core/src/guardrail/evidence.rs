@@ -3,9 +3,8 @@
 //! Units are assigned, not requests, so the outcomes of one client depend on each other. Units fall into 1,024 hash
 //! buckets, and three rules apply:
 //!
-//! 1. Per second, a bucket counts at most once for each worker and side: the first request that starts in that second
-//!    (`worker`). It must not matter which of several requests ends first. If stable is busier, its slow failures would
-//!    lose to quick answers.
+//! 1. Per second, a bucket counts at most once for each side: the first request that starts in that second (`claim`). It must
+//!    not matter which of several requests ends first. If stable is busier, its slow failures would lose to quick answers.
 //! 2. A bucket counts again only after 19 others have counted on that side. So any 20 outcomes in a row come from 20
 //!    buckets, and of n outcomes a bucket has at most n/20, rounded up: 5 % of an epoch. A bucket of the version also waits
 //!    for 19 of stable.
@@ -21,7 +20,7 @@
 use super::codec::{Reader, Writer};
 use super::setting::SplitMark;
 use super::spacing::{Bits, HASH_BUCKETS, Last, Spacing};
-use super::tally::{Basis, Side, Sides, Tally};
+use super::tally::{Bases, Basis, Side, Sides, Tally};
 use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::MAX_SIGNALS;
 
@@ -39,11 +38,11 @@ pub struct Observation {
     pub bucket: u16,
     /// Any number that tells it apart from other requests of the bucket in the same second.
     pub tag: u8,
-    /// True if the version answered.
-    pub answered: bool,
+    /// The bases to which its outcome belongs.
+    pub bases: Bases,
     /// Bits of the signals for which it is bad.
     pub bad: u16,
-    /// True if the request was offered as fine before, and failed after its response headers.
+    /// True if the request was offered as fine before, and failed after its response headers. Its bases do not matter then.
     pub late: bool,
 }
 
@@ -58,17 +57,15 @@ pub struct Evidence {
     stable: Half,
     /// For each signal, the buckets of the version's last bad outcomes.
     failing: Vec<Last>,
-    requests: Spacing,
-    answers: Spacing,
+    /// For each basis in use.
+    spacings: Vec<(Basis, Spacing)>,
 }
 
 /// One side of the open slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Half {
-    requests: u64,
-    answers: u64,
     /// For each signal.
-    bad: Vec<u64>,
+    tallies: Vec<Tally>,
     /// For each bucket, the tag of the request that counted last in this slot. `None` if it can't fail late any more.
     tags: Box<[Option<u8>]>,
 }
@@ -79,12 +76,12 @@ impl Evidence {
     pub fn new(signals: &[Basis], now_ms: u64) -> Self {
         let signals: Vec<_> = signals.iter().take(MAX_SIGNALS).copied().collect();
         let half = || Half {
-            requests: 0,
-            answers: 0,
-            bad: vec![0; signals.len()],
+            tallies: vec![Tally::default(); signals.len()],
             tags: vec![None; HASH_BUCKETS.into()].into(),
         };
         let failing = vec![Last::default(); signals.len()];
+        let in_use = Basis::ALL.into_iter().filter(|basis| signals.contains(basis));
+        let spacings = in_use.map(|basis| (basis, Spacing::default())).collect();
         Self {
             opened_ms: now_ms,
             split: SplitMark::default(),
@@ -92,8 +89,7 @@ impl Evidence {
             stable: half(),
             failing,
             signals,
-            requests: Spacing::default(),
-            answers: Spacing::default(),
+            spacings,
         }
     }
 
@@ -109,25 +105,27 @@ impl Evidence {
             Side::Version => &mut self.version,
             Side::Stable => &mut self.stable,
         };
-        let Half { requests, answers, bad, tags } = half;
-        let tag = tags.get_mut(usize::from(bucket));
+        let tag = half.tags.get_mut(usize::from(bucket));
         let is_own = observation.late && tag.as_deref() == Some(&Some(observation.tag));
-        let is_seen = !is_own && self.requests.admits(side, bucket);
-        *requests = requests.saturating_add(is_seen.into());
+        let mut admitted = Bases::default();
+        for (basis, spacing) in &mut self.spacings {
+            let is_counted = is_own && *basis == Basis::Requests;
+            if observation.bases.has(*basis) && !is_counted && spacing.admits(side, bucket) {
+                admitted.add(*basis);
+            }
+        }
+        let is_seen = admitted.has(Basis::Requests);
         if let Some(tag) = tag.filter(|_| is_seen || is_own) {
             *tag = is_seen.then_some(observation.tag); // a request fails at most once
         }
-        let is_answered = observation.answered && !observation.late && self.answers.admits(side, bucket);
-        *answers = answers.saturating_add(is_answered.into());
-        let signals = self.signals.iter().zip(bad).zip(&mut self.failing);
-        for (place, ((basis, bad), failing)) in signals.enumerate() {
-            let counts = match basis {
-                Basis::Requests => is_seen || is_own,
-                Basis::Answers => is_answered,
-            };
+        let signals = self.signals.iter().zip(&mut half.tallies).zip(&mut self.failing);
+        for (place, ((basis, tally), failing)) in signals.enumerate() {
+            let is_new = admitted.has(*basis);
+            tally.observed = tally.observed.saturating_add(is_new.into());
+            let counts = is_new || (is_own && *basis == Basis::Requests);
             let is_bad = counts && observation.bad >> place & 1 == 1;
             if is_bad && (side == Side::Stable || failing.take(bucket)) {
-                *bad = bad.saturating_add(1);
+                tally.bad = tally.bad.saturating_add(1);
             }
         }
     }
@@ -149,7 +147,7 @@ impl Evidence {
     pub fn close(&mut self, now_ms: u64) -> Option<Vec<Sides>> {
         self.opened_ms = self.opened_ms.min(now_ms); // a clock that was set back does not close a slot, but must not keep it open either
         let age = now_ms.saturating_sub(self.opened_ms);
-        let is_two_sided = self.version.requests > 0 && self.stable.requests > 0;
+        let is_two_sided = self.version.has_any() && self.stable.has_any();
         if age < SLOT_MS || (age < LONGEST_SLOT_MS && !is_two_sided) {
             return None;
         }
@@ -158,8 +156,8 @@ impl Evidence {
 
     fn cut(&mut self, now_ms: u64) -> Vec<Sides> {
         self.opened_ms = now_ms;
-        let (version, stable) = (self.version.close(&self.signals), self.stable.close(&self.signals));
-        version.zip(stable).map(|(version, stable)| Sides { version, stable }).collect()
+        let sides = self.version.close().into_iter().zip(self.stable.close());
+        sides.map(|(version, stable)| Sides { version, stable }).collect()
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
@@ -169,8 +167,7 @@ impl Evidence {
         self.version.encode(writer);
         self.stable.encode(writer);
         self.failing.iter().for_each(|last| last.encode(writer));
-        self.requests.encode(writer);
-        self.answers.encode(writer);
+        self.spacings.iter().for_each(|(_, spacing)| spacing.encode(writer));
     }
 
     /// Reads what was written for signals of these bases.
@@ -182,30 +179,30 @@ impl Evidence {
         for last in &mut read.failing {
             *last = Last::decode(reader)?;
         }
-        read.requests = Spacing::decode(reader)?;
-        read.answers = Spacing::decode(reader)?;
+        for (_, spacing) in &mut read.spacings {
+            *spacing = Spacing::decode(reader)?;
+        }
         Some(read)
     }
 }
 
 impl Half {
+    fn has_any(&self) -> bool {
+        self.tallies.iter().any(|tally| tally.observed > 0)
+    }
+
     /// The tally of each signal. The slot is empty afterwards.
-    fn close(&mut self, signals: &[Basis]) -> impl Iterator<Item = Tally> {
+    fn close(&mut self) -> Vec<Tally> {
         self.tags.fill(None);
-        let (requests, answers) = (std::mem::take(&mut self.requests), std::mem::take(&mut self.answers));
-        self.bad.iter_mut().zip(signals).map(move |(bad, basis)| {
-            let observed = match basis {
-                Basis::Requests => requests,
-                Basis::Answers => answers,
-            };
-            Tally { observed, bad: std::mem::take(bad).min(observed) }
-        })
+        let whole = |tally: &mut Tally| {
+            let Tally { observed, bad } = std::mem::take(tally);
+            Tally { observed, bad: bad.min(observed) }
+        };
+        self.tallies.iter_mut().map(whole).collect()
     }
 
     fn encode(&self, writer: &mut Writer) {
-        writer.number(self.requests);
-        writer.number(self.answers);
-        self.bad.iter().for_each(|bad| writer.number(*bad));
+        self.tallies.iter().for_each(|tally| tally.encode(writer));
         let mut tagged = Bits::default();
         let tags =
             (0..HASH_BUCKETS).zip(&self.tags).filter_map(|(bucket, tag)| tag.inspect(|_| tagged.set(bucket)));
@@ -215,10 +212,8 @@ impl Half {
     }
 
     fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        self.requests = reader.number()?;
-        self.answers = reader.number()?;
-        for bad in &mut self.bad {
-            *bad = reader.number()?;
+        for tally in &mut self.tallies {
+            *tally = Tally::decode(reader)?;
         }
         let tagged = Bits(reader.words()?);
         let mut tags = reader.bytes()?.iter();
@@ -235,12 +230,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn bases(of: &[Basis]) -> Bases {
+        of.iter().fold(Bases::default(), |mut bases, basis| {
+            bases.add(*basis);
+            bases
+        })
+    }
+
     fn request(bucket: u16) -> Observation {
-        Observation { bucket, tag: 0, answered: true, bad: 0, late: false }
+        Observation { bucket, tag: 0, bases: bases(&Basis::ALL), bad: 0, late: false }
     }
 
     fn failure(bucket: u16) -> Observation {
-        Observation { bad: 1, answered: false, ..request(bucket) }
+        Observation { bad: 1, bases: bases(&[Basis::Requests, Basis::All]), ..request(bucket) }
     }
 
     fn counted(evidence: &mut Evidence, now_ms: u64) -> [[u64; 2]; 2] {
@@ -251,7 +253,10 @@ mod tests {
     /// Requests of few buckets on both sides, and the time between them.
     fn story() -> impl Strategy<Value = Vec<(bool, Observation, u64)>> {
         let observation = (0..40_u16, 0..3_u8, any::<[bool; 2]>(), 0..4_u16).prop_map(
-            |(bucket, tag, [answered, late], bad)| Observation { bucket, tag, answered, bad, late },
+            |(bucket, tag, [answered, late], bad)| match answered && !late {
+                true => Observation { tag, bad, ..request(bucket) },
+                false => Observation { tag, bad, late, ..failure(bucket) },
+            },
         );
         prop::collection::vec((any::<bool>(), observation, 0..200_u64), 0..400)
     }
@@ -276,9 +281,9 @@ mod tests {
                 let before = half(&evidence);
                 evidence.offer(side(is_version), observation);
                 let after = half(&evidence);
-                seen[usize::from(is_version)][usize::from(observation.bucket)] += after.requests - before.requests;
+                seen[usize::from(is_version)][usize::from(observation.bucket)] += after.tallies[0].observed - before.tallies[0].observed;
                 if is_version {
-                    bad[usize::from(observation.bucket)] += after.bad[0] - before.bad[0];
+                    bad[usize::from(observation.bucket)] += after.tallies[0].bad - before.tallies[0].bad;
                 }
             }
             for counts in [seen[0], seen[1], bad] {
@@ -366,7 +371,7 @@ mod tests {
     #[test]
     fn a_late_failure_changes_its_own_request_in_the_same_slot_and_counts_by_itself_later() {
         let mut evidence = Evidence::new(&[Basis::Requests], 0);
-        let late = |bucket, tag| Observation { bad: 1, late: true, tag, ..request(bucket) };
+        let late = |bucket, tag| Observation { late: true, tag, ..failure(bucket) };
         for side in [Side::Version, Side::Stable] {
             evidence.offer(side, Observation { tag: 1, ..request(1) });
             evidence.offer(side, Observation { tag: 2, ..request(1) });

@@ -5,14 +5,12 @@
 
 use std::time::Duration;
 
+use super::share::{Counted, Units, Window, helps};
 use super::strata::StratifiedTest;
-use super::tally::{Sides, Tally};
+use super::tally::Sides;
 use super::verdict::{Finding, Verdict};
-use super::window::{Window, slot};
+use super::window::slot;
 use crate::plan::guardrails::{Action, Guardrails, Limit, Rule};
-
-/// With fewer outcomes of stable in the window, stable withholds no verdict.
-const LEAST_STABLE: u64 = 20;
 
 /// What one signal has seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +18,7 @@ enum Memory {
     /// The signal is not a rate, so only the proxies judge it.
     None,
     /// The window of each proxy.
-    Windows(Vec<[Window; 2]>),
+    Windows(Vec<Window>),
     Comparison(StratifiedTest),
 }
 
@@ -46,10 +44,9 @@ impl FleetJudge {
         match (self.0.get_mut(position), rule) {
             (Some(Memory::Windows(windows)), _) => {
                 let slot = slot(guardrails.window, now);
-                windows.resize(windows.len().max(observed.len()), Default::default());
-                for ([version, stable], observed) in windows.iter_mut().zip(observed) {
-                    version.add(slot, observed.version);
-                    stable.add(slot, observed.stable);
+                windows.resize(windows.len().max(observed.len()), Window::default());
+                for (window, sides) in windows.iter_mut().zip(observed) {
+                    window.add(slot, &Counted { sides: *sides, units: Units::default() });
                 }
             }
             (Some(Memory::Comparison(test)), Some(Rule::Rate(_, Limit::Increase { null, .. }))) => {
@@ -77,8 +74,8 @@ impl FleetJudge {
     pub fn finding(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         match (self.0.get(position)?, &guardrails.signals.get(position)?.rule) {
             (Memory::Windows(windows), Rule::Rate(_, Limit::Share(limit))) => {
-                let sums = windows.iter().map(|[version, _]| version.sum());
-                Some(Finding::Share { observed: sums.fold(Tally::default(), Tally::plus), limit: *limit })
+                let observed = windows.iter().map(Window::sides).fold(Sides::default(), Sides::plus);
+                Some(Finding::Share { observed, limit: *limit })
             }
             (Memory::Comparison(test), Rule::Rate(_, Limit::Increase { null, confidence })) => {
                 Some(Finding::Increase {
@@ -96,7 +93,7 @@ impl FleetJudge {
     fn exceeded(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         let finding = self.finding(guardrails, position)?;
         let is_exceeded = match finding {
-            Finding::Share { observed, limit } => observed.rate() > limit,
+            Finding::Share { observed, limit } => observed.version.rate() > limit,
             Finding::Increase { e_value, wanted, .. } => e_value >= wanted,
             Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
         };
@@ -108,80 +105,9 @@ impl FleetJudge {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get(position), rule, guardrails.action_of(position)) {
             (Some(Memory::Windows(windows)), Some(Rule::Rate(_, Limit::Share(limit))), Action::Rollback) => {
-                let both = windows
-                    .iter()
-                    .map(|[version, stable]| Sides { version: version.sum(), stable: stable.sum() });
-                !helps(*limit, both)
+                !helps(*limit, windows.iter().map(Window::sides))
             }
             _ => false,
         }
-    }
-}
-
-/// True if the version's share exceeds what stable would have had in the version's places by more than half of the limit, and
-/// by more than three standard errors. Proxies where stable has few outcomes are taken together.
-fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
-    let (mut known, few): (Vec<_>, Vec<_>) = strata.partition(|sides| sides.stable.observed >= LEAST_STABLE);
-    known.extend(few.into_iter().reduce(Sides::plus));
-    if known.iter().all(|sides| sides.stable.observed < LEAST_STABLE) {
-        return true;
-    }
-    let all: u64 = known.iter().map(|sides| sides.version.observed).sum();
-    let (mut difference, mut variance) = (0.0, 0.0);
-    for Sides { version, stable } in known.iter().filter(|sides| sides.version.observed > 0) {
-        let weight = version.observed as f64 / all as f64;
-        let stable = if stable.observed < LEAST_STABLE { Tally::default() } else { *stable };
-        difference += weight * (version.rate() - stable.rate());
-        variance += weight * weight * (spread(*version) + spread(stable));
-    }
-    difference > limit / 2.0 && difference * difference > 9.0 * variance
-}
-
-/// The variance of a tally's rate.
-fn spread(tally: Tally) -> f64 {
-    tally.rate() * (1.0 - tally.rate()) / tally.observed.max(1) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sides([observed, bad]: [u64; 2], [stable, stable_bad]: [u64; 2]) -> Sides {
-        Sides { version: Tally { observed, bad }, stable: Tally { observed: stable, bad: stable_bad } }
-    }
-
-    #[test]
-    fn a_rollback_helps_only_if_stable_is_better_by_more_than_chance() {
-        for (version, stable, is_help) in [
-            ([200, 100], [200, 100], false),
-            ([200, 100], [200, 0], true),
-            ([200, 100], [200, 85], false),
-            ([200, 60], [200, 36], false), // 12 points of difference, within three standard errors
-            ([2_000, 600], [2_000, 360], true),
-            ([200, 50], [200, 32], false), // 9 points, less than half of the limit
-            ([10, 3], [19, 19], true),     // too little of stable to withhold anything
-            ([10, 3], [0, 0], true),
-        ] {
-            let found = helps(0.2, [sides(version, stable)].into_iter());
-            assert_eq!(found, is_help, "{version:?} and {stable:?}");
-        }
-    }
-
-    #[test]
-    fn stable_is_compared_in_the_places_of_the_version() {
-        // Both fail 50 % in one place and nothing in the other. The version has its traffic in the first, stable in the second.
-        let places = [sides([900, 450], [100, 50]), sides([100, 0], [900, 0])];
-        assert!(!helps(0.2, places.into_iter()));
-        let sum = places.into_iter().reduce(Sides::plus);
-        assert!(helps(0.2, sum.into_iter()), "the sums say otherwise");
-    }
-
-    #[test]
-    fn places_with_little_of_stable_are_taken_together() {
-        let bad = std::iter::repeat_n(sides([10, 5], [10, 5]), 50);
-        assert!(!helps(0.2, bad));
-        let good = std::iter::repeat_n(sides([10, 5], [10, 0]), 50);
-        assert!(helps(0.2, good.clone()));
-        assert!(helps(0.2, good.chain([sides([10, 5], [30, 15])])));
     }
 }

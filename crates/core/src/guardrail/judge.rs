@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::sequential::SequentialTest;
-use super::tally::{Sides, Tally};
+use super::share::{Counted, Units, Window};
+use super::tally::Sides;
 use super::verdict::{Finding, Verdict};
-use super::window::{Window, slot};
+use super::window::slot;
 use crate::plan::guardrails::{Guardrails, Limit, Rule};
 
 /// What one signal has seen.
@@ -17,7 +18,7 @@ use crate::plan::guardrails::{Guardrails, Limit, Rule};
 enum Memory {
     /// The signal is not a rate, so it is judged elsewhere.
     None,
-    Window(Window),
+    Window(Box<Window>),
     Comparison(SequentialTest),
 }
 
@@ -30,19 +31,31 @@ impl Judge {
     #[must_use]
     pub fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
-            Rule::Rate(_, Limit::Share(_)) => Memory::Window(Window::default()),
+            Rule::Rate(_, Limit::Share(_)) => Memory::Window(Box::default()),
             Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(SequentialTest::default()),
             Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => Memory::None,
         };
         Self(guardrails.rules().map(memory).collect())
     }
 
-    /// Adds what was observed for the signal at this position since the last call. Stable's side counts only if the
-    /// signal compares.
+    /// Adds what was observed for the signal at this position since the last call.
     pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Sides, now: Duration) {
+        let counted = Counted { sides: observed, units: Units::default() };
+        self.observe_units(guardrails, position, &counted, now);
+    }
+
+    /// Adds what was observed, with the units from which it came.
+    pub(crate) fn observe_units(
+        &mut self,
+        guardrails: &Guardrails,
+        position: usize,
+        counted: &Counted,
+        now: Duration,
+    ) {
+        let observed = counted.sides;
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get_mut(position), rule) {
-            (Some(Memory::Window(window)), _) => window.add(slot(guardrails.window, now), observed.version),
+            (Some(Memory::Window(window)), _) => window.add(slot(guardrails.window, now), counted),
             (Some(Memory::Comparison(comparison)), Some(Rule::Rate(_, Limit::Increase { null, .. }))) => {
                 comparison.observe(*null, observed);
             }
@@ -50,16 +63,35 @@ impl Judge {
         }
     }
 
-    /// The verdict of the signal at this position. `None` if it does not condemn the version.
+    /// The verdict of the signal at this position. `None` if it does not condemn the version, or is withheld.
     #[must_use]
     pub fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
+        self.condemned(guardrails, position).filter(|verdict| !verdict.is_withheld(guardrails))
+    }
+
+    /// The verdict of the signal at this position if it is withheld: stable is as bad, so that a rollback would not help.
+    #[must_use]
+    pub fn withheld(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
+        self.condemned(guardrails, position).filter(|verdict| verdict.is_withheld(guardrails))
+    }
+
+    fn condemned(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
         let finding = self.finding(guardrails, position)?;
         let condemns = match finding {
-            Finding::Share { observed, limit } => observed.rate() > limit,
+            Finding::Share { observed, limit } => {
+                observed.version.rate() > limit && self.is_of_several_units(position)
+            }
             Finding::Increase { e_value, wanted, .. } => e_value >= wanted,
             Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
         };
         (condemns && finding.is_enough(guardrails)).then_some(Verdict { position, finding })
+    }
+
+    fn is_of_several_units(&self, position: usize) -> bool {
+        match self.0.get(position) {
+            Some(Memory::Window(window)) => window.is_of_several_units(),
+            Some(Memory::None | Memory::Comparison(_)) | None => true,
+        }
     }
 
     /// What the signal at this position has found so far, whether or not that condemns the version. `None` if it is not a rate.
@@ -67,7 +99,7 @@ impl Judge {
     pub fn finding(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         match (self.0.get(position)?, &guardrails.signals.get(position)?.rule) {
             (Memory::Window(window), Rule::Rate(_, Limit::Share(limit))) => {
-                Some(Finding::Share { observed: window.sum(), limit: *limit })
+                Some(Finding::Share { observed: window.sides(), limit: *limit })
             }
             (Memory::Comparison(comparison), Rule::Rate(_, Limit::Increase { null, confidence })) => {
                 let (observed, e_value) = (comparison.total(), comparison.e_value());
@@ -86,7 +118,7 @@ impl Judge {
         for memory in &self.0 {
             match memory {
                 Memory::None => {}
-                Memory::Window(window) => window.encode(out, |tally, out| tally.encode(out)),
+                Memory::Window(window) => window.encode(out, Counted::encode),
                 Memory::Comparison(comparison) => comparison.encode(out),
             }
         }
@@ -97,7 +129,7 @@ impl Judge {
         for memory in &mut judge.0 {
             match memory {
                 Memory::None => {}
-                Memory::Window(window) => *window = Window::decode(bytes, Tally::decode)?,
+                Memory::Window(window) => **window = Window::decode(bytes, Counted::decode)?,
                 Memory::Comparison(comparison) => *comparison = SequentialTest::decode(bytes)?,
             }
         }

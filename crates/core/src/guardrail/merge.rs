@@ -5,7 +5,7 @@
 //! meanwhile; otherwise it starts again with the new bytes. Only the worker whose write succeeded acts on the result, so
 //! each verdict has its effect once.
 
-use super::record::{Observed, SharedRecord};
+use super::record::{Feedback, Observed, SharedRecord, Withheld};
 use super::setting::Setting;
 use super::shelf::{Label, Latch, Shelf};
 use super::verdict::Verdict;
@@ -23,6 +23,10 @@ pub struct Merge {
     pub verdicts: Vec<Verdict>,
     /// What each signal got to judge.
     pub observed: Vec<Observed>,
+    /// Verdicts that are withheld, because stable is as bad.
+    pub withheld: Vec<Withheld>,
+    /// What else the worker learns.
+    pub feedback: Feedback,
     /// The latch on the version that is in force.
     pub latch: Option<Latch>,
     /// True if this merge has set a latch.
@@ -37,8 +41,9 @@ pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'
     let label = Label { identity: setting.guarded.identity, epoch: setting.guarded.epoch };
     let known = shelf.record(label).and_then(|bytes| SharedRecord::decode(setting.guardrails, bytes));
     let mut record = known.unwrap_or_else(|| SharedRecord::new(setting.guardrails, setting.now));
-    let found = worker.pending(position).map(|(pending, streak)| record.merge(pending, streak, setting));
-    let found = found.unwrap_or_default();
+    let firsts = shelf.records(label.identity).filter_map(SharedRecord::first_ms_in);
+    firsts.min().into_iter().for_each(|first| record.began(first));
+    let found = worker.pending(position).map(|pending| record.merge(pending, setting)).unwrap_or_default();
     let latch = latched(&found.verdicts, setting);
     shelf.put(label, record.encode(), latch, setting.now.as_secs());
     Merge {
@@ -46,6 +51,8 @@ pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'
         record,
         verdicts: found.verdicts,
         observed: found.observed,
+        withheld: found.withheld,
+        feedback: found.feedback,
         latch: shelf.latch(label.identity, setting.guardrails.rearm()),
         is_latched_now: latch.is_some(),
     }

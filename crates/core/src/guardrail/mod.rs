@@ -7,12 +7,14 @@
 //! (`shelf`). Several proxies are judged together (`fleet`) with each as a stratum (`strata`). Time is always an argument, and
 //! nothing here does I/O.
 
+mod claim;
 mod codec;
 #[cfg(test)]
 mod dice;
 mod evidence;
 mod fleet;
 mod judge;
+mod measure;
 mod merge;
 mod outcome;
 mod pending;
@@ -20,6 +22,7 @@ mod record;
 mod sample_ratio;
 mod sequential;
 mod setting;
+mod share;
 mod shelf;
 mod sketch;
 mod spacing;
@@ -32,19 +35,21 @@ mod worker;
 
 pub use crate::plan::guardrails::{
     Action, Guarded, Guardrails, HeaderRule, Limit, MAX_SIGNALS, Measure, NullHypothesis, Rule, Signal,
+    Statuses,
 };
 pub use evidence::{Evidence, Observation};
 pub use fleet::FleetJudge;
 pub use judge::Judge;
 pub use merge::{Merge, merge};
 pub use outcome::{
-    Call, Ending, Outcome, Response, classify, is_break_flag, is_failure_status, is_repeated, needs_flags,
+    Call, End, Ending, Outcome, Response, classify, classify_without_response, is_break_flag,
+    is_failure_status, is_repeated, needs_flags,
 };
-pub use record::{Observed, SharedRecord};
+pub use record::{Feedback, Observed, SharedRecord, Withheld};
 pub use sequential::SequentialTest;
 pub use setting::{Setting, SplitMark};
 pub use shelf::{FORMAT, Label, Latch, SHELVES, Shelf};
 pub use strata::StratifiedTest;
-pub use tally::{Basis, Side, Sides, Tally};
+pub use tally::{Bases, Basis, Side, Sides, Tally};
 pub use verdict::{Finding, Verdict};
 pub use worker::{Ticket, Worker};

@@ -2,11 +2,14 @@
 //!
 //! It is bounded, so a worker that can't merge does not use more and more memory.
 
+use super::claim::{Claim, Published};
 use super::evidence::Observation;
 use super::setting::SplitMark;
+use super::share::Counted;
 use super::sketch::Sketch;
-use super::tally::{Basis, Side, Tally};
-use crate::plan::guardrails::{MAX_SIGNALS, Measure, bit};
+use super::streak::Recent;
+use super::tally::{Side, Tally};
+use crate::plan::guardrails::MAX_SIGNALS;
 
 /// Protects the VM's memory if nothing can be merged. Requests beyond the limit are counted, but are not evidence.
 const MAX_OBSERVATIONS: usize = 8_192;
@@ -14,11 +17,17 @@ const MAX_OBSERVATIONS: usize = 8_192;
 /// What is not merged yet.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Pending {
-    /// Whole requests of the version.
-    pub(crate) version: Counts,
-    /// Whole requests of stable.
-    pub(crate) stable: Counts,
+    /// Answers and failures of the version, and of stable.
+    pub(crate) version: Tally,
+    pub(crate) stable: Tally,
+    /// When the version's first request began, in milliseconds.
+    pub(crate) first_ms: Option<u64>,
+    /// For each absolute signal.
+    pub(crate) counted: [Counted; MAX_SIGNALS],
+    pub(crate) claims: Vec<Published>,
     pub(crate) observations: Vec<Seen>,
+    /// For failures in a row.
+    pub(crate) recent: Recent,
     /// New units.
     pub(crate) units: Vec<Unit>,
     /// The split that drew those units.
@@ -30,7 +39,7 @@ pub(crate) struct Pending {
 /// A request that may count in comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) side: Side,
+    pub(crate) claim: Claim,
     /// The split under which it started.
     pub(crate) split: SplitMark,
     pub(crate) observation: Observation,
@@ -44,25 +53,24 @@ pub(crate) struct Unit {
     pub(crate) is_own: bool,
 }
 
-/// Whole requests of one side.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Counts {
-    pub(crate) requests: u64,
-    pub(crate) failures: u64,
-    pub(crate) answers: u64,
-    /// By signal.
-    pub(crate) bad: [u64; MAX_SIGNALS],
-}
-
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self { drawn_by: self.drawn_by, ..Self::default() }
     }
 
-    pub(crate) fn of(&mut self, side: Side) -> &mut Counts {
+    pub(crate) fn of(&mut self, side: Side) -> &mut Tally {
         match side {
             Side::Version => &mut self.version,
             Side::Stable => &mut self.stable,
+        }
+    }
+
+    /// Adds a claim, which is lost for the version at this position if there are too many.
+    pub(crate) fn claim(&mut self, published: Published, position: usize) {
+        if self.claims.len() < MAX_OBSERVATIONS {
+            self.claims.push(published);
+        } else {
+            published.fate.lose(position);
         }
     }
 
@@ -79,36 +87,5 @@ impl Pending {
             self.drawn_by = split;
         }
         self.units.push(unit);
-    }
-}
-
-impl Counts {
-    pub(crate) fn add(&mut self, bad: u16, failed: bool) {
-        self.failures = self.failures.saturating_add(failed.into());
-        if bad == 0 {
-            return; // as nearly always
-        }
-        for (position, count) in self.bad.iter_mut().enumerate() {
-            *count = count.saturating_add((bad & bit(position) != 0).into());
-        }
-    }
-
-    /// The tally of a signal that does not compare.
-    pub(crate) fn tally(&self, measure: &Measure, position: usize) -> Tally {
-        let observed = match measure.basis() {
-            Basis::Requests => self.requests,
-            Basis::Answers => self.answers,
-        };
-        Tally { observed, bad: self.bad.get(position).copied().unwrap_or(0) }
-    }
-}
-
-impl Measure {
-    /// The requests that it takes a share of.
-    pub(crate) fn basis(&self) -> Basis {
-        match self {
-            Self::Failure => Basis::Requests,
-            Self::LongerThan(_) | Self::LongerThanStable { .. } | Self::Header(_) => Basis::Answers,
-        }
     }
 }

@@ -6,19 +6,20 @@
 
 use std::time::Duration;
 
+use super::claim::{Claim, Claimed};
 use super::codec::{Reader, Writer};
 use super::evidence::Evidence;
 use super::judge::Judge;
-use super::pending::Pending;
+use super::pending::{Pending, Seen};
 use super::sample_ratio::SampleRatio;
 use super::setting::Setting;
 use super::sketch::Sketch;
-use super::streak::Report;
+use super::streak::{Circumstances, Streak};
 use super::tally::{Basis, Sides, Tally};
 use super::verdict::{Finding, Verdict};
 use super::window::{Ring, slot};
 use crate::hash::bucket::Ppm;
-use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule};
+use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule, bit};
 
 /// What a merge found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +27,17 @@ pub(crate) struct Found {
     /// Signals that condemn the version, each for the first time in this epoch.
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) observed: Vec<Observed>,
+    pub(crate) withheld: Vec<Withheld>,
+    pub(crate) feedback: Feedback,
+}
+
+/// What a worker learns from a merge, besides the record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Feedback {
+    /// For each claim of the worker, true if another worker came first.
+    pub(crate) lost: Vec<bool>,
+    /// True if a later merge may find more, even if nothing else is recorded.
+    pub(crate) is_unsettled: bool,
 }
 
 /// What a signal got to judge in this merge.
@@ -33,24 +45,42 @@ pub(crate) struct Found {
 pub struct Observed {
     /// Position of the signal.
     pub position: usize,
-    /// The version's side.
-    pub version: Tally,
-    /// Stable's side, if the signal compares.
-    pub stable: Option<Tally>,
+    /// Both sides. If the signal does not compare, stable's side has only what the split gave it.
+    pub sides: Sides,
+}
+
+/// A verdict that is withheld: a rollback would not help, because stable is as bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Withheld {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// True if the last merge did not withhold it.
+    pub is_new: bool,
+    /// True if it is time for a line in the log: at most one per minute and version.
+    pub is_due: bool,
 }
 
 /// Starts every record, so that records of another layout are not read. Greater than any count.
-const LAYOUT: u64 = 0x726f_6c6c_6f75_7402;
+const LAYOUT: u64 = 0x726f_6c6c_6f75_7403;
+
+/// Interval of log lines about withheld verdicts.
+const SAID_EVERY_MS: u64 = 60_000;
 
 /// The shared state of one version's guardrails.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SharedRecord {
+    /// When the version's first request began, in any epoch. Zero if there was none.
+    first_ms: u64,
     totals: [Tally; 2],
-    /// Failures since the last merge that contained a success.
-    consecutive: u64,
     /// Bits of the signals that have tripped.
     tripped: u16,
+    /// Bits of the signals whose verdict is withheld.
+    withheld: u16,
+    /// When the log last said so.
+    said_ms: u64,
     judge: Judge,
+    streak: Option<Streak>,
+    claimed: Option<Claimed>,
     evidence: Option<Evidence>,
     baseline: Option<Baseline>,
     units: Option<SampleRatio>,
@@ -68,70 +98,136 @@ impl SharedRecord {
     /// The record of a version that has served no request yet.
     #[must_use]
     pub fn new(guardrails: &Guardrails, now: Duration) -> Self {
-        let now = milliseconds(now);
         let bases = guardrails.bases();
+        let compares = !bases.is_empty();
         Self {
+            first_ms: 0,
             totals: [Tally::default(); 2],
-            consecutive: 0,
             tripped: 0,
+            withheld: 0,
+            said_ms: 0,
             judge: Judge::new(guardrails),
-            evidence: (!bases.is_empty()).then(|| Evidence::new(&bases, now)),
+            streak: guardrails.counts_runs().then(|| Streak::new(now)),
+            claimed: compares.then(Claimed::default),
+            evidence: compares.then(|| Evidence::new(&bases, milliseconds(now))),
             baseline: guardrails.compares_latency().then(Baseline::new),
             units: guardrails.counts_units().then(|| SampleRatio::new(0)),
         }
     }
 
-    /// All requests and failures of the version and of stable.
+    /// All answers and failures of the version and of stable.
     #[must_use]
     pub fn totals(&self) -> [Tally; 2] {
         self.totals
     }
 
+    /// When the version's first request began, in milliseconds since 1970. `None` if there was none.
+    #[must_use]
+    pub fn first_ms(&self) -> Option<u64> {
+        Some(self.first_ms).filter(|first| *first > 0)
+    }
+
+    /// [`Self::first_ms`] of a record in these bytes, whatever its guardrails are.
+    pub(crate) fn first_ms_in(bytes: &[u8]) -> Option<u64> {
+        let mut bytes = Reader::new(bytes);
+        let is_known = bytes.number()? == LAYOUT;
+        bytes.number().filter(|first| is_known && *first > 0)
+    }
+
+    /// Notes when a request of the version began.
+    pub(crate) fn began(&mut self, at_ms: u64) {
+        self.first_ms = self.first_ms().map_or(at_ms, |first| first.min(at_ms));
+    }
+
+    /// Rates judge requests that began at this time or later. `None` if the version has had no request.
+    pub(crate) fn judged_from_ms(&self, guardrails: &Guardrails) -> Option<u64> {
+        if guardrails.warm_up.is_zero() {
+            return Some(0);
+        }
+        self.first_ms().map(|first| first.saturating_add(milliseconds(guardrails.warm_up)))
+    }
+
+    /// Bits of the signals that wait for the version to warm up.
+    #[must_use]
+    pub fn warming_up(&self, guardrails: &Guardrails, now: Duration) -> u16 {
+        let is_warm = self.judged_from_ms(guardrails).is_none_or(|from| from <= milliseconds(now));
+        let rates = guardrails.rules().filter(|(_, rule)| matches!(rule, Rule::Rate(..)));
+        if is_warm { 0 } else { rates.fold(0, |bits, (bit, _)| bits | bit) }
+    }
+
+    /// Bits of the signals whose verdict is withheld.
+    #[must_use]
+    pub fn withheld(&self) -> u16 {
+        self.withheld
+    }
+
+    fn is_unsettled(&self, setting: &Setting<'_>) -> bool {
+        self.streak.as_ref().is_some_and(Streak::is_unsettled)
+            || self.withheld != 0
+            || self.warming_up(setting.guardrails, setting.now) != 0
+    }
+
     /// Adds what a worker has recorded, and judges it.
-    pub(crate) fn merge(&mut self, pending: &Pending, streak: Report, setting: &Setting<'_>) -> Found {
+    pub(crate) fn merge(&mut self, pending: &Pending, setting: &Setting<'_>) -> Found {
         let guardrails = setting.guardrails;
+        pending.first_ms.into_iter().for_each(|first| self.began(first));
+        for (total, counts) in self.totals.iter_mut().zip([pending.version, pending.stable]) {
+            *total = total.plus(counts);
+        }
+        if let Some(streak) = &mut self.streak {
+            let (now, window) = (setting.now, guardrails.window);
+            streak.merge(&pending.recent, Circumstances { now, window, gives_stable: setting.gives_stable });
+        }
         let mut observed = Vec::new();
-        for (total, counts) in self.totals.iter_mut().zip([&pending.version, &pending.stable]) {
-            *total = total.plus(Tally { observed: counts.requests, bad: counts.failures });
+        for ((position, (_, rule)), counted) in guardrails.rules().enumerate().zip(&pending.counted) {
+            if let Rule::Rate(_, Limit::Share(_)) = rule {
+                self.judge.observe_units(guardrails, position, counted, setting.now);
+                observed.push(Observed { position, sides: counted.sides });
+            }
         }
-        self.consecutive = match streak {
-            Report::Broken => 0,
-            Report::Unknown => self.consecutive,
-            Report::Failures(failures) => self.consecutive.saturating_add(failures),
-        };
-        for (position, (_, rule)) in guardrails.rules().enumerate() {
-            let Rule::Rate(measure, Limit::Share(_)) = rule else { continue };
-            let version = pending.version.tally(measure, position);
-            observed.push(Observed { position, version, stable: None });
-        }
-        for slot in self.gather_evidence(pending, setting) {
-            let compared = guardrails.comparisons().zip(slot);
-            observed.extend(compared.map(|((position, _), sides)| Observed {
-                position,
-                version: sides.version,
-                stable: Some(sides.stable),
-            }));
+        let lost = self.take_claims(pending);
+        for slot in self.gather_evidence(pending, &lost, setting) {
+            for ((position, _), sides) in guardrails.comparisons().zip(slot) {
+                self.judge.observe(guardrails, position, sides, setting.now);
+                observed.push(Observed { position, sides });
+            }
         }
         if let Some(baseline) = &mut self.baseline {
             baseline.add(guardrails, slot(guardrails.window, setting.now), &pending.latencies);
         }
         self.gather_units(pending, setting);
-        for of in &observed {
-            let both = Sides { version: of.version, stable: of.stable.unwrap_or_default() };
-            self.judge.observe(guardrails, of.position, both, setting.now);
+        observed.retain(|of| of.sides != Sides::default());
+        let (verdicts, withheld) = (self.verdicts(setting), self.withhold(setting));
+        Found {
+            verdicts,
+            observed,
+            withheld,
+            feedback: Feedback { lost, is_unsettled: self.is_unsettled(setting) },
         }
-        observed.retain(|of| of.version != Tally::default() || of.stable.is_some());
-        Found { verdicts: self.verdicts(setting), observed }
+    }
+
+    /// For each claim of a worker, true if another worker came first.
+    fn take_claims(&mut self, pending: &Pending) -> Vec<bool> {
+        let Some(claimed) = &mut self.claimed else { return Vec::new() };
+        pending.claims.iter().map(|published| !claimed.take(published.claim)).collect()
     }
 
     /// The slots that are over, each with the tallies of every comparison. On both sides, only requests that started under
     /// the current split count.
-    fn gather_evidence(&mut self, pending: &Pending, setting: &Setting<'_>) -> Vec<Vec<Sides>> {
+    fn gather_evidence(
+        &mut self,
+        pending: &Pending,
+        lost: &[bool],
+        setting: &Setting<'_>,
+    ) -> Vec<Vec<Sides>> {
         let Some(evidence) = &mut self.evidence else { return Vec::new() };
         let now = milliseconds(setting.now);
         let before = evidence.close_overdue(now).or_else(|| evidence.change_split(setting.split, now));
-        for seen in pending.observations.iter().filter(|seen| setting.split.continues(seen.split)) {
-            evidence.offer(seen.side, seen.observation);
+        let claims = pending.claims.iter().map(|published| published.claim);
+        let lost: Vec<Claim> = claims.zip(lost).filter_map(|(claim, lost)| lost.then_some(claim)).collect();
+        let counts = |seen: &&Seen| setting.split.continues(seen.split) && !lost.contains(&seen.claim);
+        for seen in pending.observations.iter().filter(counts) {
+            evidence.offer(seen.claim.side, seen.observation);
         }
         before.into_iter().chain(evidence.close(now)).collect()
     }
@@ -165,8 +261,29 @@ impl SharedRecord {
     }
 
     fn consecutive_verdict(&self, position: usize, limit: u64) -> Option<Verdict> {
-        let finding = Finding::Consecutive { failures: self.consecutive, limit };
-        (self.consecutive >= limit).then_some(Verdict { position, finding })
+        let failures = self.streak.as_ref()?.run(limit);
+        let finding = Finding::Consecutive { failures, limit };
+        (failures >= limit).then_some(Verdict { position, finding })
+    }
+
+    /// The verdicts that are withheld now.
+    fn withhold(&mut self, setting: &Setting<'_>) -> Vec<Withheld> {
+        let guardrails = setting.guardrails;
+        let untripped = guardrails.rules().enumerate().filter(|(_, (bit, _))| self.tripped & bit == 0);
+        let verdicts: Vec<Verdict> =
+            untripped.filter_map(|(position, _)| self.judge.withheld(guardrails, position)).collect();
+        let before = std::mem::take(&mut self.withheld);
+        let now = milliseconds(setting.now);
+        let is_due = !verdicts.is_empty() && now.abs_diff(self.said_ms) >= SAID_EVERY_MS;
+        if is_due {
+            self.said_ms = now;
+        }
+        let withheld = verdicts.into_iter().map(|verdict| {
+            let own = bit(verdict.position);
+            self.withheld |= own;
+            Withheld { verdict, is_new: before & own == 0, is_due }
+        });
+        withheld.collect()
     }
 
     fn ratio_verdict(&self, position: usize, confidence: f64, share: Option<Ppm>) -> Option<Verdict> {
@@ -176,14 +293,6 @@ impl SharedRecord {
         let finding =
             Finding::SampleRatio { units: Tally { observed: own.saturating_add(rest), bad: own }, share };
         units.trips(share, confidence).then_some(Verdict { position, finding })
-    }
-
-    /// True if failures in a row have tripped.
-    pub(crate) fn is_condemned(&self, guardrails: &Guardrails) -> bool {
-        let is_tripped = |(bit, rule): (u16, &Rule)| {
-            matches!(rule, Rule::ConsecutiveFailures(_)) && self.tripped & bit != 0
-        };
-        guardrails.rules().any(is_tripped)
     }
 
     /// From which latency an answer is slow, by signal. `None` if stable has too few answers.
@@ -202,10 +311,14 @@ impl SharedRecord {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.number(LAYOUT);
+        out.number(self.first_ms);
         self.totals.iter().for_each(|total| total.encode(&mut out));
-        out.number(self.consecutive);
-        out.number(self.tripped.into());
+        for number in [self.tripped.into(), self.withheld.into(), self.said_ms] {
+            out.number(number);
+        }
         self.judge.encode(&mut out);
+        self.streak.iter().for_each(|streak| streak.encode(&mut out));
+        self.claimed.iter().for_each(|claimed| claimed.encode(&mut out));
         self.evidence.iter().for_each(|evidence| evidence.encode(&mut out));
         self.baseline.iter().for_each(|baseline| baseline.encode(&mut out));
         self.units.iter().for_each(|units| units.encode(&mut out));
@@ -220,12 +333,20 @@ impl SharedRecord {
         if bytes.number()? != LAYOUT {
             return None;
         }
+        record.first_ms = bytes.number()?;
         for total in &mut record.totals {
             *total = Tally::decode(&mut bytes)?;
         }
-        record.consecutive = bytes.number()?;
-        record.tripped = u16::try_from(bytes.number()?).ok()?;
+        record.tripped = bytes.narrow()?;
+        record.withheld = bytes.narrow()?;
+        record.said_ms = bytes.number()?;
         record.judge = Judge::decode(guardrails, &mut bytes)?;
+        if let Some(streak) = &mut record.streak {
+            *streak = Streak::decode(&mut bytes)?;
+        }
+        if let Some(claimed) = &mut record.claimed {
+            *claimed = Claimed::decode(&mut bytes)?;
+        }
         if let Some(evidence) = &mut record.evidence {
             *evidence = Evidence::decode(&guardrails.bases(), &mut bytes)?;
         }

@@ -40,6 +40,11 @@ impl SplitMark {
                 left.hash(&mut id);
             }
         }
+        if !is_line {
+            // Stable may have several lanes, so the shares alone do not tell where they are.
+            let lanes = rollout.exposed(now).into_iter().flatten();
+            lanes.for_each(|(_, buckets)| buckets.hash(&mut id));
+        }
         (rollout.salt(), &rollout.layer).hash(&mut id);
         Self { id: id.finish(), line }
     }
@@ -73,6 +78,8 @@ pub struct Setting<'p> {
     pub exposure: Ppm,
     /// The split that holds now.
     pub split: SplitMark,
+    /// True if the split gives units to stable.
+    pub gives_stable: bool,
 }
 
 impl<'p> Setting<'p> {
@@ -85,15 +92,28 @@ impl<'p> Setting<'p> {
         let share = drawn(rollout, &guarded.version, health, time);
         let exposure = rollout.exposure(&guarded.version, time);
         let split = SplitMark::of(rollout, health, time);
-        Some(Self { guardrails, guarded, now, share, exposure, split })
+        let gives_stable = gives_stable(rollout, health, time);
+        Some(Self { guardrails, guarded, now, share, exposure, split, gives_stable })
     }
 
     /// The setting if another document of this rollout serves now: that document's split holds, and the share is unknown.
     #[must_use]
     pub fn replaced_by(self, serving: SplitMark) -> Self {
-        let share = self.share.filter(|_| serving == self.split);
-        Self { split: serving, share, ..self }
+        let is_replaced = serving != self.split;
+        let share = self.share.filter(|_| !is_replaced);
+        Self { split: serving, share, gives_stable: self.gives_stable || is_replaced, ..self }
     }
+}
+
+/// True if some units are left for stable. Those of a version that is rolled back do not count.
+fn gives_stable(rollout: &Rollout, health: &Health, now: Time) -> bool {
+    let taken = rollout.exposures(now).into_iter().map(|(treatment, exposure)| match health.of(treatment) {
+        State::RolledBack => u64::from(exposure),
+        state @ (State::Healthy | State::Frozen(_)) => {
+            state.leaves(exposure, rollout.has_native_buckets()).into()
+        }
+    });
+    taken.sum::<u64>() < MILLION
 }
 
 const MILLION: u64 = BUCKETS as u64;

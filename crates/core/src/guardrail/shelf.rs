@@ -77,6 +77,11 @@ impl Shelf {
         self.0.iter().find(|item| item.label == label).map(|item| item.record.as_slice())
     }
 
+    /// The records of an identity, of any epoch.
+    pub(crate) fn records(&self, identity: u64) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |item| item.label.identity == identity).map(|item| item.record.as_slice())
+    }
+
     /// The latch on a version: the strictest one, of any epoch, that no greater `rearm` has released.
     #[must_use]
     pub fn latch(&self, identity: u64, rearm: u64) -> Option<Latch> {

@@ -1,6 +1,6 @@
-//! Sets of hash buckets: those that counted in a slot, and those that counted last.
+//! Sets of hash buckets: those that counted in a slot, those that counted last, and the first few.
 //!
-//! They keep one client from having too much weight in a comparison; `evidence` states the rules.
+//! They keep one client from having too much weight; `evidence`, `share` and `streak` state the rules.
 
 use super::codec::{Reader, Writer};
 use super::tally::Side;
@@ -10,6 +10,61 @@ pub(super) const HASH_BUCKETS: u16 = 1_024;
 
 /// Number of other buckets that must count before a bucket counts again, so that a bucket has at most one in twenty outcomes.
 const LAST: usize = 19;
+
+/// The bucket of a unit's 32-bit hash.
+pub(super) fn hash_bucket(hash: u32) -> u16 {
+    hash as u16 & (HASH_BUCKETS - 1) // a power of two
+}
+
+/// All requests without a unit are one bucket.
+pub(super) const NO_UNIT: u16 = HASH_BUCKETS;
+
+/// The first four different buckets of some kind. More make no difference to any rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Few(Vec<u16>);
+
+impl Few {
+    /// As many as make a difference.
+    const MOST: usize = 4;
+
+    pub(super) fn add(&mut self, bucket: u16) {
+        if self.0.len() < Self::MOST && !self.0.contains(&bucket) {
+            self.0.push(bucket);
+        }
+    }
+
+    pub(super) fn extend(&mut self, others: &Self) {
+        others.0.iter().for_each(|bucket| self.add(*bucket));
+    }
+
+    /// The number of buckets, at most four.
+    pub(super) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// True if there are four buckets, or as many as among `all`.
+    pub(super) fn are_enough(&self, all: &Self) -> bool {
+        self.0.len() >= all.0.len().min(Self::MOST)
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        encode_buckets(&self.0, writer);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        decode_buckets(reader, Self::MOST).map(Self)
+    }
+}
+
+fn encode_buckets(buckets: &[u16], writer: &mut Writer) {
+    writer.bytes(&buckets.iter().flat_map(|bucket| bucket.to_le_bytes()).collect::<Vec<u8>>());
+}
+
+fn decode_buckets(reader: &mut Reader<'_>, most: usize) -> Option<Vec<u16>> {
+    let (buckets, rest) = reader.bytes()?.as_chunks();
+    let fits = rest.is_empty() && buckets.len() <= most;
+    fits.then(|| buckets.iter().map(|bucket| u16::from_le_bytes(*bucket)).collect())
+}
 
 /// A set of hash buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,12 +158,10 @@ impl Spacing {
 
 impl Last {
     pub(super) fn encode(&self, writer: &mut Writer) {
-        writer.bytes(&self.0.iter().flat_map(|bucket| bucket.to_le_bytes()).collect::<Vec<u8>>());
+        encode_buckets(&self.0, writer);
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let (buckets, rest) = reader.bytes()?.as_chunks();
-        let fits = rest.is_empty() && buckets.len() <= LAST;
-        fits.then(|| Self(buckets.iter().map(|bucket| u16::from_le_bytes(*bucket)).collect()))
+        decode_buckets(reader, LAST).map(Self)
     }
 }

@@ -3,6 +3,7 @@
 //! Counts never overflow: they stop at the largest number.
 
 use super::codec::{Reader, Writer};
+use super::outcome::Outcome;
 
 /// The side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,13 +14,67 @@ pub enum Side {
     Stable,
 }
 
-/// The requests that a signal takes a share of.
+/// The outcomes that a signal takes a share of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
-    /// All requests: failures.
+    /// Answers and failures: for failures.
     Requests,
-    /// Answered requests: latencies and headers.
+    /// Answers: for statuses and headers.
     Answers,
+    /// Answers and abandoned requests, with the time that the client waited: for latencies.
+    Waits,
+    /// All outcomes: for abandoned requests.
+    All,
+}
+
+/// A set of bases: those to which an outcome belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bases(u8);
+
+impl Basis {
+    /// All bases.
+    pub const ALL: [Self; 4] = [Self::Requests, Self::Answers, Self::Waits, Self::All];
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::Requests => 1,
+            Self::Answers => 2,
+            Self::Waits => 4,
+            Self::All => 8,
+        }
+    }
+}
+
+impl Bases {
+    /// The bases to which an outcome belongs.
+    #[must_use]
+    pub fn of(outcome: Outcome) -> Self {
+        let is_in = |basis: &Basis| match basis {
+            Basis::Requests => !outcome.is_abandoned(),
+            Basis::Answers => outcome.is_answer(),
+            Basis::Waits => outcome.waited.is_some(),
+            Basis::All => true,
+        };
+        Self(Basis::ALL.into_iter().filter(is_in).fold(0, |bits, basis| bits | basis.bit()))
+    }
+
+    /// Adds a basis.
+    pub fn add(&mut self, basis: Basis) {
+        self.0 |= basis.bit();
+    }
+
+    /// True if the set has this basis.
+    #[must_use]
+    pub fn has(self, basis: Basis) -> bool {
+        self.0 & basis.bit() != 0
+    }
+}
+
+/// A set with one basis.
+impl From<Basis> for Bases {
+    fn from(basis: Basis) -> Self {
+        Self(basis.bit())
+    }
 }
 
 /// Outcomes of one side in one slot.

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::setting::Setting;
+use super::share::helps;
 use super::tally::{Sides, Tally};
 use crate::plan::guardrails::{Action, Guardrails};
 
@@ -18,6 +19,21 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// True if the action is a rollback that would not help, because stable is as bad as the version.
+    #[must_use]
+    pub fn is_withheld(&self, guardrails: &Guardrails) -> bool {
+        match (guardrails.action_of(self.position), self.finding) {
+            (Action::Rollback, Finding::Share { observed, limit }) => !helps(limit, [observed].into_iter()),
+            _ => false,
+        }
+    }
+
+    /// One line for the log while the verdict is withheld.
+    #[must_use]
+    pub fn withheld_line(&self, setting: &Setting<'_>) -> String {
+        self.written(setting, "not rolled back, stable fails too")
+    }
+
     /// One line for the log: the version, what was done, the signal and its numbers.
     #[must_use]
     pub fn line(&self, setting: &Setting<'_>) -> String {
@@ -29,6 +45,11 @@ impl Verdict {
             (Action::Freeze, true) => "exposure would be kept (dry run)",
             (Action::Warn, _) => "warning only",
         };
+        self.written(setting, done)
+    }
+
+    fn written(&self, setting: &Setting<'_>, done: &str) -> String {
+        let guardrails = setting.guardrails;
         let signal = guardrails.signals().get(self.position).map_or("", |signal| signal.name());
         format!("version {}: {done}, signal {signal}: {}", setting.guarded.version.name(), self.finding)
     }
@@ -39,8 +60,8 @@ impl Verdict {
 pub enum Finding {
     /// A share over the window, with its limit.
     Share {
-        /// The tally of the version.
-        observed: Tally,
+        /// The outcomes of the version, and those of stable that the split gave it.
+        observed: Sides,
         /// The greatest share that is allowed.
         limit: f64,
     },
@@ -55,7 +76,7 @@ pub enum Finding {
         /// The evidence that condemns the version.
         wanted: f64,
     },
-    /// Failures since the last merge that contained a success.
+    /// Failures in a row, without those of one unit beyond its part.
     Consecutive {
         /// Number of failures.
         failures: u64,
@@ -77,7 +98,7 @@ impl Finding {
     pub fn is_enough(&self, guardrails: &Guardrails) -> bool {
         let is_enough = |tally: Tally| tally.observed >= guardrails.min_requests;
         match self {
-            Self::Share { observed, .. } => is_enough(*observed),
+            Self::Share { observed, .. } => is_enough(observed.version),
             Self::Increase { observed, .. } => is_enough(observed.version) && is_enough(observed.stable),
             Self::Consecutive { .. } | Self::SampleRatio { .. } => true,
         }
@@ -95,7 +116,12 @@ impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Share { observed, limit } => {
-                write!(out, "{}, limit {} %", Shown(*observed), Percent::of(*limit))
+                let stable = observed.stable;
+                write!(out, "{}", Shown(observed.version))?;
+                if stable.observed > 0 {
+                    write!(out, ", stable {}", Shown(stable))?;
+                }
+                write!(out, ", limit {} %", Percent::of(*limit))
             }
             Self::Increase { observed, margin, e_value, wanted } => write!(
                 out,
@@ -170,7 +196,8 @@ mod tests {
             let finding = Finding::Increase { observed: Sides::default(), margin: 0.0, e_value: 0.0, wanted };
             assert!(finding.to_string().ends_with(shown), "{finding} at {confidence}");
         }
-        let share = Finding::Share { observed: version, limit: 0.05 };
-        assert_eq!(share.to_string(), "57 of 1012 (5.6324 %), limit 5.0000 %");
+        let share = |stable| Finding::Share { observed: Sides { version, stable }, limit: 0.05 }.to_string();
+        assert_eq!(share(Tally::default()), "57 of 1012 (5.6324 %), limit 5.0000 %");
+        assert_eq!(share(stable), "57 of 1012 (5.6324 %), stable 45 of 9000 (0.5000 %), limit 5.0000 %");
     }
 }

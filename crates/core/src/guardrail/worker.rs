@@ -4,24 +4,25 @@
 
 use std::time::Duration;
 
+use super::claim::{Claim, Fate, Published};
 use super::evidence::Observation;
 use super::outcome::Outcome;
 use super::pending::{Pending, Seen, Unit};
-use super::record::SharedRecord;
+use super::record::{Feedback, SharedRecord};
 use super::sample_ratio::SampleRatio;
 use super::setting::SplitMark;
-use super::spacing::{Bits, HASH_BUCKETS};
-use super::streak::{Report, Streak};
-use super::tally::Side;
+use super::spacing::{Bits, NO_UNIT, hash_bucket};
+use super::streak::tick;
+use super::tally::{Bases, Basis, Side, Tally};
 use crate::decision::{Decision, Reason};
-use crate::plan::guardrails::{Guardrails, MAX_SIGNALS, Measure, Rule, bit};
+use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule, bit};
 
 /// What a worker remembers for the guardrails of a rollout.
 #[derive(Debug)]
 pub struct Worker {
     stable: usize,
     treatments: Box<[Treatment]>,
-    /// The hash buckets that already count in the current second, by version.
+    /// The hash buckets that this worker has claimed in the current second, by version.
     claims: Vec<(usize, Claims)>,
 }
 
@@ -29,14 +30,18 @@ pub struct Worker {
 #[derive(Debug)]
 struct Treatment {
     ordinal: usize,
+    position: usize,
     pending: Pending,
-    streak: Streak,
     /// From which latency an answer is too slow, by signal.
     thresholds: [Option<Duration>; MAX_SIGNALS],
+    /// Rates judge requests that began at this time or later. `None` if it is not known yet.
+    judged_from_ms: Option<u64>,
     /// Units that the record knows, or will know after the next merge.
     known: Option<SampleRatio>,
-    /// True if failures in a row have tripped, so no merge is urgent.
-    is_condemned: bool,
+    /// True if a signal counts failures in a row.
+    counts_runs: bool,
+    /// True if a later merge may find more, even if nothing else is recorded.
+    is_unsettled: bool,
 }
 
 /// The hash buckets that already have a counted request in a second.
@@ -59,35 +64,38 @@ impl Claims {
 }
 
 /// A request whose outcome will be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     ordinal: usize,
-    /// The unit's hash bucket. `None` if this request does not count in comparisons.
-    bucket: Option<u16>,
+    /// The unit's hash bucket.
+    unit: u16,
+    /// True if the split chose the version.
+    is_drawn: bool,
+    /// `None` if this request does not count in comparisons.
+    claim: Option<Published>,
     /// Tells this request apart from others of its unit.
     tag: u8,
+    /// When it began, in milliseconds.
+    began_ms: u64,
     /// The tick in which it was recorded as a success.
-    tick: u32,
+    tick: u64,
     /// The split under which it started.
     split: SplitMark,
-}
-
-/// The hash bucket of a unit's 32-bit hash.
-fn hash_bucket(hash: u32) -> u16 {
-    hash as u16 & (HASH_BUCKETS - 1) // a power of two
 }
 
 impl Worker {
     /// A worker that has seen nothing. `stable` is the ordinal of the stable version.
     #[must_use]
     pub fn new(guardrails: &Guardrails, stable: usize) -> Self {
-        let treatment = |ordinal| Treatment {
+        let treatment = |(position, ordinal)| Treatment {
             ordinal,
+            position,
             pending: Pending::default(),
-            streak: Streak::default(),
             thresholds: [None; MAX_SIGNALS],
+            judged_from_ms: guardrails.warm_up.is_zero().then_some(0),
             known: None,
-            is_condemned: false,
+            counts_runs: guardrails.counts_runs(),
+            is_unsettled: false,
         };
         let ordinals: Vec<usize> =
             guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
@@ -95,7 +103,7 @@ impl Worker {
         Self {
             stable,
             claims: ordinals.iter().copied().chain([stable]).map(claims).collect(),
-            treatments: ordinals.into_iter().map(treatment).collect(),
+            treatments: ordinals.into_iter().enumerate().map(treatment).collect(),
         }
     }
 
@@ -106,66 +114,84 @@ impl Worker {
             return None;
         }
         let (_, claims) = self.claims.iter_mut().find(|(known, _)| *known == ordinal)?; // at most sixteen
-        let claimed =
-            decision.unit_hash.map(hash_bucket).filter(|bucket| claims.claim(*bucket, now.as_secs()));
-        if let Some(hash) = decision.unit_hash.filter(|_| decision.reason != Reason::Session) {
+        let is_drawn = decision.reason.is_drawn() && decision.unit_hash.is_some();
+        let unit = decision.unit_hash.map_or(NO_UNIT, hash_bucket);
+        let second = now.as_secs();
+        let side = if ordinal == self.stable { Side::Stable } else { Side::Version };
+        let claim = (is_drawn && claims.claim(unit, second))
+            .then(|| Published { claim: Claim { side, bucket: unit, second }, fate: Fate::default() });
+        if let Some(hash) = decision.unit_hash.filter(|_| is_drawn && decision.reason != Reason::Session) {
             for treatment in &mut self.treatments {
                 treatment.meet(Unit { hash, is_own: treatment.ordinal == ordinal }, split);
             }
         }
         let tag = (now.subsec_micros() & 0xff) as u8;
-        Some(Ticket { ordinal, bucket: claimed, tag, tick: 0, split })
+        let ticket =
+            Ticket { ordinal, unit, is_drawn, claim, tag, began_ms: milliseconds(now), tick: 0, split };
+        self.each(&ticket, |side, treatment| treatment.begin(side, &ticket));
+        Some(ticket)
     }
 
     /// Records the outcome of a request at its response headers. The returned ticket is for a failure that may follow them.
-    pub fn record(&mut self, guardrails: &Guardrails, ticket: Ticket, outcome: Outcome) -> Ticket {
-        let mut recorded = ticket;
-        self.each(ticket, |side, treatment| {
-            let bad = treatment.bad(guardrails, outcome);
-            if side == Side::Version {
-                match outcome.failed {
-                    true => treatment.streak.fail(),
-                    false => recorded.tick = treatment.streak.succeed(),
-                }
+    pub fn record(
+        &mut self,
+        guardrails: &Guardrails,
+        mut ticket: Ticket,
+        outcome: Outcome,
+        now: Duration,
+    ) -> Ticket {
+        ticket.tick = tick(now);
+        self.each(&ticket, |side, treatment| {
+            treatment.count(side, &ticket, outcome);
+            if side == Side::Stable && outcome.is_answer() && guardrails.compares_latency() {
+                let waited =
+                    outcome.waited.map(|waited| u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+                waited.into_iter().for_each(|micros| treatment.pending.latencies.record(micros));
             }
-            let answered = outcome.latency.is_some();
-            let pending = &mut treatment.pending;
-            let counts = pending.of(side);
-            counts.requests = counts.requests.saturating_add(1);
-            counts.answers = counts.answers.saturating_add(answered.into());
-            counts.add(bad, outcome.failed);
-            let baseline = outcome.latency.filter(|_| side == Side::Stable && guardrails.compares_latency());
-            if let Some(latency) = baseline {
-                pending.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
-            }
-            if let Some(bucket) = ticket.bucket {
-                let bad = guardrails.compared(bad);
-                let observation = Observation { bucket, tag: ticket.tag, answered, bad, late: false };
-                pending.offer(Seen { side, split: ticket.split, observation });
+            if treatment.judges(&ticket) {
+                let bad = treatment.judge(guardrails, outcome, side, &ticket);
+                treatment.offer(
+                    &ticket,
+                    Observation {
+                        bucket: ticket.unit,
+                        tag: ticket.tag,
+                        bases: Bases::of(outcome),
+                        bad,
+                        late: false,
+                    },
+                );
             }
         });
-        recorded
+        ticket
     }
 
     /// Records that a request failed after its response headers, although it was recorded as a success.
-    pub fn record_late_failure(&mut self, guardrails: &Guardrails, ticket: Ticket) {
-        let outcome = Outcome { failed: true, ..Outcome::default() };
+    pub fn record_late_failure(&mut self, guardrails: &Guardrails, ticket: &Ticket, now: Duration) {
         self.each(ticket, |side, treatment| {
-            let bad = treatment.bad(guardrails, outcome);
-            if side == Side::Version {
-                treatment.streak.fail_late(ticket.tick);
-            }
-            treatment.pending.of(side).add(bad, true);
-            if let Some(bucket) = ticket.bucket {
-                let bad = guardrails.compared(bad);
-                let observation = Observation { bucket, tag: ticket.tag, answered: false, bad, late: true };
-                treatment.pending.offer(Seen { side, split: ticket.split, observation });
+            treatment.take_back(side, ticket, now);
+            if treatment.judges(ticket) {
+                let bad = treatment.judge_late(guardrails, side, ticket);
+                treatment.offer(
+                    ticket,
+                    Observation {
+                        bucket: ticket.unit,
+                        tag: ticket.tag,
+                        bases: Basis::Requests.into(),
+                        bad,
+                        late: true,
+                    },
+                );
             }
         });
     }
 
+    /// Stops tracking a request whose end says nothing about its version.
+    pub fn forget(&mut self, ticket: &Ticket) {
+        self.each(ticket, |side, treatment| treatment.end(side, ticket));
+    }
+
     /// Calls `record` for each guarded version that a request counts for, with its side in the comparison.
-    fn each(&mut self, ticket: Ticket, mut record: impl FnMut(Side, &mut Treatment)) {
+    fn each(&mut self, ticket: &Ticket, mut record: impl FnMut(Side, &mut Treatment)) {
         let is_stable = ticket.ordinal == self.stable;
         let concerned = |treatment: &&mut Treatment| is_stable || treatment.ordinal == ticket.ordinal;
         for treatment in self.treatments.iter_mut().filter(concerned) {
@@ -176,68 +202,169 @@ impl Worker {
     /// Positions of the guarded versions that have something to merge.
     #[must_use]
     pub fn dirty(&self) -> Vec<usize> {
-        let is_dirty = |treatment: &Treatment| {
-            !treatment.pending.is_empty() || treatment.streak.report() != Report::Unknown
-        };
-        let dirty = self.treatments.iter().enumerate().filter(|(_, treatment)| is_dirty(treatment));
-        dirty.map(|(position, _)| position).collect()
+        let is_dirty = |treatment: &&Treatment| !treatment.pending.is_empty() || treatment.is_unsettled;
+        self.treatments.iter().filter(is_dirty).map(|treatment| treatment.position).collect()
     }
 
-    /// What is not merged yet for the guarded version at this position, and its failures in a row.
-    pub(crate) fn pending(&self, position: usize) -> Option<(&Pending, Report)> {
-        self.treatments.get(position).map(|treatment| (&treatment.pending, treatment.streak.report()))
+    /// What is not merged yet for the guarded version at this position.
+    pub(crate) fn pending(&self, position: usize) -> Option<&Pending> {
+        self.treatments.get(position).map(|treatment| &treatment.pending)
     }
 
-    /// Drops what has been merged, and learns from the record what is slow and which units are known.
-    pub fn merged(&mut self, guardrails: &Guardrails, position: usize, record: &SharedRecord) {
-        if let Some(treatment) = self.treatments.get_mut(position) {
-            treatment.pending = Pending::default();
-            treatment.streak.merged(treatment.streak.report());
-            treatment.thresholds = record.thresholds();
-            treatment.known = record.units().cloned();
-            treatment.is_condemned = record.is_condemned(guardrails);
-        }
-    }
-
-    /// Starts a new tick.
-    pub fn age(&mut self) {
-        self.treatments.iter_mut().for_each(|treatment| treatment.streak.age());
-    }
-
-    /// The position of a request's version if it must be merged at once, so that the signal of failures in a row is fast.
-    /// That is the case if a quarter of the failures that condemn the version are pending here, because other workers may
-    /// have as many.
-    #[must_use]
-    pub fn is_urgent(&self, guardrails: &Guardrails, ticket: Ticket) -> Option<usize> {
-        let limit = guardrails.consecutive_failures()?;
-        let mut treatments = self.treatments.iter().enumerate();
-        let (position, treatment) = treatments.find(|(_, treatment)| treatment.ordinal == ticket.ordinal)?;
-        match treatment.streak.report() {
-            Report::Failures(failures) if !treatment.is_condemned => {
-                (failures.saturating_mul(4) >= limit).then_some(position)
-            }
-            Report::Failures(_) | Report::Broken | Report::Unknown => None,
-        }
+    /// Drops what has been merged, and learns from the record which claims were lost, what is slow and which units are known.
+    pub fn merged(
+        &mut self,
+        guardrails: &Guardrails,
+        position: usize,
+        record: &SharedRecord,
+        feedback: &Feedback,
+    ) {
+        let Some(treatment) = self.treatments.get_mut(position) else { return };
+        let claims = treatment.pending.claims.iter().zip(&feedback.lost);
+        claims.filter(|(_, is_lost)| **is_lost).for_each(|(published, _)| published.fate.lose(position));
+        treatment.pending = Pending::default();
+        treatment.thresholds = record.thresholds();
+        treatment.judged_from_ms = record.judged_from_ms(guardrails);
+        treatment.known = record.units().cloned();
+        treatment.is_unsettled = feedback.is_unsettled;
     }
 }
 
 impl Treatment {
-    /// Bits of the signals for which an outcome is bad.
-    fn bad(&self, guardrails: &Guardrails, outcome: Outcome) -> u16 {
-        let is_bad = |measure: &Measure, position: usize| match measure {
-            Measure::Failure => outcome.failed,
-            Measure::LongerThan(limit) => outcome.latency.is_some_and(|latency| latency > *limit),
-            Measure::LongerThanStable { .. } => {
-                let limit = self.thresholds.get(position).copied().flatten();
-                limit.zip(outcome.latency).is_some_and(|(limit, latency)| latency > limit)
+    fn begin(&mut self, side: Side, ticket: &Ticket) {
+        match side {
+            Side::Version => {
+                self.pending.first_ms.get_or_insert(ticket.began_ms);
+                if self.counts_runs {
+                    self.pending.recent.units.add(ticket.unit);
+                }
             }
-            Measure::Header(_) => outcome.headers & bit(position) != 0,
-        };
-        let rules = guardrails.rules().enumerate();
-        rules.fold(0, |bits, (position, (bit, rule))| match rule {
-            Rule::Rate(measure, _) if is_bad(measure, position) => bits | bit,
-            Rule::Rate(..) | Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => bits,
-        })
+            Side::Stable if self.counts_runs && ticket.is_drawn => {
+                let recent = &mut self.pending.recent;
+                recent.begun = recent.begun.saturating_add(1);
+                recent.begun_ms = ticket.began_ms;
+            }
+            Side::Stable => {}
+        }
+        if let Some(claim) = &ticket.claim {
+            self.pending.claim(claim.clone(), self.position);
+        }
+    }
+
+    fn end(&mut self, side: Side, ticket: &Ticket) {
+        if side == Side::Stable && self.counts_runs && ticket.is_drawn {
+            self.pending.recent.ended = self.pending.recent.ended.saturating_add(1);
+        }
+    }
+
+    /// Counts an outcome for the totals and for failures in a row.
+    fn count(&mut self, side: Side, ticket: &Ticket, outcome: Outcome) {
+        self.end(side, ticket);
+        if outcome.is_abandoned() {
+            return;
+        }
+        let total = self.pending.of(side);
+        *total = total.plus(Tally { observed: 1, bad: outcome.failed().into() });
+        if !self.counts_runs || (side == Side::Stable && !ticket.is_drawn) {
+            return;
+        }
+        let Some(tick) = self.pending.recent.ticks.at(ticket.tick) else { return };
+        match (side, outcome.failed()) {
+            (Side::Version, true) => tick.fail(ticket.unit),
+            (Side::Version, false) => tick.version.given = tick.version.given.saturating_add(1),
+            (Side::Stable, true) => tick.stable_failures = tick.stable_failures.saturating_add(1),
+            (Side::Stable, false) => tick.stable.given = tick.stable.given.saturating_add(1),
+        }
+    }
+
+    /// Turns a success into a failure of now.
+    fn take_back(&mut self, side: Side, ticket: &Ticket, now: Duration) {
+        let total = self.pending.of(side);
+        *total = total.plus(Tally { observed: 0, bad: 1 });
+        if !self.counts_runs || (side == Side::Stable && !ticket.is_drawn) {
+            return;
+        }
+        let ticks = &mut self.pending.recent.ticks;
+        if let Some(tick) = ticks.at(ticket.tick) {
+            let successes = match side {
+                Side::Version => &mut tick.version,
+                Side::Stable => &mut tick.stable,
+            };
+            successes.taken_back = successes.taken_back.saturating_add(1);
+        }
+        if let Some(tick) = ticks.at(tick(now)) {
+            match side {
+                Side::Version => tick.fail(ticket.unit),
+                Side::Stable => tick.stable_failures = tick.stable_failures.saturating_add(1),
+            }
+        }
+    }
+
+    /// True if rates judge this request: it began after the version had warmed up.
+    fn judges(&self, ticket: &Ticket) -> bool {
+        self.judged_from_ms.is_some_and(|from| ticket.began_ms >= from)
+    }
+
+    /// Counts an outcome for each absolute signal. Returns the bits of the comparisons, without gaps, for which it is bad.
+    fn judge(&mut self, guardrails: &Guardrails, outcome: Outcome, side: Side, ticket: &Ticket) -> u16 {
+        let (mut bits, mut place) = (0, 0);
+        for (position, (_, rule)) in guardrails.rules().enumerate() {
+            let Rule::Rate(measure, limit) = rule else { continue };
+            let slow = self.thresholds.get(position).copied().flatten();
+            let is_bad = measure.judge(outcome, position, slow);
+            match limit {
+                Limit::Share(_) => {
+                    if let Some(is_bad) = is_bad {
+                        self.observe(position, Tally { observed: 1, bad: is_bad.into() }, side, ticket);
+                    }
+                }
+                Limit::Increase { .. } => {
+                    bits |= if is_bad == Some(true) { bit(place) } else { 0 };
+                    place = place.saturating_add(1);
+                }
+            }
+        }
+        bits
+    }
+
+    /// The same for a success that turned out to be a failure.
+    fn judge_late(&mut self, guardrails: &Guardrails, side: Side, ticket: &Ticket) -> u16 {
+        let (mut bits, mut place) = (0, 0);
+        for (position, (_, rule)) in guardrails.rules().enumerate() {
+            let Rule::Rate(measure, limit) = rule else { continue };
+            let is_bad = *measure == Measure::Failure;
+            match limit {
+                Limit::Share(_) if is_bad => {
+                    self.observe(position, Tally { observed: 0, bad: 1 }, side, ticket);
+                }
+                Limit::Share(_) => {}
+                Limit::Increase { .. } => {
+                    bits |= if is_bad { bit(place) } else { 0 };
+                    place = place.saturating_add(1);
+                }
+            }
+        }
+        bits
+    }
+
+    fn observe(&mut self, position: usize, tally: Tally, side: Side, ticket: &Ticket) {
+        let Some(counted) = self.pending.counted.get_mut(position) else { return };
+        match side {
+            Side::Version => {
+                counted.sides.version = counted.sides.version.plus(tally);
+                counted.units.add(ticket.unit, tally.bad > 0);
+            }
+            Side::Stable if ticket.is_drawn => counted.sides.stable = counted.sides.stable.plus(tally),
+            Side::Stable => {}
+        }
+    }
+
+    /// Offers a request as evidence, unless another worker claimed its bucket.
+    fn offer(&mut self, ticket: &Ticket, observation: Observation) {
+        let claim = ticket.claim.as_ref().filter(|published| !published.fate.is_lost(self.position));
+        if let Some(Published { claim, .. }) = claim {
+            self.pending.offer(Seen { claim: *claim, split: ticket.split, observation });
+        }
     }
 
     /// Records a unit that the split drew.
@@ -248,11 +375,6 @@ impl Treatment {
     }
 }
 
-impl Guardrails {
-    /// The bits of the signals that compare, without gaps.
-    fn compared(&self, bad: u16) -> u16 {
-        let is_bad = |(_, (position, _)): &(usize, (usize, &Measure))| bad & bit(*position) != 0;
-        let compared = self.comparisons().enumerate().filter(is_bad);
-        compared.fold(0, |bits, (place, _)| bits | bit(place))
-    }
+fn milliseconds(now: Duration) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

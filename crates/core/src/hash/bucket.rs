@@ -52,6 +52,11 @@ impl Ppm {
     pub fn contains(self, bucket: Bucket) -> bool {
         bucket.0 < self.0
     }
+
+    /// The sum of two shares, at most one whole.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0).min(BUCKETS))
+    }
 }
 
 impl From<Ppm> for u64 {

@@ -1,4 +1,4 @@
-//! Conditions on a request: the methods, headers and query parameters that an alternative of a rollout or a shadow needs.
+//! Conditions on a request: the methods, headers, cookies and query parameters that an alternative of a rollout or a shadow needs.
 //!
 //! Hosts and paths are not here: the index (`index.rs`) looks them up before any condition is tested.
 
@@ -32,11 +32,25 @@ impl TextMatch {
     }
 }
 
+/// A test of a value, or the opposite of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Test {
+    pub(crate) text: TextMatch,
+    pub(crate) is_negated: bool,
+}
+
+impl Test {
+    /// True if the value passes. An absent value passes a negated test.
+    pub(crate) fn holds(&self, value: Option<&[u8]>) -> bool {
+        self.text.holds(value) != self.is_negated
+    }
+}
+
 /// A condition on one header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeaderCondition {
     pub(crate) slot: Slot,
-    pub(crate) test: TextMatch,
+    pub(crate) test: Test,
 }
 
 impl HeaderCondition {
@@ -45,11 +59,18 @@ impl HeaderCondition {
     }
 }
 
+/// A condition on the first cookie of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CookieCondition {
+    pub(crate) slot: Slot,
+    pub(crate) test: Test,
+}
+
 /// A condition on one query parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueryCondition {
     pub(crate) name: Box<[u8]>,
-    pub(crate) test: TextMatch,
+    pub(crate) test: Test,
 }
 
 /// All conditions of one alternative, except host and path.
@@ -58,6 +79,7 @@ pub(crate) struct Conditions {
     /// `None` means any method.
     pub(crate) methods: Option<Box<[Box<[u8]>]>>,
     pub(crate) headers: Box<[HeaderCondition]>,
+    pub(crate) cookies: Box<[CookieCondition]>,
     pub(crate) query: Box<[QueryCondition]>,
 }
 
@@ -65,6 +87,7 @@ impl Conditions {
     pub(crate) fn hold(&self, request: &Request<'_>) -> bool {
         self.methods.as_deref().is_none_or(|methods| contains_method(methods, request))
             && self.headers.iter().all(|condition| condition.holds(request))
+            && self.cookies.iter().all(|condition| condition.test.holds(request.lines(condition.slot).next()))
             && self
                 .query
                 .iter()
@@ -95,6 +118,10 @@ mod tests {
             assert!(!test.holds(Some(not.as_bytes())), "{test:?}");
             assert!(!test.holds(Some(b"")), "{test:?}");
             assert!(!test.holds(None), "{test:?}");
+        }
+        let test = |is_negated| Test { text: TextMatch::Exact(text("acme")), is_negated };
+        for (value, is_acme) in [(Some(b"acme".as_slice()), true), (Some(b"acme2"), false), (None, false)] {
+            assert_eq!((test(false).holds(value), test(true).holds(value)), (is_acme, !is_acme), "{value:?}");
         }
         assert!(TextMatch::Present(true).holds(Some(b"")) && !TextMatch::Present(true).holds(None));
         assert!(TextMatch::Present(false).holds(None) && !TextMatch::Present(false).holds(Some(b"")));

@@ -3,6 +3,10 @@
 //! Envoy repeats the call. The filter only sends the conditions in Envoy's own retry headers and the clusters in the
 //! `x-rollout-fallback` headers; the route chooses its cluster again on each retry.
 
+use std::time::Duration;
+
+use crate::header;
+
 /// Most targets of a failover: the route has four entries, and the first is the version's own.
 pub const MAX_TARGETS: usize = 3;
 
@@ -15,6 +19,8 @@ pub struct Failover {
     pub(crate) retries: usize,
     /// The request headers that make Envoy retry, except the number of retries.
     pub(crate) headers: Box<[(&'static str, Box<str>)]>,
+    /// How long an attempt may take. `None` if there is no limit.
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Failover {
@@ -68,7 +74,7 @@ pub(crate) struct Retry {
     pub(crate) grpc: Vec<&'static str>,
     pub(crate) status_codes: Vec<u16>,
     pub(crate) retries: usize,
-    pub(crate) per_try_timeout_ms: Option<u64>,
+    pub(crate) per_try_timeout: Option<Duration>,
 }
 
 /// The words of `x-envoy-retry-on` (Envoy 1.40, "Router / HTTP header manipulation").
@@ -95,33 +101,26 @@ pub(crate) const RATE_LIMITED: &str = "envoy-ratelimited";
 /// The word that makes Envoy look at the list of status codes.
 pub(crate) const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
-/// The header with the number of retries, which depends on the request.
-pub(crate) const MAX_RETRIES: &str = "x-envoy-max-retries";
-
-/// The other request headers of a retry policy, in the order in which [`Retry::headers`] fills them.
-const CONDITION_HEADERS: [&str; 4] = [
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-];
+/// The request headers of a retry policy in the order in which [`Retry::headers`] fills them. The number of retries, which depends
+/// on the request, is not one of them.
+const CONDITION_HEADERS: [&str; 4] =
+    [header::RETRY_ON, header::RETRY_GRPC_ON, header::RETRIABLE_STATUS_CODES, header::TIMEOUT];
 
 /// True for the request headers of a retry policy. No version may set them.
 pub(crate) fn is_retry_header(name: &str) -> bool {
-    name == MAX_RETRIES || CONDITION_HEADERS.contains(&name)
+    name == header::MAX_RETRIES || CONDITION_HEADERS.contains(&name)
 }
 
 impl Retry {
-    /// The request headers that make Envoy retry, except the number of retries. All are set, because a client could
-    /// send a missing one.
-    pub(crate) fn headers(&self) -> Box<[(&'static str, Box<str>)]> {
+    /// The request headers that make Envoy retry, except the number of retries, with the time limit of an attempt.
+    pub(crate) fn headers(&self, timeout: Option<Duration>) -> Box<[(&'static str, Box<str>)]> {
         let words = |words: &[&str]| Some(words.join(",")).filter(|_| !words.is_empty());
         let codes: Vec<String> = self.status_codes.iter().map(u16::to_string).collect();
         let values = [
             words(&self.http),
             words(&self.grpc),
             Some(codes.join(",")).filter(|_| !codes.is_empty()),
-            self.per_try_timeout_ms.map(|timeout| timeout.to_string()),
+            timeout.map(|timeout| timeout.as_millis().to_string()),
         ];
         let headers = CONDITION_HEADERS.into_iter().zip(values);
         headers.filter_map(|(name, value)| Some((name, value?.into()))).collect()

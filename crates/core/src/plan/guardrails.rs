@@ -2,6 +2,7 @@
 //!
 //! This file only has the rules. Counting and judging is in `guardrail`.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,12 +19,14 @@ pub const MAX_SIGNALS: usize = 16;
 pub struct Guardrails {
     pub(crate) window: Duration,
     pub(crate) min_requests: u64,
+    /// How long a version warms up, from its first request. Rates do not judge what started in that time.
+    pub(crate) warm_up: Duration,
     pub(crate) action: Action,
     pub(crate) dry_run: bool,
     pub(crate) rearm: u64,
     pub(crate) signals: Box<[Signal]>,
-    /// The salt for units. `None` if no signal looks at units.
-    pub(crate) unit_salt: Option<Salt>,
+    /// The salt that hashes units into buckets, independently of the split.
+    pub(crate) unit_salt: Salt,
     pub(crate) guarded: Box<[Guarded]>,
 }
 
@@ -73,14 +76,28 @@ impl Guardrails {
         self.dry_run
     }
 
-    /// The response headers that signals look at, each with the bit of its signal.
-    pub fn headers(&self) -> impl Iterator<Item = (&HeaderRule, u16)> {
-        self.rules().filter_map(|(bit, rule)| match rule {
-            Rule::Rate(Measure::Header(header), _) => Some((header, bit)),
-            Rule::Rate(Measure::Failure | Measure::LongerThan(_) | Measure::LongerThanStable { .. }, _)
+    /// Bits of the signals that find an answer of a version bad by its status or its headers. `value` reads a response header.
+    pub fn marks(&self, status: u16, mut value: impl FnMut(&str) -> Option<Vec<u8>>) -> u16 {
+        let mut is_bad = |rule: &Rule| match rule {
+            Rule::Rate(Measure::Header(header), _) => header.holds(value(header.name()).as_deref()),
+            Rule::Rate(Measure::Status(statuses), _) => statuses.has(status),
+            Rule::Rate(
+                Measure::Failure
+                | Measure::LongerThan(_)
+                | Measure::LongerThanStable { .. }
+                | Measure::Abandoned,
+                _,
+            )
             | Rule::ConsecutiveFailures(_)
-            | Rule::SampleRatio { .. } => None,
-        })
+            | Rule::SampleRatio { .. } => false,
+        };
+        self.rules().fold(0, |bits, (bit, rule)| if is_bad(rule) { bits | bit } else { bits })
+    }
+
+    /// How long a version warms up, from its first request. Rates do not judge what started in that time.
+    #[must_use]
+    pub fn warm_up(&self) -> Duration {
+        self.warm_up
     }
 
     /// Each rule with the bit of its signal.
@@ -88,8 +105,8 @@ impl Guardrails {
         self.signals.iter().enumerate().map(|(position, signal)| (bit(position), &signal.rule))
     }
 
-    pub(crate) fn unit_hash(&self, unit: &[u8]) -> Option<u32> {
-        Some(self.unit_salt.as_ref()?.hash(unit))
+    pub(crate) fn unit_hash(&self, unit: &[u8]) -> u32 {
+        self.unit_salt.hash(unit)
     }
 
     /// The signals that compare with stable: their positions, and what they compare.
@@ -110,14 +127,9 @@ impl Guardrails {
         self.rules().any(|(_, rule)| matches!(rule, Rule::SampleRatio { .. }))
     }
 
-    /// Number of failures in a row that condemns a version: the smallest of all such signals. `None` if there is no such signal.
-    #[must_use]
-    pub fn consecutive_failures(&self) -> Option<u64> {
-        let limits = self.signals.iter().filter_map(|signal| match signal.rule {
-            Rule::ConsecutiveFailures(limit) => Some(limit),
-            Rule::Rate(..) | Rule::SampleRatio { .. } => None,
-        });
-        limits.min()
+    /// True if a signal counts failures in a row.
+    pub(crate) fn counts_runs(&self) -> bool {
+        self.rules().any(|(_, rule)| matches!(rule, Rule::ConsecutiveFailures(_)))
     }
 }
 
@@ -182,7 +194,7 @@ impl Signal {
 pub enum Rule {
     /// Too large a share of requests or answers is bad.
     Rate(Measure, Limit),
-    /// This many failures since the last merge that contained a success.
+    /// This many failures in a row.
     ConsecutiveFailures(u64),
     /// Units do not arrive in the proportions of the split.
     SampleRatio {
@@ -207,6 +219,20 @@ pub enum Measure {
     },
     /// An answer with a header that meets a condition.
     Header(HeaderRule),
+    /// An answer with one of these statuses.
+    Status(Statuses),
+    /// A request whose client did not wait for the response headers.
+    Abandoned,
+}
+
+/// Statuses of HTTP, as ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statuses(pub(crate) Box<[RangeInclusive<u16>]>);
+
+impl Statuses {
+    fn has(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
 }
 
 /// How much may be bad.

@@ -3,6 +3,7 @@
 //! A plan that exists can be served: names are resolved, lanes cover what they should, and header values are legal. Only
 //! `compile` makes plans.
 
+pub(crate) mod arm;
 pub(crate) mod compatibility;
 pub(crate) mod condition;
 pub(crate) mod eligibility;
@@ -15,6 +16,7 @@ pub(crate) mod scheme;
 pub(crate) mod session;
 pub(crate) mod shadow;
 pub(crate) mod split;
+pub(crate) mod stop;
 pub(crate) mod unit;
 pub(crate) mod version;
 

@@ -5,16 +5,19 @@
 //! exposes the same units. If the clock of a proxy is wrong by some seconds, its ramp is early or late by as many. A clock
 //! that is set back lowers the exposure.
 
+use super::stop::{Kind, Stops};
 use crate::hash::bucket::Ppm;
 use crate::time::Time;
+
+/// The most edges of weekly freezes among the turns of a ramp: a thousand years of weeks. Protects memory.
+const MAX_EDGES: usize = 100_000;
 
 /// An exposure as a function of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ramp {
     pub(crate) start: Time,
     pub(crate) shape: Shape,
-    /// Sorted by their start. They may overlap.
-    pub(crate) stops: Vec<Stop>,
+    pub(crate) stops: Stops,
 }
 
 /// The exposure by counted milliseconds. It never falls.
@@ -29,21 +32,6 @@ pub(crate) enum Shape {
 pub(crate) struct Step {
     pub(crate) exposure: Ppm,
     pub(crate) end: u64,
-}
-
-/// A time that does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stop {
-    pub(crate) from: Time,
-    /// `None` if only another document ends it.
-    pub(crate) until: Option<Time>,
-    pub(crate) phase: Phase,
-}
-
-impl Stop {
-    pub(crate) fn covers(&self, now: Time) -> bool {
-        self.from <= now && self.until.is_none_or(|until| now < until)
-    }
 }
 
 /// What a ramp does.
@@ -123,66 +111,47 @@ impl Ramp {
             Phase::Waiting
         } else if self.shape.corners().iter().all(|corner| *corner <= counted) {
             Phase::Done
-        } else if let Some(stop) = self.stops.iter().find(|stop| stop.covers(now)) {
-            stop.phase
         } else {
-            match self.shape {
-                Shape::Steps(_) => Phase::Holding,
-                Shape::Linear { .. } => Phase::Rising,
+            match (self.stops.kind(now), &self.shape) {
+                (Some(Kind::Pause), _) => Phase::Paused,
+                (Some(Kind::Freeze), _) => Phase::Frozen,
+                (None, Shape::Steps(_)) => Phase::Holding,
+                (None, Shape::Linear { .. }) => Phase::Rising,
             }
         }
     }
 
     /// Every time at which the exposure jumps or the phase changes, in order. Between two of them the exposure is constant
-    /// or rises in a straight line.
+    /// or rises in a straight line. Weekly freezes after the first hundred thousand edges are left out.
     #[must_use]
     pub fn turns(&self) -> Vec<Time> {
-        let reached = |corner: u64| self.reaches(corner.div_ceil(1_000));
+        let reached = |corner: u64| self.stops.reaches(corner.div_ceil(1_000));
         let corners = self.shape.corners();
         let end = corners.last().map_or(Some(self.start), |last| reached(*last));
         let within = |turn: &Time| *turn >= self.start && end.is_none_or(|end| *turn <= end);
-        let stops = self.stops.iter().flat_map(|stop| [Some(stop.from), stop.until]).flatten();
+        let edges = self.stops.edges(end.unwrap_or(Time::LAST), MAX_EDGES).into_iter();
         let corners = corners.into_iter().filter_map(reached);
-        let mut turns: Vec<Time> = stops.chain(corners).chain([self.start]).filter(within).collect();
+        let mut turns: Vec<Time> = edges.chain(corners).chain([self.start]).filter(within).collect();
         turns.sort_unstable();
         turns.dedup();
         turns
     }
 
-    /// Adds a stop at its place.
-    pub(crate) fn add_stop(&mut self, stop: Stop) {
-        let place = self.stops.partition_point(|earlier| earlier.from <= stop.from);
-        self.stops.insert(place, stop);
+    /// True if both ramps would be the same without pauses and freezes.
+    #[must_use]
+    pub fn has_course_of(&self, other: &Self) -> bool {
+        self.start == other.start && self.shape == other.shape
     }
 
     /// Counted milliseconds from the start to this time.
     fn counted(&self, now: Time) -> u64 {
-        let mut counted = 0_u64;
-        let mut from = self.start;
-        for stop in self.stops.iter().take_while(|stop| stop.from < now) {
-            counted = counted.saturating_add(stop.from.since(from));
-            from = from.max(stop.until.unwrap_or(now));
-        }
-        counted.saturating_add(now.since(from)).saturating_mul(1_000)
-    }
-
-    /// The time at which this many seconds have counted. `None` if a stop without an end comes first.
-    fn reaches(&self, seconds: u64) -> Option<Time> {
-        let mut left = seconds;
-        let mut from = self.start;
-        for stop in &self.stops {
-            if stop.from.since(from) >= left {
-                break;
-            }
-            left = left.saturating_sub(stop.from.since(from));
-            from = from.max(stop.until?);
-        }
-        Some(from.after(left))
+        self.stops.counted(now).saturating_mul(1_000)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::stop::{Stop, Weekly};
     use super::*;
 
     fn ppm(parts: u32) -> Ppm {
@@ -190,19 +159,23 @@ mod tests {
     }
 
     fn stop(from: u64, until: Option<u64>) -> Stop {
-        Stop { from: Time::from_seconds(from), until: until.map(Time::from_seconds), phase: Phase::Paused }
+        Stop { from: Time::from_seconds(from), until: until.map(Time::from_seconds), kind: Kind::Pause }
     }
 
     /// 1 % for 100 s, 10 % for 100 s, then everybody; from second 1,000 on.
     fn steps(stops: &[Stop]) -> Ramp {
         let steps = [(10_000, 100_000), (100_000, 200_000), (1_000_000, u64::MAX)];
         let steps = steps.map(|(exposure, end)| Step { exposure: ppm(exposure), end });
-        Ramp { start: Time::from_seconds(1_000), shape: Shape::Steps(steps.into()), stops: stops.into() }
+        ramp(Shape::Steps(steps.into()), stops, Vec::new())
     }
 
     fn line(stops: &[Stop]) -> Ramp {
-        let shape = Shape::Linear { from: ppm(100), to: ppm(1_100), over: 100_000 };
-        Ramp { start: Time::from_seconds(1_000), shape, stops: stops.into() }
+        ramp(Shape::Linear { from: ppm(100), to: ppm(1_100), over: 100_000 }, stops, Vec::new())
+    }
+
+    fn ramp(shape: Shape, stops: &[Stop], weekly: Vec<Weekly>) -> Ramp {
+        let start = Time::from_seconds(1_000);
+        Ramp { start, shape, stops: Stops::new(start, stops.into(), weekly) }
     }
 
     fn exposures(ramp: &Ramp, moments: &[u64]) -> Vec<u32> {
@@ -247,6 +220,43 @@ mod tests {
         assert_eq!(
             [999, 1_000, 1_020, 1_049, 1_050, 1_229, 1_230, 5_500].map(phase),
             [Waiting, Holding, Paused, Paused, Holding, Holding, Done, Done]
+        );
+    }
+
+    #[test]
+    fn ten_years_of_weekends_off_are_counted_exactly() {
+        // From Friday, 16:00, to Monday, 08:00: 104 hours of each week count.
+        let weekly = Weekly { from: 4 * 86_400 + 57_600, until: 28_800, since: Time::default() };
+        let hours = 104 * 520;
+        let shape = Shape::Linear { from: Ppm::ZERO, to: Ppm::WHOLE, over: hours * 3_600_000 };
+        let monday = Time::from_seconds(1_795_420_800); // 2026-11-23T08:00:00Z
+        let ramp = Ramp { start: monday, shape, stops: Stops::new(monday, Vec::new(), vec![weekly]) };
+        let end = monday.after(520 * 604_800 - 64 * 3_600); // the last weekend comes after it
+        let turns = ramp.turns();
+        assert_eq!((turns.len(), turns.first(), turns.last()), (1_040, Some(&monday), Some(&end)));
+        assert_eq!(ramp.exposure(monday.after(260 * 604_800)).get(), 500_000);
+        let exposures = [0, 1, 3_600].map(|after| ramp.exposure(end.after(after)).get());
+        assert_eq!(
+            (ramp.exposure(Time::from_seconds(end.seconds() - 1)).get(), exposures),
+            (999_999, [1_000_000; 3])
+        );
+    }
+
+    #[test]
+    fn a_ramp_that_is_frozen_all_week_never_ends() {
+        let day = 86_400;
+        let weekly = [(0, 3 * day), (3 * day, 0)].map(|(from, until)| Weekly {
+            from,
+            until,
+            since: Time::from_seconds(1_020),
+        });
+        let frozen =
+            ramp(Shape::Linear { from: ppm(100), to: ppm(1_100), over: 100_000 }, &[], weekly.into());
+        assert_eq!(exposures(&frozen, &[1_019, 1_020, 1_021, 999_999_999]), [290, 300, 300, 300]);
+        assert_eq!(frozen.turns().into_iter().map(Time::seconds).collect::<Vec<_>>(), [1_000, 1_020]);
+        assert_eq!(
+            [1_019, 1_020, u64::MAX].map(|at| frozen.phase(Time::from_seconds(at))),
+            [Phase::Rising, Phase::Frozen, Phase::Frozen]
         );
     }
 }

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use super::compatibility::Api;
 use super::eligibility::Layer;
 use super::guardrails::Guardrails;
-use super::ramp::{Phase, Ramp, Stop};
+use super::ramp::Ramp;
 use super::session::Sessions;
 use super::shadow::Shadow;
 use super::split::Split;
+use super::stop::{Kind, Stop, Weekly};
 use super::unit::Source;
 use super::version::Version;
 use crate::hash::bucket::{Ppm, Salt};
@@ -35,7 +36,7 @@ pub struct Rollout {
     pub(crate) expose_failover: bool,
     pub(crate) layer: Option<Layer>,
     pub(crate) sessions: Option<Sessions>,
-    pub(crate) freeze: Option<Freeze>,
+    pub(crate) freezes: Box<[Freeze]>,
     pub(crate) api: Option<Api>,
     /// True if a version names a feature set. Only then does a request's feature set matter.
     pub(crate) names_features: bool,
@@ -61,7 +62,8 @@ impl Rollout {
         &self.stable
     }
 
-    /// Each treatment of the strategy with the share of all buckets that is exposed to it, in document order.
+    /// Each treatment of the strategy once, with the share of all buckets that is exposed to it, in document order. The share of
+    /// a stopped arm is zero.
     #[must_use]
     pub fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
         self.split.exposures(now)
@@ -75,7 +77,8 @@ impl Rollout {
         own.map_or(Ppm::ZERO, |(_, exposure)| exposure)
     }
 
-    /// The buckets of each treatment of the strategy, in document order. `None` if another product's scheme assigns the buckets.
+    /// The exposed buckets of each lane with their treatment, in document order. Only the stable version may have several
+    /// lanes. `None` if another product's scheme assigns the buckets.
     #[must_use]
     pub fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
         self.split.exposed(now)
@@ -108,27 +111,71 @@ impl Rollout {
         self.guardrails.as_ref()
     }
 
-    /// The freeze that is in force at this time. `None` if there is none.
+    /// What freezes the rollout at this time. `None` if nothing does.
     #[must_use]
-    pub fn freeze(&self, now: Time) -> Option<&Freeze> {
-        self.freeze.as_ref().filter(|freeze| freeze.stop().covers(now))
+    pub fn frozen(&self, now: Time) -> Option<Frozen<'_>> {
+        let first = self.freezes.iter().find(|freeze| freeze.end(now).is_some())?;
+        let mut until = now;
+        // One freeze may take over from another, several times, and those of a week without end.
+        for _ in 0..MAX_CHAIN {
+            match self.freezes.iter().filter_map(|freeze| freeze.end(until)).max() {
+                Some(end) => until = end,
+                None => break,
+            }
+        }
+        Some(Frozen { until, reason: first.reason.as_deref() })
     }
 }
 
-/// A window in which nothing about a rollout may change, except that traffic may be withdrawn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Freeze {
-    /// Its first second.
-    pub from: Time,
-    /// The first second after it.
+/// How many freezes that follow each other without a gap are looked through to find the end. Protects against those without one.
+const MAX_CHAIN: usize = 64;
+
+/// What freezes a rollout at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frozen<'r> {
+    /// The first second at which nothing freezes the rollout. If freezes follow each other for long, a time before that.
     pub until: Time,
     /// The reason, in the author's words.
-    pub reason: Option<Box<str>>,
+    pub reason: Option<&'r str>,
+}
+
+/// A time in which nothing about a rollout may change, except that traffic may be withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Freeze {
+    pub(crate) window: Window,
+    pub(crate) reason: Option<Box<str>>,
+}
+
+/// When a freeze is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Window {
+    Once { from: Time, until: Time },
+    Weekly(Weekly),
 }
 
 impl Freeze {
-    pub(crate) fn stop(&self) -> Stop {
-        Stop { from: self.from, until: Some(self.until), phase: Phase::Frozen }
+    /// The end of the window that this time is in. `None` outside.
+    fn end(&self, now: Time) -> Option<Time> {
+        match self.window {
+            Window::Once { from, until } => (from <= now && now < until).then_some(until),
+            Window::Weekly(weekly) => weekly.end(now),
+        }
+    }
+
+    /// The stop of a freeze that is in force once.
+    pub(crate) fn once(&self) -> Option<Stop> {
+        match self.window {
+            Window::Once { from, until } => Some(Stop { from, until: Some(until), kind: Kind::Freeze }),
+            Window::Weekly(_) => None,
+        }
+    }
+
+    /// The stop of a freeze that is in force every week.
+    pub(crate) fn weekly(&self) -> Option<Weekly> {
+        match self.window {
+            Window::Once { .. } => None,
+            Window::Weekly(weekly) => Some(weekly),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use super::arm::Arm;
 use super::version::Version;
 use crate::hash::bucket::{Bucket, Ppm, scale};
 use crate::hash::murmur3::murmur3;
@@ -34,6 +35,18 @@ struct Gate {
 struct Range {
     end: u32,
     version: Option<Rc<Version>>,
+    /// True if the units of these buckets get stable instead of the version.
+    is_stopped: bool,
+}
+
+impl Range {
+    fn of(end: u32, arm: &Arm) -> Self {
+        Self { end, version: Some(Rc::clone(&arm.version)), is_stopped: arm.is_stopped }
+    }
+
+    fn treatment(&self) -> Option<&Rc<Version>> {
+        self.version.as_ref().filter(|_| !self.is_stopped)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -56,15 +69,12 @@ enum Reduce {
     Scale(u32),
 }
 
-/// Versions with their weights, in document order.
-pub(crate) type Weights = [(Rc<Version>, u32)];
-
 impl Scheme {
     /// Unleash: `murmur3(group ":" unit, 0) % 100 + 1 <= percent`, then the first variant whose running sum of weights reaches
     /// `murmur3(group ":" unit, 86028157) % sum + 1`.
     ///
     /// Source: `Unleash/unleash-client-node`, `src/strategy/util.ts` and `src/variant.ts`.
-    pub(crate) fn unleash(group: &str, percent: u32, variants: &Weights) -> Self {
+    pub(crate) fn unleash(group: &str, percent: u32, variants: &[Arm]) -> Self {
         let group = format!("{group}:");
         let hash = |seed, size| Hash::prefixed(&group, seed, Reduce::Modulo(size));
         let ranges = ranges(variants);
@@ -81,7 +91,8 @@ impl Scheme {
     ///
     /// Source: `optimizely/go-sdk`, `pkg/decision/bucketer`.
     pub(crate) fn optimizely(experiment: &str, allocation: Vec<(Option<Rc<Version>>, u32)>) -> Self {
-        let ranges = allocation.into_iter().map(|(version, end)| Range { end, version }).collect();
+        let ranges =
+            allocation.into_iter().map(|(version, end)| Range { end, version, is_stopped: false }).collect();
         Self::plain(Hash::suffixed(experiment, 1, Reduce::Scale(10_000)), ranges)
     }
 
@@ -89,7 +100,7 @@ impl Scheme {
     /// traffic allocation lets in a percentage by a hash with a seed of its own.
     ///
     /// Source: `splitio/javascript-commons`, `src/evaluator`, and `splitio/java-client`, `Splitter.java`.
-    pub(crate) fn split(seed: i32, traffic: Option<(i32, u32)>, partitions: &Weights) -> Self {
+    pub(crate) fn split(seed: i32, traffic: Option<(i32, u32)>, partitions: &[Arm]) -> Self {
         let hash = |seed: i32| Hash::prefixed("", seed.cast_unsigned(), Reduce::Modulo(100));
         let gate = traffic.map(|(seed, percent)| Gate { hash: hash(seed), percent });
         Self { gate, first: 1, ..Self::plain(hash(seed), ranges(partitions)) }
@@ -99,7 +110,7 @@ impl Scheme {
     /// above it.
     ///
     /// Source: `open-feature/flagd`, `core/pkg/evaluator/fractional.go`.
-    pub(crate) fn flagd(prefix: &str, weights: &Weights) -> Self {
+    pub(crate) fn flagd(prefix: &str, weights: &[Arm]) -> Self {
         let ranges = ranges(weights);
         Self::plain(Hash::prefixed(prefix, 0, Reduce::Scale(whole(&ranges))), ranges)
     }
@@ -110,7 +121,7 @@ impl Scheme {
     /// The ranges are floating-point numbers in the SDKs, with the sums as they round there; here they become whole buckets at
     /// once. The hash runs over UTF-16, as in JavaScript and Python; the Go SDK runs it over bytes, so beyond ASCII it differs.
     /// Source: `growthbook/growthbook-python`, `growthbook/core.py`.
-    pub(crate) fn growthbook(seed: &str, coverage: Ppm, weights: &Weights) -> Self {
+    pub(crate) fn growthbook(seed: &str, coverage: Ppm, weights: &[Arm]) -> Self {
         let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole);
         // Buckets below a bound, compared as the SDKs compare: bucket / 10000 < bound.
         let below = |bound: f64| {
@@ -124,14 +135,14 @@ impl Scheme {
             }
             least
         };
-        let sum = weights.iter().fold(0, |sum, (_, weight)| weight.saturating_add(sum));
+        let sum = weights.iter().fold(0, |sum, arm| arm.weight.saturating_add(sum));
         let coverage = share(coverage.get(), Ppm::WHOLE.get());
         let mut start = 0.0;
         let mut ranges = Vec::new();
-        for (version, weight) in weights {
-            let weight = share(*weight, sum);
-            ranges.push(Range { end: below(start), version: None });
-            ranges.push(Range { end: below(start + coverage * weight), version: Some(Rc::clone(version)) });
+        for arm in weights {
+            let weight = share(arm.weight, sum);
+            ranges.push(Range { end: below(start), version: None, is_stopped: false });
+            ranges.push(Range::of(below(start + coverage * weight), arm));
             start += weight;
         }
         Self::plain(Hash::Fnv { seed: seed.into() }, ranges.into())
@@ -141,9 +152,9 @@ impl Scheme {
     /// it: the SDKs count both ends of a range in, and the earlier range wins. Shares are parts per million.
     ///
     /// Source: `featurevisor/featurevisor`, `packages/sdk/src/bucketer.ts` and `allocator.ts`.
-    pub(crate) fn featurevisor(feature: &str, shares: &Weights) -> Self {
+    pub(crate) fn featurevisor(feature: &str, shares: &[Arm]) -> Self {
         const SIZE: u32 = 100_000;
-        let some: Vec<_> = shares.iter().filter(|(_, share)| *share > 0).cloned().collect();
+        let some: Vec<_> = shares.iter().filter(|arm| arm.weight > 0).cloned().collect();
         let mut ranges = ranges(&some);
         ranges.iter_mut().for_each(|range| range.end = range.end.div_euclid(10).saturating_add(1).min(SIZE));
         Self::plain(Hash::suffixed(&format!(".{feature}"), 1, Reduce::Scale(SIZE)), ranges)
@@ -160,7 +171,7 @@ impl Scheme {
         let bucket = self.hash.bucket(unit);
         let shown = gate.filter(|_| self.shows_gate).map_or(bucket, |(bucket, _)| bucket);
         let range = self.ranges.iter().find(|range| bucket < range.end).filter(|_| is_in);
-        (Bucket::numbered(shown.saturating_add(self.first)), range.and_then(|range| range.version.as_ref()))
+        (Bucket::numbered(shown.saturating_add(self.first)), range.and_then(Range::treatment))
     }
 
     /// Each treatment once, with its share of all units, rounded down.
@@ -170,6 +181,7 @@ impl Scheme {
         let mut widths: Vec<(&Rc<Version>, u64)> = Vec::new();
         for (range, width) in self.widths() {
             let Some(version) = &range.version else { continue };
+            let width = if range.is_stopped { 0 } else { width };
             match widths.iter_mut().find(|(known, _)| known.ordinal == version.ordinal) {
                 Some((_, sum)) => *sum = sum.saturating_add(width.into()),
                 None => widths.push((version, width.into())),
@@ -239,11 +251,11 @@ fn fnv1a(units: impl Iterator<Item = u16>) -> u32 {
 }
 
 /// Ranges one after another, each as wide as its weight.
-fn ranges(weights: &Weights) -> Box<[Range]> {
+fn ranges(weights: &[Arm]) -> Box<[Range]> {
     let mut end = 0_u32;
-    let range = |(version, weight): &(Rc<Version>, u32)| {
-        end = end.saturating_add(*weight);
-        Range { end, version: Some(Rc::clone(version)) }
+    let range = |arm: &Arm| {
+        end = end.saturating_add(arm.weight);
+        Range::of(end, arm)
     };
     weights.iter().map(range).collect()
 }

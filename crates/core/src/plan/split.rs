@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::arm::Arm;
 use super::ramp::Ramp;
 use super::scheme::Scheme;
 use super::version::Version;
@@ -62,15 +63,17 @@ impl Split {
     }
 
     /// Lanes in the order and proportion of the weights, each exposed by the same share.
-    pub(crate) fn weighted(arms: Vec<(Rc<Version>, u32)>, exposure: Ppm) -> Self {
-        let total: u64 = arms.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    /// A stopped arm has its lane and exposes nothing of it.
+    pub(crate) fn weighted(arms: Vec<Arm>, exposure: Ppm) -> Self {
+        let total: u64 = arms.iter().map(|arm| u64::from(arm.weight)).sum();
         let mut sum = 0_u64;
         let mut start = 0;
         let mut lanes = Vec::with_capacity(arms.len());
-        for (version, weight) in arms {
+        for Arm { version, weight, is_stopped } in arms {
             sum = sum.saturating_add(u64::from(weight));
             let end = share(u64::from(BUCKETS), sum, total);
             let width = u64::from(end.saturating_sub(start));
+            let exposure = if is_stopped { Ppm::ZERO } else { exposure };
             let exposed = share(width, u64::from(exposure.get()), u64::from(BUCKETS));
             lanes.push(Lane { version, start, exposed_end: start.saturating_add(exposed), end });
             start = end;
@@ -119,17 +122,17 @@ impl Split {
         }
     }
 
-    /// Each treatment with the share of all units that gets it, in document order.
+    /// Each treatment once, with the share of all units that gets it, in document order.
     pub(crate) fn exposures(&self, now: Time) -> Vec<(&Rc<Version>, Ppm)> {
         match self {
             Self::Stable => Vec::new(),
-            Self::Lanes(lanes) => lanes.iter().map(|lane| (&lane.version, lane.exposed())).collect(),
+            Self::Lanes(lanes) => added_up(lanes),
             Self::Ramp(version, ramp) => vec![(version, ramp.exposure(now))],
             Self::Scheme(scheme) => scheme.exposures(),
         }
     }
 
-    /// Each treatment with its buckets, in document order. `None` if the buckets are another product's.
+    /// Each lane with its treatment and the buckets that get it, in document order. `None` if the buckets are another product's.
     pub(crate) fn exposed(&self, now: Time) -> Option<Vec<(&Rc<Version>, Range<u32>)>> {
         match self {
             Self::Stable => Some(Vec::new()),
@@ -140,6 +143,18 @@ impl Split {
             Self::Scheme(_) => None,
         }
     }
+}
+
+/// Each version of the lanes once, with the sum of what they expose to it.
+fn added_up(lanes: &[Lane]) -> Vec<(&Rc<Version>, Ppm)> {
+    let mut sums: Vec<(&Rc<Version>, Ppm)> = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        match sums.iter_mut().find(|(known, _)| known.ordinal == lane.version.ordinal) {
+            Some((_, sum)) => *sum = sum.plus(lane.exposed()),
+            None => sums.push((&lane.version, lane.exposed())),
+        }
+    }
+    sums
 }
 
 /// `floor(whole * part / total)`. Values stay far below 2^64, and a total of zero gives zero.

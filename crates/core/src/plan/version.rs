@@ -2,6 +2,8 @@
 //!
 //! Everything that depends only on the version is computed when the document is compiled: headers, targets, marks.
 
+use std::time::Duration;
+
 use super::failover::Failover;
 
 /// One version of a model, and the headers that send a request to it.
@@ -13,6 +15,7 @@ pub struct Version {
     /// `<rollout>=<version>`.
     pub(crate) assignment: Box<str>,
     pub(crate) failover: Option<Failover>,
+    pub(crate) timeout: Option<Timeout>,
     /// The request headers that depend only on the version.
     pub(crate) headers: Box<[(Box<str>, Box<str>)]>,
     pub(crate) path_prefix: Option<PathPrefix>,
@@ -59,6 +62,24 @@ impl Version {
     pub fn failover(&self) -> Option<&Failover> {
         self.failover.as_ref()
     }
+
+    /// How long an attempt may take until its response headers, counted from the end of the request. `None` if there is no
+    /// limit. If no target may take a request, the limit of its failover does not hold.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        match &self.failover {
+            Some(failover) => failover.timeout,
+            None => self.timeout.as_ref().map(|timeout| timeout.limit),
+        }
+    }
+}
+
+/// The time limit of attempts that are not repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Timeout {
+    pub(crate) limit: Duration,
+    /// In milliseconds, for Envoy's header.
+    pub(crate) value: Box<str>,
 }
 
 /// A replacement for the start of a path.

@@ -8,9 +8,13 @@ pub(crate) struct Cookie {
     pub(crate) name: Box<str>,
     pub(crate) max_age: u64,
     pub(crate) path: Box<str>,
+    /// Host and everything below it that browsers send the cookie to. `None` means the host of the request alone.
+    pub(crate) domain: Option<Box<str>>,
     pub(crate) http_only: bool,
     pub(crate) secure: bool,
     pub(crate) same_site: SameSite,
+    /// True if browsers keep one cookie for each site that embeds this one (CHIPS).
+    pub(crate) partitioned: bool,
 }
 
 /// Whether a browser sends the cookie with requests that start on other sites.
@@ -39,10 +43,14 @@ impl Cookie {
             false if self.same_site == SameSite::None => {
                 Some("`same_site` is `None`, so `secure` must be `true`")
             }
+            false if self.partitioned => Some("`partitioned` needs `secure`, which must be `true`"),
             false if is_prefixed("__Host-") || is_prefixed("__Secure-") => {
                 Some("its name promises `secure`, which must be `true`")
             }
             _ if is_prefixed("__Host-") && *self.path != *"/" => Some("its name promises the path `/`"),
+            _ if is_prefixed("__Host-") && self.domain.is_some() => {
+                Some("its name promises that it has no `domain`")
+            }
             _ => None,
         }
     }
@@ -51,8 +59,15 @@ impl Cookie {
     pub(crate) fn line(&self, value: &str, max_age: u64) -> String {
         let http_only = if self.http_only { "; HttpOnly" } else { "" };
         let secure = if self.secure { "; Secure" } else { "" };
+        let partitioned = if self.partitioned { "; Partitioned" } else { "" };
+        let domain = match &self.domain {
+            Some(domain) => format!("; Domain={domain}"),
+            None => String::new(),
+        };
         let (name, path, same_site) = (&self.name, &self.path, self.same_site.name());
-        format!("{name}={value}; Max-Age={max_age}; Path={path}{http_only}{secure}; SameSite={same_site}")
+        format!(
+            "{name}={value}; Max-Age={max_age}; Path={path}{domain}{http_only}{secure}; SameSite={same_site}{partitioned}"
+        )
     }
 }
 
@@ -94,12 +109,20 @@ mod tests {
             name: "rid".into(),
             max_age: 60,
             path: "/".into(),
+            domain: None,
             http_only: true,
             secure: true,
             same_site: SameSite::Lax,
+            partitioned: false,
         };
         assert_eq!(cookie.line("v", 60), "rid=v; Max-Age=60; Path=/; HttpOnly; Secure; SameSite=Lax");
         (cookie.http_only, cookie.secure, cookie.same_site) = (false, false, SameSite::Strict);
         assert_eq!(cookie.line("v", 1), "rid=v; Max-Age=1; Path=/; SameSite=Strict");
+        (cookie.secure, cookie.same_site, cookie.partitioned) = (true, SameSite::None, true);
+        cookie.domain = Some("example.com".into());
+        assert_eq!(
+            cookie.line("v", 1),
+            "rid=v; Max-Age=1; Path=/; Domain=example.com; Secure; SameSite=None; Partitioned"
+        );
     }
 }

@@ -57,6 +57,30 @@ pub struct Request<'a> {
     assignments: Vec<&'a [u8]>,
     feature_sets: Vec<&'a [u8]>,
     unwanted: Vec<&'a str>,
+    pub(crate) retries: Retries,
+}
+
+/// Most attempts of a request: a cluster with a backstop has this many entries for its hosts, and Envoy uses one for each attempt.
+pub const MAX_ATTEMPTS: usize = 16;
+
+/// What the caller's own retry headers ask for. Envoy removes those of external clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Retries {
+    /// True if there is such a header.
+    pub(crate) are_wanted: bool,
+    /// True if they allow more attempts than [`MAX_ATTEMPTS`].
+    pub(crate) are_too_many: bool,
+}
+
+impl Retries {
+    fn take(&mut self, name: &str, value: &[u8]) {
+        let is_number = name == header::MAX_RETRIES;
+        self.are_wanted |= is_number || name == header::RETRY_ON || name == header::RETRY_GRPC_ON;
+        if is_number {
+            let number = str::from_utf8(value).ok().and_then(|value| value.parse::<usize>().ok());
+            self.are_too_many = number.is_some_and(|number| number >= MAX_ATTEMPTS);
+        }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -79,6 +103,7 @@ impl<'a> Request<'a> {
             assignments: Vec::new(),
             feature_sets: Vec::new(),
             unwanted: Vec::new(),
+            retries: Retries::default(),
         };
         for (name, value) in lines {
             request.take(inputs, name, value);
@@ -98,6 +123,9 @@ impl<'a> Request<'a> {
         }
         if name.starts_with(header::PREFIX) {
             return self.take_reserved(inputs, name, value);
+        }
+        if name.starts_with(header::ENVOY_PREFIX) {
+            self.retries.take(name, value);
         }
         if self.method == b"OPTIONS" {
             self.preflight.take(name);

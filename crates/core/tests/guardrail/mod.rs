@@ -4,17 +4,29 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::panic,
     reason = "a simulation may stop with the reason"
 )]
 
+use std::time::Duration;
+
 use rollout_core::guardrail::{
-    Basis, Evidence, NullHypothesis, Observation, SequentialTest, Side, Sides, Tally,
+    Basis, End, Evidence, NullHypothesis, Observation, Outcome, SequentialTest, Side, Sides, Tally,
 };
+
+pub(crate) mod site;
 
 #[path = "../../src/guardrail/dice.rs"]
 mod dice;
 
 pub(crate) use dice::Dice;
+
+/// A failure without an answer, or an answer after this many milliseconds.
+pub(crate) fn ended(failed: bool, milliseconds: u64) -> Outcome {
+    let answer = Outcome { end: End::Answered, waited: Some(Duration::from_millis(milliseconds)), marks: 0 };
+    if failed { Outcome::FAILED_OVER } else { answer }
+}
 
 /// Draws of a binomial count, by inversion of its exact distribution.
 pub(crate) struct Binomial {
@@ -189,7 +201,7 @@ pub(crate) fn rollout(
             let observation = Observation {
                 bucket,
                 tag: dice.word() as u8,
-                answered: true,
+                bases: Basis::Requests.into(),
                 bad: u16::from(fails),
                 late: false,
             };

@@ -126,9 +126,11 @@ impl<'p> Signal<'p> {
         let needs = Some(candidate.guardrails.min_requests());
         let rate = Self { stable: Some(counted.seen.stable.into()), needs, ..none };
         match finding {
-            Some(Finding::Share { observed, limit }) => {
-                Self { window: Some(observed.into()), limit_percent: Some(rounded(limit * 100.0)), ..rate }
-            }
+            Some(Finding::Share { observed, limit }) => Self {
+                window: Some(observed.version.into()),
+                limit_percent: Some(rounded(limit * 100.0)),
+                ..rate
+            },
             Some(Finding::Increase { e_value, wanted, .. }) => {
                 Self { e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..rate }
             }

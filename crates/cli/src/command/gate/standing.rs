@@ -52,7 +52,7 @@ impl Candidate<'_> {
             _ if trips > 0 => Standing::Tripped,
             _ if self.is_withheld(position) || !withheld.is_empty() => Standing::Withheld,
             _ if !warming_up.is_empty() => Standing::WarmingUp,
-            None if self.decided() == 0 => Standing::NothingSeen,
+            None if !self.has_decided() => Standing::NothingSeen,
             None => Standing::JudgedByProxies,
             Some(finding) if seen(finding) == 0 => Standing::NothingSeen,
             Some(finding) if !finding.is_enough(self.guardrails) => Standing::TooFew,
@@ -65,22 +65,39 @@ impl Candidate<'_> {
         self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run()
     }
 
-    /// The requests of the version that it answered or failed, as far as the proxies show. Failures without an answer are exact only
-    /// if a signal observes them.
-    fn decided(&self) -> u64 {
-        let observes = |position: &usize| match self.rule(*position) {
-            Some(Rule::Rate(Measure::Failure | Measure::Header(_), _)) => true,
-            Some(_) | None => false,
-        };
-        let observed = self.positions().filter(observes).map(|position| self.observed(position)).max();
-        let counted = self.counts.answers.max(self.counts.failures).saturating_sub(self.counts.forced);
-        observed.unwrap_or(0).max(counted)
+    /// The outcomes that count, at least: answers, failures and abandoned requests, without forced ones. Failures without an answer
+    /// are exact only if a signal observes them.
+    pub(super) fn outcomes(&self) -> u64 {
+        let observed = self.positions().map(|position| self.observed(position)).max().unwrap_or(0);
+        let abandoned = self.counts.abandoned;
+        // Any of the counted ones may have been forced, but each of those only once.
+        let decided = self.observed_decided().saturating_add(self.unforced(abandoned));
+        let counted = self.unforced(self.counted_decided().saturating_add(abandoned));
+        decided.max(counted).max(observed)
     }
 
-    /// The outcomes that count: answers, failures and abandoned requests.
-    pub(super) fn outcomes(&self) -> u64 {
-        let observed = self.positions().map(|position| self.observed(position)).max();
-        self.decided().saturating_add(self.counts.abandoned).max(observed.unwrap_or(0))
+    /// True if the version answered or failed a request.
+    fn has_decided(&self) -> bool {
+        self.observed_decided() > 0 || self.unforced(self.counted_decided()) > 0
+    }
+
+    /// The answers and failures that a signal observed.
+    fn observed_decided(&self) -> u64 {
+        let observes = |position: &usize| match self.rule(*position) {
+            Some(Rule::Rate(Measure::Failure | Measure::Header(_) | Measure::Status(_), _)) => true,
+            Some(_) | None => false,
+        };
+        let observed = self.positions().filter(observes).map(|position| self.observed(position));
+        observed.max().unwrap_or(0)
+    }
+
+    /// The answers and failures that the version's own counters show, forced ones included.
+    fn counted_decided(&self) -> u64 {
+        self.counts.answers.max(self.counts.failures)
+    }
+
+    fn unforced(&self, counted: u64) -> u64 {
+        counted.saturating_sub(self.counts.forced)
     }
 
     pub(super) fn too_few(&self, wanted: u64) -> Option<String> {
@@ -121,7 +138,7 @@ impl Candidate<'_> {
                 Some(format!("compared {version} with {stable} of stable, needs {needed} of each"))
             }
             (Standing::NothingSeen | Standing::TooFew, Some(Finding::Share { observed, .. })) => {
-                Some(format!("saw {}, needs {needed}", observed.observed))
+                Some(format!("saw {}, needs {needed}", observed.version.observed))
             }
             (Standing::NothingSeen | Standing::TooFew, _) => Some("saw nothing".to_owned()),
             (Standing::Condemns | Standing::Tripped | Standing::JudgedByProxies | Standing::Fine, _) => None,
@@ -142,8 +159,7 @@ impl Candidate<'_> {
 /// What a signal can be judged by.
 fn seen(finding: Finding) -> u64 {
     match finding {
-        Finding::Share { observed, .. } => observed.observed,
-        Finding::Increase { observed, .. } => observed.version.observed,
+        Finding::Share { observed, .. } | Finding::Increase { observed, .. } => observed.version.observed,
         Finding::Consecutive { .. } | Finding::SampleRatio { .. } => 0,
     }
 }

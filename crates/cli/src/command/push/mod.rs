@@ -2,23 +2,26 @@
 //!
 //! Every reason to refuse is checked before the file changes.
 
+mod latched;
 mod replace;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rollout_core::Plan;
+use rollout_core::{Plan, compile};
 use serde::Serialize;
 
+use self::latched::Latched;
 use self::replace::Target;
-use crate::args::{Format, Push};
+use crate::args::{self, Format, Push};
 use crate::document::{Document, Loaded};
 use crate::envoy::admin::{Admin, Status};
 use crate::envoy::ecds::{RESOURCE, Resources, Syntax};
 use crate::exit::Exit;
-use crate::output::{self, BAD, GOOD, paint};
+use crate::output::{self, BAD, GOOD, WARNING, paint};
 
 /// The interval between questions to Envoy. The filter reports a document on its first tick, 200 ms after it begins to serve.
 const POLL: Duration = Duration::from_millis(50);
@@ -30,6 +33,9 @@ struct Receipt {
     /// Null if no Envoy was asked.
     live: Option<bool>,
     missing_clusters: Vec<String>,
+    /// Versions whose share this push raises, and that stay rolled back. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    latched: Vec<Latched>,
 }
 
 pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
@@ -38,10 +44,13 @@ pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
         output::warning(warning);
     }
     let target = Target::read(&args.to)?;
-    let mut resources = fill(args, &document, &target)?;
+    let mut resources = parse(args, &target)?;
+    let old = resources.document().and_then(|text| compile(text.as_bytes()).ok());
+    fill(args, &document, &target, &mut resources)?;
     let plugin = resources.plugin_name().unwrap_or_default();
     let text = resources.write(Syntax::of(&args.to))?;
-    let push = Prepared { target, text, hash: document.compiled.plan.hash() };
+    let hash = document.compiled.plan.hash();
+    let push = Prepared { target, text, hash, old: old.map(|compiled| compiled.plan) };
     match &args.envoy {
         None => push.write_only(format),
         Some(url) => {
@@ -52,12 +61,16 @@ pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
     }
 }
 
-/// The values of the file, with the document inserted.
-fn fill(args: &Push, document: &Loaded, target: &Target) -> Result<Resources> {
-    let shown = args.to.display();
+/// The values of the file.
+fn parse(args: &Push, target: &Target) -> Result<Resources> {
     let text = target.text.as_deref().unwrap_or_default();
-    let mut resources = Resources::parse(text, Syntax::of(&args.to))
-        .with_context(|| format!("`{shown}` is not an ECDS file"))?;
+    Resources::parse(text, Syntax::of(&args.to))
+        .with_context(|| format!("`{}` is not an ECDS file", args.to.display()))
+}
+
+/// Inserts the document, and the module if one is given.
+fn fill(args: &Push, document: &Loaded, target: &Target, resources: &mut Resources) -> Result<()> {
+    let shown = args.to.display();
     if args.wasm.is_none() && resources.plugin_name().is_none() {
         let state = match &target.text {
             Some(_) => format!("has no wasm resource `{RESOURCE}` yet"),
@@ -75,8 +88,7 @@ fn fill(args: &Push, document: &Loaded, target: &Target) -> Result<Resources> {
             ));
         }
     }
-    resources.set_document(&document.text, document.compiled.plan.hash())?;
-    Ok(resources)
+    resources.set_document(&document.text, document.compiled.plan.hash())
 }
 
 /// Which Envoy and plugin to ask, and for how long.
@@ -98,12 +110,14 @@ struct Prepared {
     target: Target,
     text: String,
     hash: u32,
+    /// What the file had before. `None` if it had no document that can be served.
+    old: Option<Plan>,
 }
 
 impl Prepared {
     fn write_only(&self, format: Format) -> Result<Exit> {
         self.write()?;
-        self.answer(format, None, &format!("{}\n", self.written()))?;
+        self.answer(format, None, Vec::new(), &format!("{}\n", self.written()))?;
         Ok(Exit::Fine)
     }
 
@@ -131,12 +145,26 @@ impl Prepared {
             ),
             Outcome::Late(last) => (paint(BAD, "not live"), self.late(watch, before, last)),
         };
+        let latched = if live { self.latched(plan, watch) } else { Vec::new() };
         let line = format!("{verdict}: {explanation}");
-        self.answer(format, Some(live), &format!("{}\n{line}\n", self.written()))?;
+        let mut text = format!("{}\n{line}\n", self.written());
+        for latched in &latched {
+            let _ = writeln!(text, "{}: {}", paint(WARNING, "latched"), latched.text());
+        }
+        self.answer(format, Some(live), latched, &text)?;
         if !live && format == Format::Json {
             output::error(&line);
         }
         Ok(if live { Exit::Fine } else { Exit::CouldNot })
+    }
+
+    /// The versions that get more in this document and stay rolled back. What Envoy does not answer is only reported: the document
+    /// is live.
+    fn latched(&self, plan: &Plan, watch: &Watch<'_>) -> Vec<Latched> {
+        latched::raised(self.old.as_ref(), plan, args::now(), watch.admin).unwrap_or_else(|error| {
+            output::warning(format_args!("can't tell whether a version is rolled back: {error:#}"));
+            Vec::new()
+        })
     }
 
     fn write(&self) -> Result<()> {
@@ -154,11 +182,11 @@ impl Prepared {
         format!("{}: hash {} in `{}`", paint(GOOD, "pushed"), self.hash, self.target.path().display())
     }
 
-    fn answer(&self, format: Format, live: Option<bool>, text: &str) -> Result<()> {
+    fn answer(&self, format: Format, live: Option<bool>, latched: Vec<Latched>, text: &str) -> Result<()> {
         let ok = live.unwrap_or(true);
         match format {
             Format::Json => {
-                output::json(&Receipt { ok, hash: self.hash, live, missing_clusters: Vec::new() })
+                output::json(&Receipt { ok, hash: self.hash, live, missing_clusters: Vec::new(), latched })
             }
             Format::Text => output::text(text),
         }
@@ -173,7 +201,8 @@ impl Prepared {
         );
         match format {
             Format::Json => {
-                output::json(&Receipt { ok: false, hash: self.hash, live: Some(false), missing_clusters })?;
+                let (hash, live, latched) = (self.hash, Some(false), Vec::new());
+                output::json(&Receipt { ok: false, hash, live, missing_clusters, latched })?;
             }
             Format::Text => output::text(&text)?,
         }

@@ -111,6 +111,7 @@ fn what_is_written_elsewhere_stays() {
             json!({"failover": {"to": ["v1"], "per_try_timeout": "3s"}}),
             &["failover.per_try_timeout"],
         ),
+        (as_it_is(), json!({"timeout": "3s"}), &["timeout"]),
         (
             as_it_is(),
             json!({"sessions": {"cookie": "rs", "max_age": "1h", "secret": "0123456789abcdef"}}),
@@ -119,6 +120,7 @@ fn what_is_written_elsewhere_stays() {
         (as_it_is(), json!({"api": {"path_segment": 1}}), &["api"]),
         (as_it_is(), version(&json!({"cluster": "other"})), &["versions[1].cluster"]),
         (as_it_is(), version(&json!({"features": "customer-8"})), &["versions[1].features"]),
+        (as_it_is(), version(&json!({"timeout": "3s"})), &["versions[1].timeout"]),
         (as_it_is(), json!({"freeze": null}), &["freeze"]),
         (as_it_is(), freeze(&json!({"until": NOW})), &["freeze.until"]),
         (as_it_is(), freeze(&json!({"until": "2027-02-01T00:00:00Z"})), &["freeze.until"]),
@@ -228,6 +230,68 @@ fn the_answer_for_programs_has_exactly_the_fields_of_the_contract() {
         plain.json(),
         json!({"rollouts": [{"name": "fraud-score", "moved_percent": 0.0, "moves": []}]})
     );
+}
+
+#[test]
+fn each_freeze_of_a_list_counts_and_a_weekly_one_every_week_since_its_beginning() {
+    let freezes = json!({"freeze": [
+        {"from": "2026-12-23T18:00:00Z", "until": "2027-01-02T06:00:00Z"},
+        {"weekly": {"from": "fri 16:00", "until": "mon 08:00"}, "since": "2026-12-05T12:00:00Z", "reason": "weekend"}]});
+    let (old, new) = (with(&freezes), with(&and(canary("v2", 60.0), &freezes)));
+    for (at, until) in [
+        ("2026-11-28T12:00:00Z", None), // a Saturday before `since`
+        ("2026-12-05T11:59:59Z", None),
+        ("2026-12-05T12:00:00Z", Some("2026-12-07T08:00:00Z")),
+        ("2026-12-07T07:59:59Z", Some("2026-12-07T08:00:00Z")),
+        ("2026-12-07T08:00:00Z", None),
+        ("2026-12-11T15:59:59Z", None),
+        ("2026-12-11T16:00:00Z", Some("2026-12-14T08:00:00Z")),
+        // The turn of the year ends on a Saturday, so the weekend takes over.
+        ("2026-12-23T18:00:00Z", Some("2027-01-04T08:00:00Z")),
+    ] {
+        let run = enforce(&old, &new, &["--at", at, "--format", "json"]);
+        assert_eq!(run.code, if until.is_some() { 2 } else { 0 }, "{at}: {run:?}");
+        assert_eq!(run.json()["frozen"][0]["until"].as_str(), until, "{at}");
+    }
+    let run = enforce(&old, &new, &["--at", "2026-12-13T00:00:00Z"]);
+    assert!(run.out.contains("frozen until 2026-12-14T08:00:00Z (weekend): refused"), "{}", run.out);
+}
+
+#[test]
+fn an_override_lets_a_refused_change_pass_and_prints_its_reason() {
+    let raised = with(&canary("v2", 60.0));
+    let reason = ["--override", "INC-4711: v2 holds the fix", "--at", NOW];
+    let run = enforce(&frozen(), &raised, &reason);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    assert!(run.out.contains("(no change until the new year): refused\n"), "{}", run.out);
+    assert!(run.out.ends_with("\noverridden: INC-4711: v2 holds the fix\n"), "{}", run.out);
+    let answer = enforce(&frozen(), &raised, &[&reason[..], &["--format", "json"]].concat()).json();
+    assert_eq!((&answer["frozen"][0]["refused"], &answer["overridden"]), (&json!(true), &json!(reason[1])));
+
+    let allowed = enforce(&frozen(), &with(&canary("v2", 40.0)), &reason);
+    assert_eq!(allowed.code, 0);
+    assert!(!allowed.out.contains("overridden"), "nothing was overridden: {}", allowed.out);
+    for reason in ["", " ", "a\nb", &"x".repeat(257)] {
+        let run = enforce(&frozen(), &raised, &["--override", reason]);
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{reason:?}");
+    }
+    let place = Place::with_documents();
+    let run = place.run(&["diff", "good.json", "good.json", "--override", "why"]);
+    assert_eq!(run.code, 1, "only `--enforce` can be overridden: {run:?}");
+}
+
+#[test]
+fn an_arm_may_be_stopped_in_a_freeze_and_not_started() {
+    let arms = |stopped: bool| {
+        json!({"strategy": {"ab_test": {"arms": [
+            {"version": "v1", "weight": 1}, {"version": "v2", "weight": 1, "stopped": stopped}, {"version": "v3", "weight": 1},
+            {"version": "v1", "weight": 1}]}}})
+    };
+    judge(&[
+        (arms(false), arms(true), &[]),
+        (arms(true), arms(false), &["strategy.ab_test.arms[1].stopped"]),
+        (arms(true), arms(true), &[]),
+    ]);
 }
 
 #[test]
