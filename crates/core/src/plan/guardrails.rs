@@ -43,6 +43,12 @@ impl Guardrails {
         &self.guarded
     }
 
+    /// The fewest outcomes that a rate is judged on, on each side that is compared.
+    #[must_use]
+    pub fn min_requests(&self) -> u64 {
+        self.min_requests
+    }
+
     /// The action of a tripped signal.
     #[must_use]
     pub fn action(&self) -> Action {
