@@ -121,9 +121,11 @@ impl<'p> Signal<'p> {
             words: finding.map_or_else(|| "-".to_owned(), |finding| finding.to_string()),
         };
         match finding {
-            Some(Finding::Share { observed, limit }) => {
-                Self { window: Some(observed.version.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
-            }
+            Some(Finding::Share { observed, limit }) => Self {
+                window: Some(observed.version.into()),
+                limit_percent: Some(rounded(limit * 100.0)),
+                ..none
+            },
             Some(Finding::Increase { e_value, wanted, .. }) => {
                 let stable = Some(counted.seen.stable.into());
                 Self { stable, e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..none }
