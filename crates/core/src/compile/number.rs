@@ -228,9 +228,8 @@ mod tests {
         fn up_to_fifteen_digits_are_the_double_that_the_standard_library_reads(mantissa in 1..DIGITS, places in 0..19_usize, is_negative: bool) {
             let sign = if is_negative { "-" } else { "" };
             let digits = format!("{mantissa:020}");
-            let (whole, fraction) = digits.split_at(digits.len() - places);
+            let (whole, fraction) = digits.split_at(20_usize.saturating_sub(places));
             let text = match (whole.trim_start_matches('0'), fraction) {
-                ("", "") => unreachable!(),
                 (whole, "") => format!("{sign}{whole}"),
                 ("", fraction) => format!("{sign}0.{fraction}"),
                 (whole, fraction) => format!("{sign}{whole}.{fraction}"),
