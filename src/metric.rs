@@ -58,6 +58,7 @@ pub(crate) fn series(family: Family, labels: &[&str], define: fn(&str) -> Option
 pub(crate) enum Event {
     Request(Reason),
     Failure,
+    Retry,
     /// Failover to the target at this position.
     Failover(usize),
     ShadowSent,
@@ -66,7 +67,7 @@ pub(crate) enum Event {
 
 impl Event {
     const COUNT: usize = Self::FAILOVERS + MAX_TARGETS;
-    const FAILOVERS: usize = Reason::COUNT + 3;
+    const FAILOVERS: usize = Reason::COUNT + 4;
 
     fn index(self) -> usize {
         match self {
@@ -74,6 +75,7 @@ impl Event {
             Self::Failure => Reason::COUNT,
             Self::ShadowSent => Reason::COUNT + 1,
             Self::Unacceptable => Reason::COUNT + 2,
+            Self::Retry => Reason::COUNT + 3,
             Self::Failover(place) => Self::FAILOVERS.saturating_add(place),
         }
     }
@@ -113,12 +115,24 @@ impl Metrics {
 
     /// Counts one event of a version. `None` is for requests that matched no rollout.
     pub(crate) fn count(&self, version: Option<&Version>, event: Event) {
+        self.add(version, event, 1);
+    }
+
+    /// Counts the attempts of a request beyond the first.
+    pub(crate) fn count_retries(&self, version: &Version, attempts: u64) {
+        let retries = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        if retries > 0 {
+            self.add(Some(version), Event::Retry, retries);
+        }
+    }
+
+    fn add(&self, version: Option<&Version>, event: Event, count: u32) {
         let row = version.map_or(self.durations.len(), Version::ordinal);
         let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else { return };
         if counter.pending.get() == 0 {
             self.dirty.borrow_mut().push((row, event));
         }
-        counter.pending.set(counter.pending.get().saturating_add(1));
+        counter.pending.set(counter.pending.get().saturating_add(count));
     }
 
     /// Records the time that a version took to its response headers.
@@ -188,6 +202,7 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
             series(metric::REQUESTS, &[rollout, version, reason.name()], host::define_counter)
         }
         Event::Failure => series(metric::FAILURES, &[rollout, version], host::define_counter),
+        Event::Retry => series(metric::RETRIES, &[rollout, version], host::define_counter),
         Event::Failover(place) => {
             let failover = found.and_then(|(_, version)| version.failover());
             let target = failover.and_then(|failover| failover.targets().get(place));
