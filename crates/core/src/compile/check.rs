@@ -57,7 +57,8 @@ impl RolloutSpec<'_> {
                 continue;
             };
             let message = format!(
-                "version {} fails over to {}, whose `request` differs: make both equal, a repeated call keeps the first",
+                "version {} fails over to {}, whose `request` differs, and a repeated call keeps the first: make both equal, or let \
+                 the clusters rewrite it (envoy/providers.yaml)",
                 shown(version.name),
                 shown(target.name)
             );
@@ -75,7 +76,8 @@ impl RolloutSpec<'_> {
                 continue;
             };
             let message = format!(
-                "a copy keeps the `request` of version {}, which differs: make both equal",
+                "a copy keeps the `request` of version {}, which differs: make both equal, or let the clusters rewrite it \
+                 (envoy/providers.yaml)",
                 shown(version.name)
             );
             at.in_list("shadow", number, |at| at.problem::<()>(context, &message));
@@ -116,7 +118,7 @@ impl RolloutSpec<'_> {
                 );
             }
             let mut failed = vec![version.cluster];
-            for (_, target) in self.targets_of(position) {
+            for (_, target) in self.targets_of(position).filter(|(target, _)| *target != position) {
                 if failed.contains(&target.cluster) {
                     at.warning(
                         context,
