@@ -4,6 +4,7 @@ mod candidate;
 mod judgement;
 mod proxies;
 mod standing;
+mod unjudged;
 mod verdict;
 
 use std::thread;
