@@ -16,6 +16,7 @@ use rollout_core::guardrail::{
 };
 
 pub(crate) mod site;
+pub(crate) mod traffic;
 
 #[path = "../../src/guardrail/dice.rs"]
 mod dice;

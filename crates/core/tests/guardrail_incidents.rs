@@ -1,0 +1,286 @@
+//! Whole rollouts, request by request: what versions share condemns none of them, and a version that fails alone is found.
+//!
+//! `cargo test` runs a short form. `make prove-incidents` runs 1,000 rollouts of each row and prints tables.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a test may stop with the reason"
+)]
+
+use std::time::{Duration, Instant};
+
+use rollout_core::guardrail::{Limit, Rule};
+use serde_json::{Value, json};
+
+mod guardrail;
+
+use guardrail::lower_bound;
+use guardrail::nearest_rank;
+use guardrail::site::V2;
+use guardrail::traffic::{Callers, Incident, Kind, Noted, Patience, Scenario, Simulation};
+
+/// The signals that the documentation recommends, and more absolute ones, whose verdicts may be withheld.
+fn guardrails() -> Value {
+    json!({"window": "30s", "min_requests": 200, "action": "rollback", "signals": [
+        {"consecutive_failures": 20},
+        {"error_rate": {"max_percent": 20}},
+        {"abandon_rate": {"max_percent": 20}},
+        {"latency": {"quantile": 0.95, "max_ms": 800}},
+        {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"latency": {"quantile": 0.95, "max_ratio": 1.5, "confidence": 0.99}},
+        {"abandon_rate": {"max_increase_percent": 2, "confidence": 0.99}},
+        {"status": {"in": ["4xx"], "max_increase_percent": 2, "confidence": 0.99}}]})
+}
+
+const SIGNALS: [&str; 8] =
+    ["run", "error", "abandon", "max_ms", "error +", "latency x", "abandon +", "status +"];
+
+/// When an incident begins, in milliseconds.
+const BEGINS: u64 = 20_000;
+
+/// A row of a table.
+struct Row {
+    name: String,
+    simulation: Simulation,
+    runs: Vec<[Noted; 16]>,
+}
+
+impl Row {
+    fn new(name: String, scenario: Scenario) -> Self {
+        Self { name, simulation: Simulation::new(&guardrails(), scenario), runs: Vec::new() }
+    }
+
+    fn tripped(&self, signal: usize) -> usize {
+        self.runs.iter().filter(|run| run[signal].tripped.is_some()).count()
+    }
+
+    fn withheld(&self, signal: usize) -> usize {
+        self.runs.iter().filter(|run| run[signal].withheld).count()
+    }
+
+    /// Fails if a relative signal trips more often than its confidence allows.
+    fn holds(&self) {
+        for (position, signal) in self.simulation.guardrails().signals().iter().enumerate() {
+            if let Rule::Rate(_, Limit::Increase { confidence, .. }) = signal.rule() {
+                let tripped = self.tripped(position);
+                let least = lower_bound(tripped, self.runs.len());
+                assert!(
+                    least <= 1.0 - confidence,
+                    "{}: {tripped} of {}, {}",
+                    signal.name(),
+                    self.runs.len(),
+                    self.name
+                );
+            }
+        }
+    }
+
+    fn print_alarms(&self) {
+        print!("{:<56} {:>5}", self.name, self.runs.len());
+        for signal in 0..SIGNALS.len() {
+            print!(" {:>9}", self.tripped(signal));
+        }
+        println!("   {:?}", [1, 2, 3].map(|signal| self.withheld(signal)));
+    }
+
+    /// Seconds from the incident to the first verdict, and which signals gave it.
+    fn print_reaction(&self) {
+        let first = |run: &[Noted; 16]| {
+            let tripped = run.iter().enumerate().filter_map(|(signal, of)| Some((of.tripped?, signal)));
+            tripped.min()
+        };
+        let all: Vec<_> = self.runs.iter().map(first).collect();
+        let mut times: Vec<u64> =
+            all.iter().map(|found| found.map_or(u64::MAX, |(at, _)| at.saturating_sub(BEGINS))).collect();
+        let mut shown = |share| match nearest_rank(&mut times, share) {
+            Some(u64::MAX) | None => "never".to_owned(),
+            Some(milliseconds) => format!("{:.1} s", milliseconds as f64 / 1_000.0),
+        };
+        let [median, most] = [shown(0.5), shown(0.9)];
+        print!("{:<56} {:>5} {median:>9} {most:>9}  ", self.name, self.runs.len());
+        for (signal, name) in SIGNALS.iter().enumerate() {
+            let count = all.iter().flatten().filter(|(_, of)| *of == signal).count();
+            if count > 0 {
+                print!(" {name} {count}");
+            }
+        }
+        println!();
+    }
+}
+
+/// What both sides share: its name, its incidents, and for how long it lasts in milliseconds.
+fn shared() -> Vec<(&'static str, Vec<Kind>, u64)> {
+    vec![
+        ("0.5 s outage", vec![Kind::Fails(1.0)], 500),
+        ("10 s outage", vec![Kind::Fails(1.0)], 10_000),
+        ("10 s without answers", vec![Kind::Hangs(1.0)], 10_000),
+        ("60 s at 30 %", vec![Kind::Fails(0.15), Kind::Hangs(0.15)], 60_000),
+        ("20 s ten times slower", vec![Kind::Slow(10.0)], 20_000),
+    ]
+}
+
+const PATIENCES: [(&str, [f64; 2]); 4] =
+    [("50 ms", [50.0; 2]), ("500 ms", [500.0; 2]), ("5 s", [5_000.0; 2]), ("50 ms to 5 s", [50.0, 5_000.0])];
+
+fn patience([least, most]: [f64; 2]) -> Patience {
+    Patience { least, most, is_of_user: false }
+}
+
+/// The percentage that is pushed during an incident, and taken back before its end.
+fn pushed(push: &str, percent: f64) -> Option<f64> {
+    match push {
+        "down" => Some((percent / 5.0).max(0.4)),
+        "up" => Some(if percent > 50.0 { 99.0 } else { (percent * 5.0).min(90.0) }),
+        _ => None,
+    }
+}
+
+fn healthy(percent: f64, callers: Callers) -> Scenario {
+    Scenario {
+        callers,
+        pushes: vec![(0, percent)],
+        patience: patience([5_000.0; 2]),
+        incidents: Vec::new(),
+        timeout: Some(2_000),
+        failing: [0.005; 2],
+        pace: [1.0; 2],
+        ends: BEGINS,
+        stops: false,
+    }
+}
+
+/// Everything that both sides share, at every exposure, with every patience and push.
+fn shared_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, kinds, lasts) in shared() {
+        for percent in [2.0, 10.0, 50.0, 95.0] {
+            for (waits, range) in PATIENCES {
+                for push in ["none", "down", "up"] {
+                    let mut scenario = healthy(percent, Callers::All(2_000, 500.0));
+                    let until = BEGINS + lasts;
+                    let incident = |kind: &Kind| Incident { kind: *kind, from: BEGINS, until, side: None };
+                    scenario.incidents = kinds.iter().map(incident).collect();
+                    scenario.patience = patience(range);
+                    scenario.ends = until + 20_000;
+                    if let Some(other) = pushed(push, percent) {
+                        let at = |share: u64| BEGINS + lasts * share / 10;
+                        scenario.pushes.extend([(at(3), other), (at(7), percent)]);
+                    }
+                    let name = format!("{what}, {percent} %, patience {waits}, push {push}");
+                    rows.push(Row::new(name, scenario));
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// Runs each row with one seed after another, until all have been run or time is up. Returns the next seed.
+fn run(rows: &mut [Row], seeds: std::ops::Range<u64>, most: Duration) -> u64 {
+    let began = Instant::now();
+    for seed in seeds.clone() {
+        if began.elapsed() > most {
+            return seed;
+        }
+        for row in &mut *rows {
+            let noted = row.simulation.run(seed);
+            row.runs.push(noted);
+        }
+    }
+    seeds.end
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The rows whose names contain the environment variable `ROW`, run `RUNS` times from `SEED` on, for at most `MINUTES`.
+fn long(mut rows: Vec<Row>, show: fn(&Row)) -> Vec<Row> {
+    let wanted = std::env::var("ROW").unwrap_or_default();
+    rows.retain(|row| row.name.contains(&wanted));
+    let first = number("SEED").unwrap_or(0);
+    let runs = number("RUNS").unwrap_or(1_000);
+    let minutes = Duration::from_secs(60 * number("MINUTES").unwrap_or(9));
+    let next = run(&mut rows, first..first + runs, minutes);
+    rows.iter().for_each(show);
+    println!("next SEED={next}");
+    rows
+}
+
+/// The requests per second of v2 and of stable, and the users of each.
+const SIDES: [(&str, f64, [usize; 2], [f64; 2]); 4] = [
+    ("stable 450/s", 10.0, [500, 2_000], [50.0, 450.0]),
+    ("stable 5/s", 90.0, [500, 100], [50.0, 5.0]),
+    ("stable 0.2/s", 99.0, [500, 10], [50.0, 0.2]),
+    ("no stable", 100.0, [500, 0], [50.0, 0.0]),
+];
+
+/// A version that gets worse alone, beside a stable with this traffic.
+fn failing_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, kind, pace) in [
+        ("fails", Kind::Fails(1.0), 1.0),
+        ("never answers", Kind::Hangs(1.0), 1.0),
+        ("never answers 10 %", Kind::Hangs(0.1), 1.0),
+        ("answers 404", Kind::NotFound, 1.0),
+        ("takes twice as long", Kind::Slow(2.0), 1.0),
+    ] {
+        for (beside, percent, users, rates) in SIDES {
+            for (waits, range) in [("5 s", [5_000.0; 2]), ("500 ms", [500.0; 2])] {
+                for timeout in [Some(2_000), None] {
+                    let mut scenario = healthy(percent, Callers::Sides(users, rates));
+                    scenario.incidents =
+                        vec![Incident { kind, from: BEGINS, until: NEVER, side: Some(V2) }];
+                    scenario.patience = patience(range);
+                    scenario.pace = [pace; 2];
+                    scenario.timeout = timeout;
+                    scenario.ends = BEGINS + 180_000;
+                    scenario.stops = true;
+                    let shown = if timeout.is_some() { "timeout 2 s" } else { "no timeout" };
+                    let name = format!("{what}, {beside}, patience {waits}, {shown}");
+                    rows.push(Row::new(name, scenario));
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// Later than the end of every simulation.
+const NEVER: u64 = 1_000_000_000;
+
+#[test]
+#[ignore = "long: make prove-incidents"]
+fn prove_that_what_versions_share_condemns_none() {
+    print!("{:<56} {:>5}", "", "runs");
+    SIGNALS.iter().for_each(|name| print!(" {name:>9}"));
+    println!("   withheld");
+    long(shared_rows(), Row::print_alarms).iter().for_each(Row::holds);
+}
+
+#[test]
+#[ignore = "long: make prove-incidents"]
+fn measure_how_fast_a_version_that_fails_alone_is_found() {
+    println!("{:<56} {:>5} {:>9} {:>9}   first signal", "", "runs", "median", "9 of 10");
+    long(failing_rows(), Row::print_reaction);
+}
+
+#[test]
+fn what_versions_share_condemns_none() {
+    let mut rows = shared_rows();
+    let mut place = 0;
+    // Each of these has another incident, exposure, patience and push.
+    rows.retain(|_| {
+        place += 1;
+        place % 19 == 1
+    });
+    run(&mut rows, 0..6, Duration::from_secs(30));
+    rows.iter().for_each(Row::holds);
+    for row in &rows {
+        let counts: Vec<_> = (0..4).map(|signal| row.tripped(signal)).collect();
+        assert_eq!(counts, [0; 4], "{}", row.name);
+    }
+}
