@@ -56,7 +56,7 @@ prove-splits: ## Forty rollouts a row whose split changes under shared timeouts 
 	@RUNS=40 $(CARGO) test --package rollout-core --test guardrail_splits
 
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
-	@PAIRS=100 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
+	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
 
 prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
 	@scripts/busy $(MAKE) --no-print-directory test
