@@ -232,8 +232,7 @@ fn failing_rows() -> Vec<Row> {
             for (waits, range) in [("5 s", [5_000.0; 2]), ("500 ms", [500.0; 2])] {
                 for timeout in [Some(2_000), None] {
                     let mut scenario = healthy(percent, Callers::Sides(users, rates));
-                    scenario.incidents =
-                        vec![Incident { kind, from: BEGINS, until: NEVER, side: Some(V2) }];
+                    scenario.incidents = vec![Incident { kind, from: BEGINS, until: NEVER, side: Some(V2) }];
                     scenario.patience = patience(range);
                     scenario.pace = [pace; 2];
                     scenario.timeout = timeout;
