@@ -201,12 +201,9 @@ mod tests {
     #[test]
     fn a_window_has_parts_in_which_stable_is_known_and_late_failures_go_back_to_their_requests() {
         let mut window = Window::default();
-        for (slot, counts) in (100..).zip([
-            [[0, 50], [0, 15]],
-            [[0, 10], [1, 15]],
-            [[4, 4], [0, 19]],
-            [[9, 2], [0, 1]],
-        ]) {
+        for (slot, counts) in
+            (100..).zip([[[0, 50], [0, 15]], [[0, 10], [1, 15]], [[4, 4], [0, 19]], [[9, 2], [0, 1]]])
+        {
             window.add(slot, &Counted { sides: sides(counts), units: Units::default() });
         }
         assert_eq!(window.parts(), [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])]);

@@ -4,7 +4,6 @@ mod candidate;
 mod judgement;
 mod proxies;
 mod standing;
-mod unjudged;
 mod verdict;
 
 use std::thread;
