@@ -59,6 +59,7 @@ pub(crate) enum Event {
     Request(Reason),
     Failure,
     Abandoned,
+    Retry,
     /// Failover to the target at this position.
     Failover(usize),
     Copy(CopyResult),
@@ -67,7 +68,7 @@ pub(crate) enum Event {
 
 impl Event {
     const COUNT: usize = Self::FAILOVERS + MAX_TARGETS;
-    const COPIES: usize = Reason::COUNT + 3;
+    const COPIES: usize = Reason::COUNT + 4;
     const FAILOVERS: usize = Self::COPIES + CopyResult::COUNT;
 
     /// The event of an outcome. `None` if it is a success.
@@ -84,6 +85,7 @@ impl Event {
             Self::Failure => Reason::COUNT,
             Self::Unacceptable => Reason::COUNT + 1,
             Self::Abandoned => Reason::COUNT + 2,
+            Self::Retry => Reason::COUNT + 3,
             Self::Copy(result) => Self::COPIES.saturating_add(result.index()),
             Self::Failover(place) => Self::FAILOVERS.saturating_add(place),
         }
@@ -124,12 +126,24 @@ impl Metrics {
 
     /// Counts one event of a version. `None` is for requests that matched no rollout.
     pub(crate) fn count(&self, version: Option<&Version>, event: Event) {
+        self.add(version, event, 1);
+    }
+
+    /// Counts the attempts of a request beyond the first.
+    pub(crate) fn count_retries(&self, version: &Version, attempts: u64) {
+        let retries = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        if retries > 0 {
+            self.add(Some(version), Event::Retry, retries);
+        }
+    }
+
+    fn add(&self, version: Option<&Version>, event: Event, count: u32) {
         let row = version.map_or(self.durations.len(), Version::ordinal);
         let Some(counter) = self.counters.get(row).and_then(|row| row.get(event.index())) else { return };
         if counter.pending.get() == 0 {
             self.dirty.borrow_mut().push((row, event));
         }
-        counter.pending.set(counter.pending.get().saturating_add(1));
+        counter.pending.set(counter.pending.get().saturating_add(count));
     }
 
     /// Records the time that a version took to its response headers.
@@ -200,6 +214,7 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
         }
         Event::Failure => series(metric::FAILURES, &[rollout, version], host::define_counter),
         Event::Abandoned => series(metric::ABANDONED, &[rollout, version], host::define_counter),
+        Event::Retry => series(metric::RETRIES, &[rollout, version], host::define_counter),
         Event::Failover(place) => {
             let failover = found.and_then(|(_, version)| version.failover());
             let target = failover.and_then(|failover| failover.targets().get(place));

@@ -94,9 +94,11 @@ impl HttpContext for Stream {
         };
         self.has_response = true;
         let now = host::now();
-        let cluster = decision.fails_over().then(host::upstream_cluster).flatten();
+        let attempts = if decision.is_repeatable { host::attempts() } else { 1 };
+        active.metrics.count_retries(&decision.version, attempts);
+        let may_be_elsewhere = decision.fails_over() && is_repeated(attempts);
+        let cluster = may_be_elsewhere.then(host::upstream_cluster).flatten();
         let answered = cluster.and_then(|cluster| decision.failed_over(&cluster));
-        let answered = answered.filter(|_| is_repeated(host::attempts()));
         let outcome = match answered {
             Some((place, _)) => {
                 active.metrics.count(Some(&decision.version), Event::Failover(place));

@@ -14,7 +14,7 @@ use testbed::upstream::Received;
 use testbed::{Client, Envoy, Request, Upstream};
 
 /// Headers of a client that tries to get another version: clusters that exist, and a position in the chain.
-const ATTACK: [(&str, &str); 9] = [
+const ATTACK: [(&str, &str); 10] = [
     ("x-rollout-cluster", "fraud-v2"),
     ("x-rollout-fallback", "fraud-v2"),
     ("x-rollout-fallback-2", "fraud-v3"),
@@ -24,6 +24,7 @@ const ATTACK: [(&str, &str); 9] = [
     ("x-rollout-shadow-2", "fraud-v2"),
     ("x-rollout-shadow-3", "fraud-v3"),
     ("x-rollout-host", "evil.example.com"),
+    ("x-rollout-path", "/evil"),
 ];
 
 /// Three versions behind an Envoy of the shipped configuration; the first is the stable one.
@@ -309,7 +310,14 @@ fn no_rollout_header_of_a_client_reaches_the_model() {
     let mut all = rollout("v2");
     all["match"] = json!([{"path": {"prefix": "/all"}}]);
     let site = Site::serving(&document(1, json!([all, by_user])));
-    let own = ["x-rollout-assignment", "x-rollout-cluster", "x-rollout-fallback", "x-rollout-pick"];
+    let own = [
+        "x-rollout-assignment",
+        "x-rollout-cluster",
+        "x-rollout-fallback",
+        "x-rollout-fallback-2", // these two from the route
+        "x-rollout-fallback-3",
+        "x-rollout-pick",
+    ];
 
     for client in site.clients() {
         for (path, user, version, assignment) in [

@@ -213,11 +213,14 @@ fn a_port_without_a_listener_is_covered_from_the_first_request_on() {
 fn a_grpc_status_in_the_headers_is_covered_if_it_is_listed() {
     const CALLS: u64 = 100;
     let site = Site::with(|upstream| Cluster::from(upstream).http2().backstop());
-    site.push(rollout(json!({"to": ["v1"], "retry_on": "connect-failure,unavailable"})));
-
     // Real gRPC by tonic.
     site.primary.set(Behaviour::grpc(14));
     let health = grpc::Health::new(site.envoy.address());
+    site.push(rollout(json!({"to": ["v1"]})));
+    let unlisted = health.check(&[]).expect_err("the default lists no status of gRPC");
+    assert_eq!((unlisted.code() as i32, site.attempts()), (14, (1, 0)));
+    site.primary.clear();
+    site.push(rollout(json!({"to": ["v1"], "retry_on": "connect-failure,unavailable"})));
     for _ in 0..5 {
         let checked = health.check(&[("x-user-id", "alice")]).expect("the target serves");
         assert!(checked.serving);
@@ -343,6 +346,30 @@ fn a_listed_429_is_repeated_also_if_it_says_that_it_was_rate_limited() {
         let expected = if repeated { failed_over() } else { (429, "fraud-v2".into(), None) };
         assert_eq!(seen(&response), expected, "{failover}");
     }
+}
+
+/// What the page about failover says, so that its advice is tried.
+#[test]
+fn a_call_that_a_circuit_breaker_refuses_is_not_repeated_and_one_that_the_server_refuses_is() {
+    let [stable, primary] = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let clusters = [&stable, &primary].map(|upstream| Cluster::from(upstream).http2().backstop());
+    let envoy = Envoy::builder().clusters(clusters).tweak(|bootstrap| {
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
+        let hosts = clusters.iter_mut().find(|cluster| cluster["name"] == "fraud-v2-hosts");
+        hosts.expect("hosts")["circuit_breakers"] = json!({"thresholds": [{"max_requests": 1}]});
+    });
+    let site = Site { envoy: envoy.start(), stable, primary, revision: AtomicU64::new(0) };
+    site.push(rollout(json!({"to": ["v1"], "status_codes": [429]})));
+    for busy in [Behaviour::status(503), Behaviour::status(429)] {
+        site.primary.set(busy);
+        assert_eq!(seen(&site.send(Request::get("/"))), failed_over());
+    }
+    site.primary.set(Behaviour::events(Duration::from_millis(100), Duration::from_secs(60)));
+    let open = site.envoy.client().open(Request::get("/")).expect("response headers");
+    let refused = site.send(Request::get("/"));
+    assert_eq!(seen(&refused), (503, String::new(), None));
+    assert_eq!(refused.header("x-envoy-overloaded").as_deref(), Some("true"));
+    drop(open);
 }
 
 #[test]

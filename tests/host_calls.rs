@@ -139,6 +139,17 @@ fn guardrails_and_failover_cost_one_look_at_the_flags_when_the_request_ends() {
 }
 
 #[test]
+fn a_version_with_failover_costs_one_look_at_the_attempts() {
+    let everybody = |rollout: &mut Value| {
+        rollout["failover"] = json!({"to": ["v1"]});
+        rollout["strategy"] = json!({"canary": {"version": "v2", "percent": 100}});
+    };
+    let mut calls = [DECIDED.calls, &[("get_property upstream.request_attempt_count", 1)]].concat();
+    calls.push(("replace_header_map_value request", 2));
+    expect(&rollout(everybody), MATCHED, &Expected { calls: &calls, instructions: 25_000, ..DECIDED });
+}
+
+#[test]
 fn a_shadow_costs_one_header() {
     let calls = [&[("add_header_map_value request", 5)], &DECIDED.calls[1..]].concat();
     expect(&rollout(shadow), MATCHED, &Expected { calls: &calls, instructions: 25_800, ..DECIDED });

@@ -108,6 +108,45 @@ fn a_ramp_under_load_moves_every_user_exactly_once_and_fails_no_request() {
 }
 
 #[test]
+fn a_weekly_freeze_keeps_the_exposure_that_the_ramp_had_when_the_window_began() {
+    let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let hour = now - now % 3_600; // windows of a week begin and end at whole minutes
+    let in_words = |moment: u64| {
+        const DAYS: [&str; 7] = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
+        let day = usize::try_from(moment / 86_400 % 7).expect("a day");
+        format!("{} {:02}:00", DAYS.get(day).expect("a day of the week"), moment % 86_400 / 3_600)
+    };
+    let time = |moment: u64| {
+        humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(moment)).to_string()
+    };
+    let push = |revision: u64, freeze: Value| {
+        let document = json!({"revision": revision, "rollouts": [{
+            "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1", "freeze": freeze,
+            "strategy": {"progressive": {"version": "v2", "start": time(hour - 8 * 86_400), "linear": {"from": 0, "to": 100, "over": "400h"}}},
+            "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}]}]});
+        assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+        envoy.wait_revision(revision);
+    };
+    // Open for the last four hours and the next three, and likewise a week ago.
+    let weekly = json!({"from": in_words(hour - 4 * 3_600), "until": in_words(hour + 3 * 3_600)});
+    for (revision, freeze, hours) in [
+        (1, json!({"weekly": weekly}), 192 - 7 - 4),
+        (2, json!([{"weekly": weekly, "since": time(hour - 86_400)}]), 192 - 4),
+        (
+            3,
+            json!([{"weekly": weekly}, {"from": time(hour - 6 * 3_600), "until": time(hour - 3 * 3_600)}]),
+            192 - 7 - 6,
+        ),
+    ] {
+        push(revision, freeze);
+        envoy.wait_for("the exposure", |envoy| (envoy.stat(GAUGE) == hours * 2_500).then_some(()));
+    }
+    assert_eq!(envoy.vm_reloads(), 0);
+}
+
+#[test]
 fn while_an_answer_of_an_earlier_document_streams_the_gauge_shows_the_later_one() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).start();

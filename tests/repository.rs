@@ -62,6 +62,20 @@ fn envoy_accepts_the_shipped_configuration() {
 }
 
 #[test]
+fn envoy_accepts_the_recipe_for_providers() {
+    let recipe = read(&workspace().join("envoy/providers.yaml"));
+    // Not every machine has a file of authorities in this place.
+    let recipe = recipe.replace("{trusted_ca: {filename: /etc/ssl/certs/ca-certificates.crt}}", "{}");
+    let recipe = recipe.replace("auto_sni_san_validation: true", "auto_sni_san_validation: false");
+    let output = Command::new(module::envoy())
+        .args(["--mode", "validate", "-c", "envoy.yaml", "--config-yaml", &recipe])
+        .current_dir(workspace().join("envoy"))
+        .output()
+        .expect("Envoy runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn the_module_fits_its_budget() {
     let size = fs::metadata(module::build()).expect("the module has a size").len();
     let budget = module::SIZE_BUDGET;

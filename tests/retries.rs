@@ -13,6 +13,8 @@ use testbed::{Behaviour, Cluster, Envoy, Request, Response, Upstream};
 /// Attempts that a cluster with a backstop has hosts for.
 const MOST: u64 = 16;
 
+const RETRIES: &str = "wasmcustom.rollout=.=fraud;.;version=.=v2;.;rollout_retries_total";
+
 /// Two versions and a shadow behind an Envoy of the shipped configuration.
 struct Site {
     versions: [Upstream; 3],
@@ -110,6 +112,7 @@ fn routes_of_the_filter() -> [Value; 2] {
 fn an_internal_caller_gets_every_retry_that_it_asks_for() {
     for rest in routes_of_the_filter() {
         let site = Site::internal(&rest);
+        let mut repeated = 0;
         for (failures, retries) in [(1, "1"), (2, "3"), (3, "3"), (4, "9"), (MOST - 1, "15")] {
             for client in site.clients() {
                 fail(&site.versions[1], failures);
@@ -117,8 +120,10 @@ fn an_internal_caller_gets_every_retry_that_it_asks_for() {
                 let answered = send(&client, insist(call(), retries));
                 assert_eq!(answered, (200, "fraud-v2".into()), "{case}");
                 assert_eq!(site.attempts(), [0, failures + 1], "{case}");
+                repeated += failures;
             }
         }
+        assert_eq!(site.envoy.wait_stat(RETRIES, repeated), repeated);
     }
 }
 

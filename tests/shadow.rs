@@ -299,12 +299,17 @@ fn one_copy_is_made_however_often_the_request_is_repeated() {
     covered.as_object_mut().expect("an object").insert("failover".into(), json!({"to": ["v1"]}));
     let site = Site::serving(covered);
     let [_, primary] = &site.versions;
+    let [shadow, ..] = &site.shadows;
     primary.set(Behaviour::status(503));
-    for _ in 0..20 {
-        let response = site.send(Request::get("/").header("x-user-id", "alice"));
-        assert_eq!(response.header("x-rollout-failover").as_deref(), Some("v2>v1"));
+    for shadow_status in [200, 503] {
+        site.clear();
+        shadow.set(Behaviour::status(shadow_status));
+        for _ in 0..20 {
+            let response = site.send(Request::get("/").header("x-user-id", "alice"));
+            assert_eq!(response.header("x-rollout-failover").as_deref(), Some("v2>v1"));
+        }
+        assert_eq!(site.copies(), [20, 0, 0], "the shadow answers {shadow_status}");
     }
-    assert_eq!(site.copies(), [20, 0, 0]);
     assert_eq!(site.versions.each_ref().map(Upstream::count), [20, 20]);
 }
 

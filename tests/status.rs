@@ -1,4 +1,4 @@
-//! `rolloutctl status` and `gate` over two real Envoys, only one of which finds that a version fails.
+//! `rolloutctl status` and `gate` over real Envoys: two, only one of which finds that a version fails, and one that sees too little.
 
 #![expect(
     clippy::expect_used,
@@ -25,13 +25,18 @@ struct Site {
 
 impl Site {
     fn start(versions: &[Upstream; 2]) -> Self {
+        let signals = json!([{"consecutive_failures": 20}, {"error_rate": {"max_percent": 20}}]);
+        Self::with(versions, &json!({"window": "10s", "signals": signals}))
+    }
+
+    fn with(versions: &[Upstream; 2], guardrails: &Value) -> Self {
         let tool = module::rolloutctl();
         let envoys = [(); 2].map(|()| Envoy::builder().clusters(versions).concurrency(2).start());
         let document = json!({"revision": 1, "rollouts": [{
             "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
             "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
             "strategy": {"canary": {"version": "v2", "percent": 50}},
-            "guardrails": {"window": "10s", "signals": [{"consecutive_failures": 20}, {"error_rate": {"max_percent": 20}}]}
+            "guardrails": guardrails
         }]});
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("fraud.json"), document.to_string()).expect("written");
@@ -102,6 +107,30 @@ fn a_pipeline_continues_until_one_of_two_proxies_rolls_back() {
     assert_eq!(code, Some(2), "{answer}");
     assert_eq!(answer["reason"], format!("fraud v2 is rolled back on {alone}"));
     assert_eq!(answer["rollouts"][0]["versions"][0]["latched_on"], json!([alone]));
+}
+
+/// A version fails every request, but too few come for a verdict: that is not "no objections".
+#[test]
+fn a_pipeline_stops_if_no_signal_saw_enough_of_a_version_that_always_fails() {
+    let versions = ["fraud-v1", "fraud-v2"].map(Upstream::start);
+    versions[1].set(Behaviour::status(503));
+    let site = Site::with(
+        &versions,
+        &json!({"min_requests": 200,
+                "signals": [{"error_rate": {"max_percent": 20}}, {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}}]}),
+    );
+    let load = Load::new(site.envoys[0].address()).connections(4).rate(24.0);
+    let load = load.start(|number| Request::get("/x").header("x-user-id", format!("user-{number}")));
+    let (code, answer) = site.tool(&["gate", "fraud.json", "--min-requests", "50"], &["--for", "10s"]);
+    load.stop();
+    assert_eq!(code, Some(2), "{answer}");
+    let version = &answer["rollouts"][0]["versions"][0];
+    let [rate, increase] = [0, 1].map(|position: usize| &version["signals"][position]);
+    assert!(version["failures"].as_u64() > Some(0), "{answer}");
+    assert_eq!((&rate["state"], &rate["needs"]), (&json!("too few"), &json!(200)), "{answer}");
+    assert!(["too few", "nothing seen"].map(Some).contains(&increase["state"].as_str()), "{answer}");
+    let says = format!("signal error_rate of fraud v2 saw {}, needs 200", rate["window"]["observed"]);
+    assert!(answer["reason"].as_str().is_some_and(|reason| reason.contains(&says)), "{answer}");
 }
 
 #[test]

@@ -77,6 +77,11 @@ fn at_every_second_of_a_day_units_get_what_the_timetable_says() {
             r#"{"start": "2026-11-25T02:00:00Z", "linear": {"from": 0, "to": 100, "over": "10h"}}"#,
             json!({"from": "2026-11-25T06:00:00Z", "until": "2026-11-25T09:00:00Z", "reason": "audit"}),
         ),
+        document(
+            r#"{"start": "2026-11-24T02:00:00Z", "linear": {"from": 0, "to": 100, "over": "40h"}}"#,
+            json!([{"weekly": {"from": "tue 22:00", "until": "wed 07:30"}, "since": "2026-11-25T01:00:00Z"},
+                   {"weekly": {"from": "wed 12:00", "until": "wed 24:00"}}, {"from": "2026-11-25T07:00:00Z", "until": "2026-11-25T08:00:01Z"}]),
+        ),
     ];
     for document in documents {
         let plan = compile(document.to_string().as_bytes()).expect("no problems").plan;

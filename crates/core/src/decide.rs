@@ -105,6 +105,7 @@ impl<'e> Evaluation<'e> {
             copies,
             cookies,
             is_unacceptable: !case.demand.accepts(served.version),
+            is_repeatable: self.request.retries.are_wanted || chain.contains(&true),
             chain,
             unit_hash,
         }
@@ -227,15 +228,16 @@ impl<'e> Evaluation<'e> {
         Choice { version: other.unwrap_or(stable), reason: Reason::Incompatible }
     }
 
-    /// The targets of a failed call of the version: only those that may take the request, and at most as many as
-    /// there are retries.
+    /// The targets of a failed call of the version: itself, those that may take the request, and at most as many as there
+    /// are retries.
     fn chain(&mut self, case: &Subject<'e>, version: &Version) -> Chain {
         let mut chain = Chain::default();
         let Some(failover) = version.failover() else { return chain };
         let mut retries = failover.retries;
         for (target, is_taken) in failover.targets.iter().zip(&mut chain) {
             let target = case.rollout.versions.get(target.position).filter(|_| retries > 0);
-            *is_taken = target.is_some_and(|target| self.may_take(case, target));
+            *is_taken =
+                target.is_some_and(|target| target.ordinal == version.ordinal || self.may_take(case, target));
             retries = retries.saturating_sub(usize::from(*is_taken));
         }
         chain

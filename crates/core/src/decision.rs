@@ -107,6 +107,9 @@ pub struct Decision {
     pub cookies: Vec<String>,
     /// True if stable serves although it does not accept the request, because no other version may.
     pub is_unacceptable: bool,
+    /// True if Envoy may repeat a failed call, because of failover or of the caller's own retry headers. What a route does by
+    /// itself can't be seen.
+    pub is_repeatable: bool,
     pub(crate) chain: Chain,
     /// Hash of the unit for guardrails. `None` if there are none, or if the request has no unit.
     pub unit_hash: Option<u32>,

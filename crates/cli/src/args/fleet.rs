@@ -8,7 +8,7 @@ use clap::ValueHint;
 /// Show what the filter does in running Envoys: exposure, requests, failures, latency, guardrails
 ///
 /// Counts are sums over all Envoys, each since its start. `status` reports where the Envoys disagree: on the document, on an
-/// exposure, or on whether a version is rolled back. Latencies are quantiles since the start, interpolated inside Envoy's histogram
+/// exposure, or on whether a version is rolled back. It also names the signals that are withheld or wait for a version to warm up. Latencies are quantiles since the start, interpolated inside Envoy's histogram
 /// buckets, which are at most 10 % of the value wide.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -30,10 +30,11 @@ pub(crate) struct Status {
 
 /// Decide whether a pipeline may continue, by judging a rollout's versions over all Envoys
 ///
-/// Applies the document's guardrails as each proxy does, but to the sum of what all proxies observe from now on. The answer is no as
-/// soon as a signal condemns a version, a proxy has rolled a version back, or a proxy has counted a trip. The answer is also no if a
-/// version got too few requests by the end. Signals that only warn are reported and never make the answer no: those with the action
-/// `warn`, those under `dry_run`, and `sample_ratio`.
+/// Applies the document's guardrails as each proxy does, but to what all proxies observe from now on. The answer is no as soon as a
+/// signal condemns a version, a proxy has rolled a version back, or a proxy has counted a trip. The answer is also no if, at the
+/// end, a version had too few outcomes, or a signal that acts could not be judged: it saw too little, its verdict is withheld
+/// because stable is as bad, or the version is warming up. Signals that only warn are reported and never make the answer no: those
+/// with the action `warn`, those under `dry_run`, and `sample_ratio`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +43,8 @@ Examples:
 
 Exit codes of `gate`:
   0  continue
-  2  do not continue: a signal condemns a version, a proxy has rolled it back, or it got too few requests
+  2  do not continue: a signal condemns a version or could not judge it, a proxy has rolled it back, or it had
+     too few outcomes
   1  can't tell: an Envoy can't be asked at the end, or serves a document other than FILE
 
 Only the proxies judge consecutive failures and sample ratios; `gate` sees whether they tripped.")]
@@ -55,8 +57,8 @@ pub(crate) struct Gate {
     /// How long to observe and judge: `90s`, `5m`
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) duration: Duration,
-    /// Number of requests that each version with guardrails must get in that time, not counting forced ones; a version that the
-    /// document exposes to nobody needs none
+    /// Number of outcomes (answers, failures, abandoned requests) that each version with guardrails must have in that time, not
+    /// counting forced ones; a version that the document exposes to nobody needs none
     #[arg(long, value_name = "N")]
     pub(crate) min_requests: u64,
     /// Only this rollout

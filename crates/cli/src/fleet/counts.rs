@@ -6,13 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollout_core::guardrail::{Sides, Tally};
 use serde::Serialize;
 
-/// Counters of one version. Signals do not count forced requests.
+/// Counters of one version. Signals do not observe forced requests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
     /// The requests that an override sent here.
     pub(crate) forced: u64,
+    /// Answers of the version itself, forced ones included. Envoy adds them up only every few seconds.
+    pub(crate) answers: u64,
+    /// Forced requests included, as in all that follows.
     pub(crate) failures: u64,
+    pub(crate) abandoned: u64,
+    pub(crate) retries: u64,
     pub(crate) failovers: u64,
     /// Requests that a shadow may copy, by what became of the copy.
     pub(crate) copies: BTreeMap<String, u64>,
@@ -25,6 +30,8 @@ pub(crate) struct Counts {
 pub(crate) struct Signal {
     pub(crate) seen: Sides,
     pub(crate) trips: u64,
+    /// Episodes in which a verdict was withheld.
+    pub(crate) withheld: u64,
 }
 
 /// A tally as programs get it.
@@ -70,7 +77,8 @@ impl Counts {
                 version: tally(left.seen.version, right.seen.version),
                 stable: tally(left.seen.stable, right.seen.stable),
             };
-            (name.clone(), Signal { seen, trips: with(left.trips, right.trips) })
+            let (trips, withheld) = (with(left.trips, right.trips), with(left.withheld, right.withheld));
+            (name.clone(), Signal { seen, trips, withheld })
         });
         let results: BTreeSet<&String> = self.copies.keys().chain(other.copies.keys()).collect();
         let copies = results.into_iter().map(|result| {
@@ -81,7 +89,10 @@ impl Counts {
             copies: copies.collect(),
             requests: with(self.requests, other.requests),
             forced: with(self.forced, other.forced),
+            answers: with(self.answers, other.answers),
             failures: with(self.failures, other.failures),
+            abandoned: with(self.abandoned, other.abandoned),
+            retries: with(self.retries, other.retries),
             failovers: with(self.failovers, other.failovers),
             signals: signals.collect(),
         }

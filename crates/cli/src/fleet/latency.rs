@@ -33,10 +33,14 @@ impl Latency {
         [self.0.as_slice(), other.0.as_slice()].concat().into()
     }
 
+    /// The number of answers.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.iter().map(|bucket| bucket.count).sum()
+    }
+
     /// The value in ms that this share of all answers did not exceed, interpolated inside a bucket. `None` if there are no answers.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
-        let total: u64 = self.0.iter().map(|bucket| bucket.count).sum();
-        let mut left = share * total as f64;
+        let mut left = share * self.count() as f64;
         let mut last = None;
         for bucket in self.0.iter().filter(|bucket| bucket.count > 0) {
             let count = bucket.count as f64;

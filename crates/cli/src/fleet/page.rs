@@ -1,6 +1,6 @@
 //! What one Envoy reports of the filter at one moment, read from its `/stats`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use rollout_core::{Ppm, Reason, metric};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::counts::Counts;
+use super::counts::{Counts, Signal};
 use super::latency::Latency;
 use super::series::Series;
 use crate::envoy::admin::Admin;
@@ -65,6 +65,10 @@ pub(crate) struct Version {
     pub(crate) exposure: Option<Ppm>,
     /// `None` for a version without guardrails.
     pub(crate) is_rolled_back: Option<bool>,
+    /// Signals whose verdict is withheld because stable is as bad.
+    pub(crate) withheld: BTreeSet<String>,
+    /// Signals that wait for the version to warm up.
+    pub(crate) warming_up: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +140,10 @@ impl Page {
             }
         } else if let Some([rollout, version]) = series.of(&metric::FAILURES) {
             self.counts(rollout, version).failures = value;
+        } else if let Some([rollout, version]) = series.of(&metric::ABANDONED) {
+            self.counts(rollout, version).abandoned = value;
+        } else if let Some([rollout, version]) = series.of(&metric::RETRIES) {
+            self.counts(rollout, version).retries = value;
         } else if let Some([rollout, version, _]) = series.of(&metric::FAILOVERS) {
             let counts = self.counts(rollout, version);
             counts.failovers = counts.failovers.saturating_add(value);
@@ -146,9 +154,17 @@ impl Page {
         } else if let Some([rollout, version]) = series.of(&metric::ROLLED_BACK) {
             self.entry(rollout, version).is_rolled_back = Some(value > 0);
         } else if let Some([rollout, version, signal]) = series.of(&metric::TRIPS) {
-            self.counts(rollout, version).signals.entry(signal.to_owned()).or_default().trips = value;
+            self.signal(rollout, version, signal).trips = value;
+        } else if let Some([rollout, version, signal]) = series.of(&metric::WITHHELD) {
+            self.signal(rollout, version, signal).withheld = value;
+        } else if let Some([rollout, version, signal]) = series.of(&metric::IS_WITHHELD) {
+            self.signal(rollout, version, signal); // known, even if it has nothing to show yet
+            self.entry(rollout, version).withheld.extend((value > 0).then(|| signal.to_owned()));
+        } else if let Some([rollout, version, signal]) = series.of(&metric::IS_WARMING_UP) {
+            self.signal(rollout, version, signal);
+            self.entry(rollout, version).warming_up.extend((value > 0).then(|| signal.to_owned()));
         } else if let Some([rollout, version, signal, side, result]) = series.of(&metric::OBSERVATIONS) {
-            let seen = &mut self.counts(rollout, version).signals.entry(signal.to_owned()).or_default().seen;
+            let seen = &mut self.signal(rollout, version, signal).seen;
             observe(if side == "stable" { &mut seen.stable } else { &mut seen.version }, result, value);
         }
     }
@@ -156,7 +172,9 @@ impl Page {
     fn time(&mut self, histogram: &Histogram) {
         let series = Series::parse(&histogram.name);
         if let Some([rollout, version]) = series.and_then(|series| series.of(&metric::DURATION)) {
-            self.entry(rollout, version).latency = histogram.totals.clone();
+            let version = self.entry(rollout, version);
+            version.counts.answers = histogram.totals.count();
+            version.latency = histogram.totals.clone();
         }
     }
 
@@ -166,6 +184,10 @@ impl Page {
 
     fn counts(&mut self, rollout: &str, version: &str) -> &mut Counts {
         &mut self.entry(rollout, version).counts
+    }
+
+    fn signal(&mut self, rollout: &str, version: &str, signal: &str) -> &mut Signal {
+        self.counts(rollout, version).signals.entry(signal.to_owned()).or_default()
     }
 }
 

@@ -92,6 +92,11 @@ impl Metrics {
         self.of("v2", &name("all"), observed).of("v2", &name("bad"), bad)
     }
 
+    /// Adds a metric of a signal of v2.
+    pub(crate) fn signal(self, signal: &str, metric: &str, value: u64) -> Self {
+        self.of("v2", &format!("signal=.={signal};.;{metric}"), value)
+    }
+
     /// Adds a histogram of one bucket a value: milliseconds and how many.
     pub(crate) fn latency(mut self, version: &str, buckets: &[(u64, u64)]) -> Self {
         let name =

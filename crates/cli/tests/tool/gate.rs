@@ -25,6 +25,11 @@ fn guardrails() -> Value {
         {"sample_ratio": {"confidence": 0.999}}]})
 }
 
+/// Only the signal that `v2` feeds.
+fn absolute() -> Value {
+    json!({"window": "10s", "min_requests": 50, "signals": [{"error_rate": {"max_percent": 20}}]})
+}
+
 fn gate(place: &Place, envoys: &[&String], rest: &[&str]) -> Run {
     let mut args = vec!["gate", "guarded.json", "--format", "json"];
     args.extend(envoys.iter().flat_map(|url| ["--envoy", url.as_str()]));
@@ -45,38 +50,54 @@ fn v2(metrics: Metrics, second: u64, [requests, failures]: [u64; 2]) -> Metrics 
         .seen("error_rate", "version", [all, bad])
 }
 
+/// What v2 and stable had of every signal after so many seconds, enough for each to be judged.
+fn healthy(hash: u64, second: u64) -> Metrics {
+    let compared = [second * 100, second];
+    let metrics = v2(Metrics::serving(hash), second, [100, 1]).seen("error_rate", "stable", compared);
+    metrics.seen("error_rate_increase", "version", compared).seen("error_rate_increase", "stable", compared)
+}
+
+/// Long enough for signals that compare: the first second only teaches how stable is doing.
+const COMPARED: [&str; 4] = ["--for", "3s", "--min-requests", "50"];
+
 #[test]
 fn a_pipeline_continues_without_objections_and_learns_the_sums_of_all_proxies() {
     let (place, hash) = place(&guardrails());
-    let metrics = move |second| {
+    let metrics = move |number: u64| {
+        let second = number.min(2); // a busy machine asks less often
         v2(Metrics::serving(hash), second, [40, 2])
-            .requests("v2", "forced", second * 1_000)
+            .requests("v2", "forced", second)
+            .of("v2", "rollout_abandoned_total", second * 3)
+            .seen("error_rate", "stable", [second * 400, second])
             .seen("error_rate_increase", "version", [second * 30, second])
             .seen("error_rate_increase", "stable", [second * 25, second])
     };
     let urls = [serve_metrics(metrics), serve_metrics(metrics)];
-    let run = gate(&place, &[&urls[0], &urls[1]], &SHORT);
+    let run = gate(&place, &[&urls[0], &urls[1]], &COMPARED);
     assert_eq!((run.code, run.err.as_str()), (0, ""), "{run:?}");
     let mut answer = run.json();
-    assert!(answer["seconds"].take().as_f64().unwrap() >= 1.0);
+    assert!(answer["seconds"].take().as_f64().unwrap() >= 3.0);
     let increase = &mut answer["rollouts"][0]["versions"][0]["signals"][1];
     assert!(increase["e_value"].take().as_f64().unwrap() < 100.0);
     let signal = |name: &str, state: &str, version: Value| {
-        json!({"name": name, "state": state, "version": version, "stable": null, "trips": 0, "window": null,
-               "limit_percent": null, "e_value": null, "bound": null})
+        json!({"name": name, "state": state, "version": version, "stable": null, "trips": 0, "withheld_on": [],
+               "warming_up_on": [], "needs": null, "window": null, "limit_percent": null, "e_value": null, "bound": null})
     };
     let none = json!({"observed": 0, "bad": 0});
-    let mut rate = signal("error_rate", "fine", json!({"observed": 80, "bad": 4}));
-    rate["window"] = json!({"observed": 80, "bad": 4});
+    let mut rate = signal("error_rate", "fine", json!({"observed": 160, "bad": 8}));
+    rate["stable"] = json!({"observed": 1_600, "bad": 4});
+    rate["window"] = json!({"observed": 160, "bad": 8});
     rate["limit_percent"] = json!(20.0);
-    let mut increase = signal("error_rate_increase", "fine", json!({"observed": 60, "bad": 2}));
+    rate["needs"] = json!(50);
+    let mut increase = signal("error_rate_increase", "fine", json!({"observed": 120, "bad": 4}));
     increase["bound"] = json!(100.0);
-    increase["stable"] = json!({"observed": 50, "bad": 2});
+    increase["stable"] = json!({"observed": 100, "bad": 4});
+    increase["needs"] = json!(50);
     assert_eq!(
         answer,
         json!({"ok": true, "reason": "no objections", "seconds": null, "warnings": [], "rollouts": [
             {"name": "fraud-score", "versions": [
-                {"name": "v2", "requests": 80, "failures": 4, "latched_on": [], "signals": [
+                {"name": "v2", "requests": 160, "outcomes": 168, "failures": 8, "abandoned": 12, "latched_on": [], "signals": [
                     rate, increase, signal("consecutive_failures", "judged by proxies", none.clone()),
                     signal("sample_ratio", "judged by proxies", none)]}]}]})
     );
@@ -90,15 +111,180 @@ fn the_sum_condemns_a_version_of_which_each_proxy_has_seen_too_little() {
     assert_eq!(run.code, 2, "{run:?}");
     let reason = "signal error_rate condemns fraud-score v2: 30 of 60 (50.0000 %), limit 20.0000 %";
     assert_eq!((&run.json()["ok"], &run.json()["reason"]), (&json!(false), &json!(reason)));
+}
 
-    let alone = gate(
-        &place,
-        &[&serve_metrics(move |second| v2(Metrics::serving(hash), second, [30, 15]))],
-        &["--for", "1s", "--min-requests", "1"],
+#[test]
+fn a_version_that_a_signal_could_not_judge_at_the_end_does_not_pass() {
+    let (place, hash) = place(&guardrails());
+    let url = serve_metrics(move |second| v2(Metrics::serving(hash), second.min(1), [49, 49]));
+    let run = gate(&place, &[&url], &["--for", "1s", "--min-requests", "1"]);
+    assert_eq!(run.code, 2, "half of them failed, which nobody has judged: {run:?}");
+    let answer = run.json();
+    assert_eq!(
+        answer["reason"],
+        "signal error_rate of fraud-score v2 saw 49, needs 50; \
+         signal error_rate_increase of fraud-score v2 compared 0 with 0 of stable, needs 50 of each"
     );
-    assert_eq!(alone.code, 0, "{alone:?}");
-    let signal = &alone.json()["rollouts"][0]["versions"][0]["signals"][0];
-    assert_eq!(signal["state"], "too few", "half of them failed, which is not fine");
+    let signals = &answer["rollouts"][0]["versions"][0]["signals"];
+    let states = [0, 1, 2, 3].map(|position: usize| signals[position]["state"].as_str().unwrap());
+    assert_eq!(states, ["too few", "nothing seen", "judged by proxies", "judged by proxies"]);
+    assert_eq!(answer["warnings"], json!([]));
+}
+
+#[test]
+fn an_absolute_signal_is_judged_at_the_end_by_its_last_window() {
+    let mut guardrails = absolute();
+    guardrails["window"] = json!("1s");
+    let (place, hash) = place(&guardrails);
+    let url = serve_metrics(move |second| v2(Metrics::serving(hash), second.min(1), [1_000, 0]));
+    let run = gate(&place, &[&url], &["--for", "4s", "--min-requests", "500"]);
+    assert_eq!(
+        (run.code, &run.json()["reason"]),
+        (2, &json!("signal error_rate of fraud-score v2 saw 0, needs 50"))
+    );
+    assert_eq!(run.json()["rollouts"][0]["versions"][0]["signals"][0]["state"], "nothing seen");
+}
+
+#[test]
+fn signals_that_only_warn_pass_unjudged_but_are_named() {
+    for (field, value) in [("action", json!("warn")), ("dry_run", json!(true))] {
+        let mut guardrails = guardrails();
+        guardrails[field] = value;
+        let (place, hash) = place(&guardrails);
+        let url = serve_metrics(move |second| v2(Metrics::serving(hash), second.min(1), [40, 0]));
+        let run = gate(&place, &[&url], &["--for", "1s", "--min-requests", "1"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!(run.json()["warnings"][0], "signal error_rate of fraud-score v2 saw 40, needs 50");
+    }
+}
+
+#[test]
+fn comparisons_are_named_and_do_not_block_if_the_document_leaves_stable_nobody() {
+    let place = Place::with_documents();
+    let mut document = document(100.0);
+    document["rollouts"][0]["guardrails"] = guardrails();
+    place.write("guarded.json", &document.to_string());
+    let hash = place.run(&["check", "guarded.json", "--format", "json"]).json()["hash"].as_u64().unwrap();
+    let url = serve_metrics(move |second| v2(Metrics::serving(hash), second, [100, 0]));
+    let run = gate(&place, &[&url], &SHORT);
+    assert_eq!(run.code, 0, "{run:?}");
+    let says = "signal error_rate_increase of fraud-score v2 has nothing to compare with: the document leaves stable nobody";
+    assert_eq!(run.json()["warnings"], json!([says]));
+    let url = serve_metrics(move |second| v2(Metrics::serving(hash), second, [40, 0]));
+    let run = gate(&place, &[&url], &["--for", "1s", "--min-requests", "0"]);
+    assert_eq!(run.code, 2, "an absolute signal has to be judged all the same: {run:?}");
+}
+
+#[test]
+fn a_pipeline_waits_while_a_proxy_withholds_a_verdict_or_warms_up() {
+    let (place, hash) = place(&guardrails());
+    let with = |metric: &'static str, value: u64| {
+        let metrics = move |second| healthy(hash, second).signal("error_rate", metric, value);
+        [serve_metrics(move |second| healthy(hash, second)), serve_metrics(metrics)]
+    };
+    for (metric, state, says) in [
+        ("rollout_guardrail_withheld", "withheld", "is withheld on B, because stable is as bad"),
+        ("rollout_guardrail_warming_up", "warming up", "is warming up on B"),
+    ] {
+        let urls = with(metric, 1);
+        let run = gate(&place, &[&urls[0], &urls[1]], &COMPARED);
+        assert_eq!(run.code, 2, "{run:?}");
+        let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&urls[0], &urls[1]])).unwrap();
+        assert_eq!(answer["reason"], format!("signal error_rate of fraud-score v2 {says}"));
+        let signal = &answer["rollouts"][0]["versions"][0]["signals"][0];
+        let on = &signal[format!("{}_on", state.replace(' ', "_"))];
+        assert_eq!((&signal["state"], on), (&json!(state), &json!(["B"])));
+
+        let urls = with(metric, 0);
+        assert_eq!(gate(&place, &[&urls[0], &urls[1]], &COMPARED).code, 0, "{metric} has passed");
+    }
+    let withheld = move |second: u64| {
+        healthy(hash, second).signal("error_rate", "rollout_guardrail_withheld_total", 5 + second.min(1))
+    };
+    let run = gate(&place, &[&serve_metrics(withheld)], &COMPARED);
+    assert_eq!(run.code, 0, "{run:?}");
+    let says = "signal error_rate of fraud-score v2 was withheld once in the proxies";
+    assert_eq!(run.json()["warnings"], json!([says]), "before the start, it does not count");
+}
+
+#[test]
+fn a_verdict_over_the_sum_is_withheld_if_stable_is_as_bad() {
+    let (place, hash) = place(&guardrails());
+    let both_fail = move |second: u64| {
+        healthy(hash, 0)
+            .requests("v2", "assigned", second * 40)
+            .seen("error_rate", "version", [second * 40, second * 20])
+            .seen("error_rate", "stable", [second * 400, second * 190])
+    };
+    let urls = [serve_metrics(both_fail), serve_metrics(both_fail)];
+    let run = gate(&place, &[&urls[0], &urls[1]], &["--for", "1s", "--min-requests", "0"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    let says = "signal error_rate of fraud-score v2 is withheld, because stable is as bad: \
+        40 of 80 (50.0000 %), stable 380 of 800 (47.5000 %), limit 20.0000 %";
+    assert!(run.json()["reason"].as_str().unwrap().starts_with(says), "{run:?}");
+    assert_eq!(run.json()["rollouts"][0]["versions"][0]["signals"][0]["state"], "withheld");
+}
+
+#[test]
+fn requests_that_merely_began_are_no_outcomes() {
+    let (place, hash) = place(&guardrails());
+    let url =
+        serve_metrics(move |second| healthy(hash, second.min(2)).requests("v2", "session", second * 1_000));
+    let run = gate(&place, &[&url], &["--for", "3s", "--min-requests", "1000"]);
+    assert_eq!(
+        (run.code, &run.json()["reason"]),
+        (2, &json!("too few outcomes: fraud-score v2 has 200, needs 1000"))
+    );
+
+    // Only failures in a row are judged, so nothing is observed: the answers in the histogram are what is known.
+    let mut guardrails = guardrails();
+    guardrails["signals"] = json!([{"consecutive_failures": 20}]);
+    let (place, hash) = self::place(&guardrails);
+    let metrics = move |second: u64| {
+        Metrics::serving(hash)
+            .requests("v2", "assigned", second * 1_000)
+            .requests("v2", "forced", second * 10)
+            .of("v2", "rollout_failures_total", second)
+            .of("v2", "rollout_abandoned_total", second * 5)
+            .latency("v2", &[(10, second * 80), (20, second * 20)])
+    };
+    let url = serve_metrics(move |second| metrics(second.min(1)));
+    let run = gate(&place, &[&url], &["--for", "1s", "--min-requests", "96"]);
+    assert_eq!(
+        (run.code, &run.json()["reason"]),
+        (2, &json!("too few outcomes: fraud-score v2 has 95, needs 96"))
+    );
+    assert_eq!(gate(&place, &[&serve_metrics(metrics)], &["--for", "1s", "--min-requests", "95"]).code, 0);
+    let hangs = serve_metrics(move |second| {
+        let began = Metrics::serving(hash).requests("v2", "assigned", second * 1_000);
+        began.of("v2", "rollout_abandoned_total", second * 900)
+    });
+    let run = gate(&place, &[&hangs], &["--for", "1s", "--min-requests", "100"]);
+    let says = "signal consecutive_failures of fraud-score v2 saw nothing";
+    assert_eq!((run.code, &run.json()["reason"]), (2, &json!(says)));
+}
+
+#[test]
+fn proxies_with_rates_of_their_own_are_not_compared_with_each_other() {
+    let (place, hash) = place(&guardrails());
+    // One proxy fails 15 % of all requests, the other none, and v2 has most of its traffic on the first.
+    let serving = |sizes: [u64; 2], percent: u64| {
+        serve_metrics(move |second| {
+            let [version, stable] = sizes.map(|size| [second * size, second * size * percent / 100]);
+            v2(Metrics::serving(hash), second, [sizes[0], sizes[0] * percent / 100])
+                .seen("error_rate", "stable", stable)
+                .seen("error_rate_increase", "version", version)
+                .seen("error_rate_increase", "stable", stable)
+        })
+    };
+    let urls = [serving([4_000, 1_000], 15), serving([1_000, 4_000], 0)];
+    let run = gate(&place, &[&urls[0], &urls[1]], &["--for", "5s", "--min-requests", "50"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let signal = &run.json()["rollouts"][0]["versions"][0]["signals"][1];
+    let rate =
+        |side: &str| signal[side]["bad"].as_f64().unwrap() / signal[side]["observed"].as_f64().unwrap();
+    assert!(rate("version") > rate("stable") + 0.05, "the sums look bad: {signal}");
+    assert!(signal["e_value"].as_f64().unwrap() < 1.0, "{signal}");
 }
 
 #[test]
@@ -136,7 +322,7 @@ fn a_version_that_a_proxy_holds_below_the_documents_exposure_is_frozen_there() {
     let exposing = |ppm: [u64; 2]| {
         serve_metrics(move |second| {
             let ppm = ppm[usize::from(second > 0)];
-            v2(Metrics::serving(hash), second, [100, 0]).of("v2", "rollout_exposure_ppm", ppm)
+            healthy(hash, second).of("v2", "rollout_exposure_ppm", ppm)
         })
     };
     let (good, frozen) = (exposing([500_000, 500_000]), exposing([100_000, 100_000]));
@@ -147,7 +333,7 @@ fn a_version_that_a_proxy_holds_below_the_documents_exposure_is_frozen_there() {
     assert_eq!(answer["rollouts"][0]["versions"][0]["latched_on"], json!(["B"]));
 
     let late = exposing([100_000, 500_000]);
-    assert_eq!(gate(&place, &[&late], &SHORT).code, 0, "it had just taken the document");
+    assert_eq!(gate(&place, &[&late], &COMPARED).code, 0, "it had just taken the document");
 }
 
 #[test]
@@ -167,10 +353,8 @@ fn what_trips_in_a_proxy_is_a_no_unless_it_only_warns() {
     ] {
         let (place, hash) = place(&guardrails);
         let name = trips(signal);
-        let url = serve_metrics(move |second| {
-            v2(Metrics::serving(hash), second, [100, 0]).of("v2", &name, 3 + second.min(1))
-        });
-        let run = gate(&place, &[&url], &SHORT);
+        let url = serve_metrics(move |second| healthy(hash, second).of("v2", &name, 3 + second.min(1)));
+        let run = gate(&place, &[&url], &COMPARED);
         assert_eq!(run.code, code, "{guardrails} {run:?}");
         let says = format!("signal {signal} of fraud-score v2 tripped once in the proxies");
         let answer = run.json();
@@ -181,7 +365,7 @@ fn what_trips_in_a_proxy_is_a_no_unless_it_only_warns() {
 
 #[test]
 fn what_condemned_a_version_for_a_while_is_reported_with_its_numbers() {
-    let mut guardrails = guardrails();
+    let mut guardrails = absolute();
     guardrails["window"] = json!("1s");
     guardrails["action"] = json!("warn");
     let (place, hash) = place(&guardrails);
@@ -202,14 +386,14 @@ fn what_condemned_a_version_for_a_while_is_reported_with_its_numbers() {
 }
 
 #[test]
-fn too_few_requests_are_a_no_and_forced_ones_do_not_count() {
-    let (place, hash) = place(&guardrails());
+fn too_few_outcomes_are_a_no_and_forced_ones_do_not_count() {
+    let (place, hash) = place(&json!({"min_requests": 1, "signals": [{"error_rate": {"max_percent": 20}}]}));
     let url = serve_metrics(move |second| {
         v2(Metrics::serving(hash), second, [20, 0]).requests("v2", "forced", second * 500)
     });
     let run = gate(&place, &[&url], &SHORT);
     assert_eq!(run.code, 2, "{run:?}");
-    assert_eq!(run.json()["reason"], "too few requests: fraud-score v2 got 20, but needs 50");
+    assert_eq!(run.json()["reason"], "too few outcomes: fraud-score v2 has 20, needs 50");
 }
 
 #[test]
@@ -226,7 +410,7 @@ fn an_envoy_that_serves_another_document_can_not_be_judged() {
 
 #[test]
 fn a_restarted_proxy_counts_from_zero() {
-    let (place, hash) = place(&guardrails());
+    let (place, hash) = place(&absolute());
     let url = serve_metrics(move |second| match second {
         0 => v2(Metrics::serving(hash), 0, [0, 0]),
         _ => Metrics::serving(hash)
@@ -247,7 +431,7 @@ fn a_restarted_proxy_counts_from_zero() {
 
 #[test]
 fn an_envoy_that_is_silent_at_the_end_can_not_be_judged_but_one_that_was_silent_can() {
-    let (place, hash) = place(&guardrails());
+    let (place, hash) = place(&absolute());
     let silent_at = |when: u64| {
         let mut number = 0;
         serve(move |_| {
@@ -303,8 +487,8 @@ fn the_text_shows_the_answer_first_and_then_what_each_signal_found() {
     do not continue: signal error_rate condemns fraud-score v2: 30 of 60 (50.0000 %), limit 20.0000 %, after 1 s
 
     fraud-score
-      version  requests  failures
-      v2             60        30
+      version  requests  outcomes  failures  abandoned
+      v2             60        60        30          0
 
       version  signal                state              finding
       v2       error_rate            condemns           30 of 60 (50.0000 %), limit 20.0000 %

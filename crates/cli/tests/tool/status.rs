@@ -20,6 +20,8 @@ fn metrics(hash: u64) -> Metrics {
         .requests("v2", "assigned", 90)
         .requests("v2", "forced", 10)
         .of("v2", "rollout_failures_total", 5)
+        .of("v2", "rollout_abandoned_total", 7)
+        .of("v2", "rollout_retries_total", 6)
         .of("v2", "to=.=v1;.;rollout_failovers_total", 4)
         .of("v2", "rollout_exposure_ppm", 100_000)
         .of("v2", "rollout_rolled_back", 0)
@@ -46,9 +48,9 @@ fn versions_are_shown_with_what_they_served_and_how_their_signals_stand() {
     A: `rollout` serves revision 42, hash 1
 
     fraud-score
-      version   exposure  requests  failures    failed  failovers      p50       p99
-      v1               -       900         0  0.0000 %          0  10.5 ms  200.1 ms
-      v2       10.0000 %       100         5  5.0000 %          4  13.0 ms   21.0 ms
+      version   exposure  requests  failures    failed  abandoned  retries  failovers      p50       p99
+      v1               -       900         0  0.0000 %          0        0          0  10.5 ms  200.1 ms
+      v2       10.0000 %       100         5  5.0000 %          7        6          4  13.0 ms   21.0 ms
 
       version  signal               observed  bad     share  stable  bad     share  trips
       v2       error_rate                 90    5  5.5556 %       -    -         -      0
@@ -71,14 +73,16 @@ fn counts_of_several_envoys_add_up() {
             "envoys": [{"url": "A", "error": null, "plugins": plugins}, {"url": "B", "error": null, "plugins": plugins}],
             "rollouts": [{"name": "fraud-score", "versions": [
                 {"name": "v1", "exposure_percent": null, "requests": 1_800, "requests_per_second": null, "failures": 0,
-                 "failure_percent": 0.0, "failovers": 0, "latency_ms": {"p50": 10.5, "p99": 200.1}, "guarded": false,
+                 "failure_percent": 0.0, "abandoned": 0, "retries": 0, "failovers": 0, "latency_ms": {"p50": 10.5, "p99": 200.1}, "guarded": false,
                  "rolled_back_on": [], "signals": []},
                 {"name": "v2", "exposure_percent": 10.0, "requests": 200, "requests_per_second": null, "failures": 10,
-                 "failure_percent": 5.0, "failovers": 8, "latency_ms": {"p50": 13.0, "p99": 21.0}, "guarded": true,
+                 "failure_percent": 5.0, "abandoned": 14, "retries": 12, "failovers": 8, "latency_ms": {"p50": 13.0, "p99": 21.0}, "guarded": true,
                  "rolled_back_on": [], "signals": [
-                    {"name": "error_rate", "version": {"observed": 180, "bad": 10}, "stable": null, "trips": 0},
+                    {"name": "error_rate", "version": {"observed": 180, "bad": 10}, "stable": null, "trips": 0,
+                     "withheld": 0, "withheld_on": [], "warming_up_on": []},
                     {"name": "error_rate_increase", "version": {"observed": 140, "bad": 8},
-                     "stable": {"observed": 600, "bad": 4}, "trips": 0}]}]}],
+                     "stable": {"observed": 600, "bad": 4}, "trips": 0,
+                     "withheld": 0, "withheld_on": [], "warming_up_on": []}]}]}],
             "unmatched_requests": 6,
             "differences": [],
         })
@@ -105,9 +109,9 @@ fn values_on_which_envoys_disagree_are_reported() {
     differs: state of fraud-score v2: in service on A; rolled back on B
 
     fraud-score
-      version  exposure  requests  failures    failed  failovers      p50       p99
-      v1              -       900         0  0.0000 %          0  10.5 ms  200.1 ms
-      v2              -       110         5  4.5455 %          4  13.0 ms   21.0 ms
+      version  exposure  requests  failures    failed  abandoned  retries  failovers      p50       p99
+      v1              -       900         0  0.0000 %          0        0          0  10.5 ms  200.1 ms
+      v2              -       110         5  4.5455 %          7        6          4  13.0 ms   21.0 ms
       v2: rolled back on 1 of 2: B
 
       version  signal                observed  bad     share  stable  bad     share  trips
@@ -127,6 +131,53 @@ fn values_on_which_envoys_disagree_are_reported() {
         json!({"what": "document hash", "of": "rollout",
                "values": [{"value": "1", "envoys": ["A"]}, {"value": "2", "envoys": ["B"]}]})
     );
+}
+
+#[test]
+fn signals_that_are_withheld_or_warming_up_somewhere_are_reported() {
+    let with = |withheld: u64, warming_up: u64| {
+        serve_metrics(move |_| {
+            metrics(1)
+                .seen("error_rate", "stable", [900, 450])
+                .signal("error_rate", "rollout_guardrail_withheld", withheld)
+                .signal("error_rate", "rollout_guardrail_withheld_total", 2)
+                .signal("error_rate_increase", "rollout_guardrail_warming_up", warming_up)
+                .signal("abandon_rate", "rollout_guardrail_warming_up", warming_up)
+        })
+    };
+    let urls = [with(1, 0), with(0, 1)];
+    let run = status(&[&urls[0], &urls[1]], &[]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    insta::assert_snapshot!(anonymous(&run.out, &[&urls[0], &urls[1]]), @r"
+    A: `rollout` serves revision 42, hash 1
+    B: `rollout` serves revision 42, hash 1
+
+    fraud-score
+      version   exposure  requests  failures    failed  abandoned  retries  failovers      p50       p99
+      v1               -      1800         0  0.0000 %          0        0          0  10.5 ms  200.1 ms
+      v2       10.0000 %       200        10  5.0000 %         14       12          8  13.0 ms   21.0 ms
+      v2: signal abandon_rate warming up on 1 of 2: B
+      v2: signal error_rate withheld on 1 of 2: A (stable is as bad)
+      v2: signal error_rate_increase warming up on 1 of 2: B
+
+      version  signal               observed  bad     share  stable  bad      share  trips
+      v2       abandon_rate                -    -         -       -    -          -      0
+      v2       error_rate                180   10  5.5556 %    1800  900  50.0000 %      0
+      v2       error_rate_increase       140    8  5.7143 %     600    4   0.6667 %      0
+
+    6 requests matched no rollout
+    ");
+    let run = status(&[&urls[0], &urls[1]], &["--format", "json"]);
+    let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&urls[0], &urls[1]])).unwrap();
+    let signals = &answer["rollouts"][0]["versions"][1]["signals"];
+    let of = |position: usize| {
+        let signal = &signals[position];
+        ["name", "withheld", "withheld_on", "warming_up_on"].map(|field| signal[field].clone())
+    };
+    assert_eq!(of(0), [json!("abandon_rate"), json!(0), json!([]), json!(["B"])]);
+    assert_eq!(of(1), [json!("error_rate"), json!(4), json!(["A"]), json!([])]);
+    assert_eq!(of(2), [json!("error_rate_increase"), json!(0), json!([]), json!(["B"])]);
+    assert_eq!(signals[1]["stable"], json!({"observed": 1_800, "bad": 900}));
 }
 
 #[test]

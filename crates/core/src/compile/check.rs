@@ -12,7 +12,7 @@ use super::shadow::Shadow;
 use super::spec::{RolloutSpec, VersionSpec};
 use super::strategy::Strategy;
 use crate::hash::bucket::Ppm;
-use crate::plan::guardrails::{Action, Limit, Rule};
+use crate::plan::guardrails::{Action, Limit, Measure, Rule, Signal};
 use crate::plan::unit::Source;
 
 /// Which parts of a rollout are complete: read without a problem, or absent.
@@ -57,7 +57,8 @@ impl RolloutSpec<'_> {
                 continue;
             };
             let message = format!(
-                "version {} fails over to {}, whose `request` differs: make both equal, a repeated call keeps the first",
+                "version {} fails over to {}, whose `request` differs, and a repeated call keeps the first: make both equal, or let \
+                 the clusters rewrite it (envoy/providers.yaml)",
                 shown(version.name),
                 shown(target.name)
             );
@@ -75,7 +76,8 @@ impl RolloutSpec<'_> {
                 continue;
             };
             let message = format!(
-                "a copy keeps the `request` of version {}, which differs: make both equal",
+                "a copy keeps the `request` of version {}, which differs: make both equal, or let the clusters rewrite it \
+                 (envoy/providers.yaml)",
                 shown(version.name)
             );
             at.in_list("shadow", number, |at| at.problem::<()>(context, &message));
@@ -116,7 +118,7 @@ impl RolloutSpec<'_> {
                 );
             }
             let mut failed = vec![version.cluster];
-            for (_, target) in self.targets_of(position) {
+            for (_, target) in self.targets_of(position).filter(|(target, _)| *target != position) {
                 if failed.contains(&target.cluster) {
                     at.warning(
                         context,
@@ -196,12 +198,63 @@ impl RolloutSpec<'_> {
         }
     }
 
+    /// What hangs is neither an answer nor a failure, so no signal sees it.
+    fn warn_of_hanging(&self, at: At<'_, '_>, context: &mut Context) {
+        let is_limited = |position: usize| {
+            let attempt = self.failover_of(position).and_then(|retry| retry.per_try_timeout);
+            self.timeout_of(position).is_some() || attempt.is_some()
+        };
+        let mut judged = self
+            .versions
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| *position != self.stable && self.may_serve(*position));
+        if let Some((_, version)) = judged.find(|(position, _)| !is_limited(*position)) {
+            let name = shown(version.name);
+            at.warning(context, &format!("guardrails can't see that version {name} hangs: set a `timeout`"));
+        }
+    }
+
+    /// Clients leave and send what a version must refuse for reasons of their own. A comparison with stable does not blame the
+    /// version for that.
+    fn warn_of_blame(&self, at: At<'_, '_>, context: &mut Context, signals: &[Signal]) {
+        let of_clients = |measure: &Measure| match measure {
+            Measure::Abandoned => Some("abandon_rate"),
+            Measure::Status(statuses) if statuses.has_any(400..=499) => Some("status"),
+            Measure::Failure
+            | Measure::LongerThan(_)
+            | Measure::LongerThanStable { .. }
+            | Measure::Header(_)
+            | Measure::Status(_) => None,
+        };
+        let compared = |kind: &str| {
+            signals.iter().any(|signal| match &signal.rule {
+                Rule::Rate(measure, Limit::Increase { .. }) => of_clients(measure) == Some(kind),
+                Rule::Rate(_, Limit::Share(_)) | Rule::SampleRatio { .. } | Rule::ConsecutiveFailures(_) => {
+                    false
+                }
+            })
+        };
+        for (number, signal) in signals.iter().enumerate() {
+            let Rule::Rate(measure, Limit::Share(_)) = &signal.rule else { continue };
+            let Some(kind) = of_clients(measure).filter(|kind| !compared(kind)) else { continue };
+            let message = format!(
+                "clients may cause this by themselves: compare with stable, with `max_increase_percent` of `{kind}`"
+            );
+            at.enter("guardrails", at.node, |at| {
+                at.in_list("signals", number, |at| at.warning(context, &message));
+            });
+        }
+    }
+
     fn warn_of_guardrails(&self, at: At<'_, '_>, context: &mut Context) {
         let Some(guardrails) = &self.guardrails else { return };
         let mut judged = (0..self.versions.len()).filter(|position| *position != self.stable);
         if !judged.any(|position| self.may_serve(position)) {
             at.warning(context, "`guardrails` have no effect: no version except stable gets requests");
         }
+        self.warn_of_hanging(at, context);
+        self.warn_of_blame(at, context, &guardrails.signals);
         let compares = |rule: &Rule| match rule {
             Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
             Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,

@@ -24,10 +24,16 @@ pub(super) struct Failover {
     pub(super) retry: Retry,
 }
 
-pub(super) fn failover(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Failover> {
+/// The failover of the version at position `own`, or of the rollout.
+pub(super) fn failover(
+    at: At<'_, '_>,
+    context: &mut Context,
+    names: &Known<'_>,
+    own: Option<usize>,
+) -> Option<Failover> {
     let mut fields = Fields::of(at, context)?;
     let length = fields.peek("to").map_or(1, Node::length).clamp(1, MAX_TARGETS);
-    let to = fields.required("to", context, |at, context| targets(at, context, names));
+    let to = fields.required("to", context, |at, context| targets(at, context, names, own));
     let conditions = fields.optional("retry_on", context, conditions);
     let codes = fields.optional("status_codes", context, |at, context| {
         at.list(context, 0..=32, |at, context| scalar::integer(at, context, 100..=599))
@@ -48,9 +54,12 @@ pub(super) fn failover(at: At<'_, '_>, context: &mut Context, names: &Known<'_>)
     if status_codes.contains(&TOO_MANY_REQUESTS) && !http.contains(&RATE_LIMITED) {
         http.push(RATE_LIMITED);
     }
-    let retries = usize::try_from(retries.unwrap_or(1)).ok()?;
+    let to = to?;
+    // Who names the version itself wants its second attempt, and the other versions after it.
+    let default = if own.is_some() && to.first() == own.as_ref() { to.len() } else { 1 };
+    let retries = retries.map_or(Some(default), |retries| usize::try_from(retries).ok())?;
     let retry = Retry { http, grpc, status_codes, retries, per_try_timeout };
-    Some(Failover { to: to?, retry })
+    Some(Failover { to, retry })
 }
 
 /// The time limit of an attempt.
@@ -58,7 +67,12 @@ pub(super) fn timeout(at: At<'_, '_>, context: &mut Context) -> Option<Duration>
     scalar::duration(at, context, 1..=86_400_000).map(Duration::from_millis)
 }
 
-fn targets(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<Vec<usize>> {
+fn targets(
+    at: At<'_, '_>,
+    context: &mut Context,
+    names: &Known<'_>,
+    own: Option<usize>,
+) -> Option<Vec<usize>> {
     if at.node.length() > MAX_TARGETS {
         return at.problem(
             context,
@@ -70,6 +84,12 @@ fn targets(at: At<'_, '_>, context: &mut Context, names: &Known<'_>) -> Option<V
         let target = names.resolve(at, context)?;
         if seen.contains(&target) {
             return at.problem(context, "duplicate target");
+        }
+        if own == Some(target) && !seen.is_empty() {
+            return at.problem(
+                context,
+                "a version may name itself only first: once more the same, then elsewhere",
+            );
         }
         seen.push(target);
         Some(target)

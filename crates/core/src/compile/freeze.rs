@@ -10,7 +10,6 @@ use super::reader::{At, Fields};
 use super::scalar;
 use crate::plan::rollout::{Freeze, Window};
 use crate::plan::stop::{WEEK, Weekly};
-use crate::time::Time;
 
 /// Protects the request path, which looks at each freeze of a ramp.
 const MAX_FREEZES: usize = 16;
@@ -55,7 +54,7 @@ fn weekly(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option<Weekly> 
         fields.finish(context);
         Some((from?, until?))
     });
-    let since = fields.optional("since", context, scalar::time).unwrap_or_else(Time::default);
+    let since = fields.optional("since", context, scalar::time).unwrap_or_default();
     part.map(|(from, until)| Weekly { from, until, since })
 }
 

@@ -155,7 +155,7 @@ fn rate(
 
 /// A status like `404`, or a class of statuses like `"4xx"`.
 fn status(at: At<'_, '_>, context: &mut Context) -> Option<RangeInclusive<u16>> {
-    if at.node.kind() == "a number" {
+    if at.node.is_number() {
         let status = u16::try_from(scalar::integer(at, context, 100..=599)?).ok()?;
         return Some(status..=status);
     }

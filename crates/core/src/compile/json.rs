@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::number;
+use super::number::{Number, Written};
 use crate::hash::murmur3::murmur3;
 
 /// The largest integer that a double carries exactly together with its neighbours: 2^53 - 1.
@@ -23,11 +23,7 @@ pub(crate) const MAX_FIELDS: usize = 256;
 pub(crate) enum Node {
     Null,
     Bool(bool),
-    Unsigned(u64),
-    Negative(i64),
-    Float(f64),
-    /// A number, as it is written, that no integer and no double carries exactly.
-    Digits(String),
+    Number(Number),
     Text(String),
     Numeral(Numeral),
     Array(Vec<Self>),
@@ -39,7 +35,7 @@ pub(crate) enum Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Numeral {
     text: String,
-    number: Box<Node>,
+    number: Number,
     /// True after the number was asked for. The canonical form then has the number.
     is_number: Cell<bool>,
 }
@@ -47,26 +43,24 @@ pub(crate) struct Numeral {
 impl Node {
     pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let mut node: Self = serde_json::from_slice(bytes)?;
-        node.read_as_written(&mut number::Written::of(bytes));
+        node.read_as_written(&mut Written::of(bytes));
         Ok(node)
     }
 
     /// The text of a `Struct`.
     pub(crate) fn text_of_struct(text: String) -> Self {
-        match number::read(&text) {
-            Some(number) => {
-                Self::Numeral(Numeral { text, number: Box::new(number), is_number: Cell::new(false) })
-            }
+        match Number::read(&text) {
+            Some(number) => Self::Numeral(Numeral { text, number, is_number: Cell::new(false) }),
             None => Self::Text(text),
         }
     }
 
     /// Replaces the numbers by the same numbers without rounding.
-    fn read_as_written(&mut self, written: &mut number::Written<'_>) {
+    fn read_as_written(&mut self, written: &mut Written<'_>) {
         match self {
-            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) | Self::Digits(_) => {
-                if let Some(number) = written.next().and_then(number::read) {
-                    *self = number;
+            Self::Number(number) => {
+                if let Some(exact) = written.next().and_then(Number::read) {
+                    *number = exact;
                 }
             }
             Self::Array(items) => items.iter_mut().for_each(|item| item.read_as_written(written)),
@@ -77,56 +71,32 @@ impl Node {
 
     /// The value as an integer. A double without a fraction counts as one.
     pub(crate) fn integer(&self) -> Option<i64> {
-        match self {
-            Self::Unsigned(value) => i64::try_from(*value).ok(),
-            Self::Negative(value) => Some(*value),
-            Self::Float(value) => whole(*value),
-            Self::Numeral(numeral) => numeral.number().integer(),
-            Self::Null
-            | Self::Bool(_)
-            | Self::Digits(_)
-            | Self::Text(_)
-            | Self::Array(_)
-            | Self::Object(_) => None,
-        }
+        self.as_number()?.integer()
     }
 
     /// The value as a number, with or without a fraction. `None` if it is not a number, or has more digits than a double carries.
     pub(crate) fn number(&self) -> Option<f64> {
+        self.as_number()?.double()
+    }
+
+    fn as_number(&self) -> Option<&Number> {
         match self {
-            Self::Unsigned(value) => Some(*value as f64),
-            Self::Negative(value) => Some(*value as f64),
-            Self::Float(value) => Some(*value),
-            Self::Numeral(numeral) => numeral.number().number(),
-            Self::Null
-            | Self::Bool(_)
-            | Self::Digits(_)
-            | Self::Text(_)
-            | Self::Array(_)
-            | Self::Object(_) => None,
+            Self::Number(number) => Some(number),
+            Self::Numeral(numeral) => Some(numeral.number()),
+            Self::Null | Self::Bool(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => None,
         }
     }
 
     /// True if a number may stand for it.
     pub(crate) fn is_number(&self) -> bool {
-        matches!(
-            self,
-            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) | Self::Digits(_) | Self::Numeral(_)
-        )
+        matches!(self, Self::Number(_) | Self::Numeral(_))
     }
 
     /// The value as a text.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Numeral(Numeral { text, .. }) => Some(text),
-            Self::Null
-            | Self::Bool(_)
-            | Self::Unsigned(_)
-            | Self::Negative(_)
-            | Self::Float(_)
-            | Self::Digits(_)
-            | Self::Array(_)
-            | Self::Object(_) => None,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Array(_) | Self::Object(_) => None,
         }
     }
 
@@ -142,10 +112,7 @@ impl Node {
             Self::Array(items) => items.len(),
             Self::Null
             | Self::Bool(_)
-            | Self::Unsigned(_)
-            | Self::Negative(_)
-            | Self::Float(_)
-            | Self::Digits(_)
+            | Self::Number(_)
             | Self::Text(_)
             | Self::Numeral(_)
             | Self::Object(_) => 0,
@@ -157,7 +124,7 @@ impl Node {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
-            Self::Unsigned(_) | Self::Negative(_) | Self::Float(_) | Self::Digits(_) => "a number",
+            Self::Number(_) => "a number",
             Self::Text(_) | Self::Numeral(_) => "a string",
             Self::Array(_) => "an array",
             Self::Object(_) => "an object",
@@ -177,13 +144,7 @@ impl Node {
         match self {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Self::Unsigned(value) => out.push_str(&value.to_string()),
-            Self::Negative(value) => out.push_str(&value.to_string()),
-            Self::Float(value) => match whole(*value) {
-                Some(integer) => out.push_str(&integer.to_string()),
-                None => out.push_str(&serde_json::to_string(value).unwrap_or_default()),
-            },
-            Self::Digits(digits) => out.push_str(digits),
+            Self::Number(number) => number.write_canonical(out),
             Self::Text(text) => write_text(text, out),
             Self::Numeral(numeral) if numeral.is_number.get() => numeral.number.write_canonical(out),
             Self::Numeral(numeral) => write_text(&numeral.text, out),
@@ -219,7 +180,7 @@ impl Node {
 }
 
 impl Numeral {
-    fn number(&self) -> &Node {
+    fn number(&self) -> &Number {
         self.is_number.set(true);
         &self.number
     }
@@ -228,11 +189,6 @@ impl Numeral {
 /// Writes a quoted string. serde_json escapes exactly what the canonical form escapes, and writing to a string can't fail.
 fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-fn whole(value: f64) -> Option<i64> {
-    let in_range = value.abs() <= 9_223_372_036_854_774_784.0; // the largest double below 2^63
-    (in_range && value.fract() == 0.0).then_some(value as i64)
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -259,15 +215,15 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Unsigned(value))
+        Ok(Node::Number(Number::Unsigned(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Negative(value))
+        Ok(Node::Number(Number::Negative(value)))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Float(value))
+        Ok(Node::Number(Number::Float(value)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

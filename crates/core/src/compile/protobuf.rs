@@ -4,6 +4,7 @@
 //! double, a string, a boolean, a struct or a list. Anything else is not a document.
 
 use super::json::{MAX_FIELDS, Node};
+use super::number::Number;
 
 /// Deepest nesting, the same as for JSON text. The limit protects the stack.
 const MAX_DEPTH: usize = 128;
@@ -47,7 +48,7 @@ fn value(bytes: &[u8], depth: usize) -> Option<Node> {
         let Field { number, value } = field?;
         node = match (number, value) {
             (1, Wire::Varint(_)) => Node::Null,
-            (2, Wire::Fixed64(bits)) => Node::Float(f64::from_bits(bits)),
+            (2, Wire::Fixed64(bits)) => Node::Number(Number::Float(f64::from_bits(bits))),
             (3, Wire::Bytes(text)) => Node::text_of_struct(String::from_utf8(text.to_vec()).ok()?),
             (4, Wire::Varint(bit)) => Node::Bool(bit != 0),
             (5, Wire::Bytes(bytes)) => object(bytes, depth)?,

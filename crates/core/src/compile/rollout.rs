@@ -42,15 +42,19 @@ pub(super) fn rollout(
     let overrides = fields
         .optional("overrides", context, |at, context| overrides(at, context, known))
         .unwrap_or_default();
-    let failover = fields.optional("failover", context, |at, context| failover::failover(at, context, known));
+    let failover =
+        fields.optional("failover", context, |at, context| failover::failover(at, context, known, None));
     let timeout = fields.optional("timeout", context, failover::timeout);
     let shadows = fields
         .optional("shadow", context, |at, context| shadow::shadows(at, context, known, idempotent))
         .unwrap_or_default();
-    let own = versions.iter().flatten().map(|version| version.failover.as_ref());
-    let failovers: Vec<usize> =
-        own.chain([failover.as_ref()]).flatten().flat_map(|failover| failover.to.iter().copied()).collect();
-    let mut serving: Vec<usize> = known.stable.into_iter().chain(failovers).collect();
+    let mut serving: Vec<usize> = known.stable.into_iter().collect();
+    serving.extend(failover.iter().flat_map(|failover| failover.to.iter().copied()));
+    for version in versions.iter().flatten() {
+        let own = position(&known.versions, version.name);
+        let to = version.failover.iter().flat_map(|failover| failover.to.iter().copied());
+        serving.extend(to.filter(|target| own != Some(*target)));
+    }
     serving.extend(overrides.iter().filter_map(Override::version));
     let shadowed: Vec<usize> =
         shadows.iter().map(|shadow| shadow.version).filter(|version| !serving.contains(version)).collect();
@@ -156,13 +160,8 @@ fn version<'n>(at: At<'n, '_>, context: &mut Context, names: Names<'_>) -> Optio
     });
     let own = name.and_then(|name| position(&known.versions, name));
     let cluster = fields.required("cluster", context, scalar::cluster);
-    let failover = fields.optional("failover", context, |at, context| {
-        let failover = failover::failover(at, context, known)?;
-        if own.is_some_and(|own| failover.to.contains(&own)) {
-            return at.problem(context, "a version can't fail over to itself");
-        }
-        Some(failover)
-    });
+    let failover =
+        fields.optional("failover", context, |at, context| failover::failover(at, context, known, own));
     let timeout = fields.optional("timeout", context, failover::timeout);
     let accepts = fields.optional("accepts", context, compatibility::accepts);
     let features = fields.optional("features", context, compatibility::features);

@@ -58,11 +58,12 @@ pub(super) struct RolloutSpec<'n> {
 
 impl RolloutSpec<'_> {
     /// Where failed calls of the version at this position go, in order: the targets of its own failover, or else of the
-    /// rollout's, without the version itself.
+    /// rollout's without the version itself.
     pub(super) fn targets_of(&self, position: usize) -> impl Iterator<Item = (usize, &VersionSpec<'_>)> {
+        let is_own = self.versions.get(position).is_some_and(|version| version.failover.is_some());
         let targets = self.own_failover(position).into_iter().flat_map(|failover| &failover.to);
-        let others = targets.copied().filter(move |target| *target != position);
-        others.filter_map(|target| Some((target, self.versions.get(target)?)))
+        let targets = targets.copied().filter(move |target| is_own || *target != position);
+        targets.filter_map(|target| Some((target, self.versions.get(target)?)))
     }
 
     /// When calls of the version at this position are repeated. `None` if it has no target.

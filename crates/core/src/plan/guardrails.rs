@@ -43,6 +43,12 @@ impl Guardrails {
         &self.guarded
     }
 
+    /// The fewest outcomes that a rate is judged on, on each side that is compared.
+    #[must_use]
+    pub fn min_requests(&self) -> u64 {
+        self.min_requests
+    }
+
     /// The action of a tripped signal.
     #[must_use]
     pub fn action(&self) -> Action {
@@ -224,6 +230,11 @@ pub enum Measure {
 pub struct Statuses(pub(crate) Box<[RangeInclusive<u16>]>);
 
 impl Statuses {
+    /// True if one of them is in this range.
+    pub(crate) fn has_any(&self, wanted: RangeInclusive<u16>) -> bool {
+        self.0.iter().any(|range| range.start() <= wanted.end() && wanted.start() <= range.end())
+    }
+
     fn has(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
     }

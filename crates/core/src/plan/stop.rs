@@ -176,7 +176,7 @@ impl Stretch {
 
 impl Week {
     fn whole() -> Self {
-        Self(vec![0..WEEK])
+        Self::of(std::iter::once(0..WEEK))
     }
 
     fn of(parts: impl Iterator<Item = Range<u32>>) -> Self {

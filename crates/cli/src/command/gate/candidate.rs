@@ -1,11 +1,13 @@
 //! One version under judgement: what all proxies have observed of it so far, and the objections.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
-use rollout_core::guardrail::{Action, Finding, Guardrails, Judge, Verdict};
+use rollout_core::guardrail::{Action, Finding, FleetJudge, Guardrails, Limit, Rule, Sides, Verdict};
 use rollout_core::{Ppm, Rollout, Time, Version};
 
-use super::proxies::Proxies;
+use super::proxies::{Counted, Proxies};
 use crate::args;
 use crate::fleet::{self, Counts, VersionName};
 use crate::output;
@@ -13,13 +15,17 @@ use crate::output;
 /// Seconds by which a proxy may be late in raising an exposure.
 const SLACK: u64 = 5;
 
+/// The longest time that comparisons take for one slot, as in the proxies: what is compared must have happened at about the
+/// same time. If a proxy was silent for longer, comparisons leave out what it counted meanwhile.
+const LONGEST_SLOT: Duration = Duration::from_secs(10);
+
 /// A version, its judge, and the sums.
 pub(super) struct Candidate<'p> {
     pub(super) rollout: &'p Rollout,
     pub(super) guardrails: &'p Guardrails,
     pub(super) version: &'p Version,
-    name: VersionName,
-    judge: Judge,
+    pub(super) name: VersionName,
+    judge: FleetJudge,
     /// Counted since the start.
     pub(super) counts: Counts,
     /// The first verdict of each signal that has condemned the version; its window may have moved on since.
@@ -30,6 +36,9 @@ pub(super) struct Candidate<'p> {
     /// may report the document before the exposure.
     frozen_on: Vec<String>,
     low_on: Vec<String>,
+    /// For each signal, the proxies that withhold its verdict now, and those where it waits for the version to warm up.
+    withheld_on: Vec<Vec<String>>,
+    warming_up_on: Vec<Vec<String>>,
 }
 
 impl<'p> Candidate<'p> {
@@ -39,12 +48,14 @@ impl<'p> Candidate<'p> {
             guardrails,
             version,
             name: VersionName::new(rollout.name(), version.name()),
-            judge: Judge::new(guardrails),
+            judge: FleetJudge::new(guardrails),
             counts: Counts::default(),
             condemned: Vec::new(),
             rolled_back_on: Vec::new(),
             frozen_on: Vec::new(),
             low_on: Vec::new(),
+            withheld_on: Vec::new(),
+            warming_up_on: Vec::new(),
         }
     }
 
@@ -52,14 +63,35 @@ impl<'p> Candidate<'p> {
     pub(super) fn take(&mut self, proxies: &Proxies<'_>, now: Duration) {
         let counted = proxies.counted(&self.name);
         for (position, signal) in self.guardrails.signals().iter().enumerate() {
-            let observed = counted.signals.get(signal.name()).map(|of| of.seen).unwrap_or_default();
-            self.judge.observe(self.guardrails, position, observed, now);
+            let is_compared = self.compares(position);
+            let observed = |of: &Counted| match of.counts.signals.get(signal.name()) {
+                Some(signal) if !is_compared || of.took <= LONGEST_SLOT => signal.seen,
+                Some(_) | None => Sides::default(),
+            };
+            let observed: Vec<Sides> = counted.iter().map(observed).collect();
+            self.judge.observe(self.guardrails, position, &observed, now);
             if self.condemned(position).is_none() {
                 self.condemned.extend(self.judge.verdict(self.guardrails, position));
             }
         }
-        self.counts = self.counts.plus(&counted);
+        self.counts = counted.iter().fold(self.counts.clone(), |sum, of| sum.plus(&of.counts));
         self.take_latches(proxies);
+        self.withheld_on = self.listed(proxies, |of| &of.withheld);
+        self.warming_up_on = self.listed(proxies, |of| &of.warming_up);
+    }
+
+    /// For each signal, the proxies that list it.
+    fn listed(
+        &self,
+        proxies: &Proxies<'_>,
+        list: fn(&fleet::Version) -> &BTreeSet<String>,
+    ) -> Vec<Vec<String>> {
+        let on = |position: usize| {
+            let listed =
+                proxies.now(&self.name).filter(|(_, of)| list(of).contains(self.signal_name(position)));
+            listed.map(|(proxy, _)| proxy.to_owned()).collect()
+        };
+        self.positions().map(on).collect()
     }
 
     fn take_latches(&mut self, proxies: &Proxies<'_>) {
@@ -98,9 +130,50 @@ impl<'p> Candidate<'p> {
         self.counts.requests.saturating_sub(self.counts.forced)
     }
 
-    /// What a signal has observed since the start.
-    pub(super) fn signal(&self, name: &str) -> fleet::Signal {
-        self.counts.signals.get(name).copied().unwrap_or_default()
+    /// The positions of the signals.
+    pub(super) fn positions(&self) -> Range<usize> {
+        0..self.guardrails.signals().len()
+    }
+
+    pub(super) fn signal_name(&self, position: usize) -> &'p str {
+        self.guardrails.signals().get(position).map_or("", |signal| signal.name())
+    }
+
+    pub(super) fn rule(&self, position: usize) -> Option<&'p Rule> {
+        self.guardrails.signals().get(position).map(|signal| signal.rule())
+    }
+
+    pub(super) fn compares(&self, position: usize) -> bool {
+        matches!(self.rule(position), Some(Rule::Rate(_, Limit::Increase { .. })))
+    }
+
+    /// True if a signal changes what the version gets when it trips.
+    pub(super) fn acts(&self, position: usize) -> bool {
+        self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run()
+    }
+
+    /// What the proxies have counted for a signal since the start.
+    pub(super) fn signal_at(&self, position: usize) -> fleet::Signal {
+        self.counts.signals.get(self.signal_name(position)).copied().unwrap_or_default()
+    }
+
+    /// The outcomes of the version that a signal has observed since the start.
+    pub(super) fn observed(&self, position: usize) -> u64 {
+        self.signal_at(position).seen.version.observed
+    }
+
+    pub(super) fn is_withheld(&self, position: usize) -> bool {
+        self.judge.is_withheld(self.guardrails, position)
+    }
+
+    /// The proxies that withhold the verdict of a signal now.
+    pub(super) fn withheld_on(&self, position: usize) -> &[String] {
+        self.withheld_on.get(position).map_or(&[], Vec::as_slice)
+    }
+
+    /// The proxies where a signal waits for the version to warm up.
+    pub(super) fn warming_up_on(&self, position: usize) -> &[String] {
+        self.warming_up_on.get(position).map_or(&[], Vec::as_slice)
     }
 
     /// What a signal found when it condemned the version. `None` if it has not.
@@ -130,36 +203,18 @@ impl<'p> Candidate<'p> {
         objections
     }
 
-    /// The findings that only warn.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        self.findings(false)
-    }
-
-    pub(super) fn too_few(&self, wanted: u64) -> Option<String> {
-        let requests = self.requests();
-        (requests < wanted)
-            .then(|| format!("too few requests: {} got {requests}, but needs {wanted}", self.name))
-    }
-
     /// The signals that condemn the version here or have tripped in a proxy: either those that act or those that only warn.
-    fn findings(&self, that_act: bool) -> Vec<String> {
+    pub(super) fn findings(&self, that_act: bool) -> Vec<String> {
         let mut findings = Vec::new();
-        for (position, signal) in self.guardrails.signals().iter().enumerate() {
-            let acts = self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run();
-            if acts != that_act {
-                continue;
-            }
+        for position in self.positions().filter(|position| self.acts(*position) == that_act) {
+            let signal = self.signal_name(position);
             if let Some(finding) = self.condemned(position) {
-                findings.push(format!("signal {} condemns {}: {finding}", signal.name(), self.name));
+                findings.push(format!("signal {signal} condemns {}: {finding}", self.name));
             }
-            let trips = self.signal(signal.name()).trips;
+            let trips = self.signal_at(position).trips;
             if trips > 0 {
                 let times = output::times(trips);
-                findings.push(format!(
-                    "signal {} of {} tripped {times} in the proxies",
-                    signal.name(),
-                    self.name
-                ));
+                findings.push(format!("signal {signal} of {} tripped {times} in the proxies", self.name));
             }
         }
         findings

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::candidate::Candidate;
 use super::proxies::Proxies;
-use super::verdict::Verdict;
+use super::verdict::{End, Verdict};
 use crate::exit::Exit;
 use crate::fleet::Seen;
 use crate::output::{self, BAD, GOOD, TITLE, WARNING, paint};
@@ -33,7 +33,10 @@ struct Rollout<'p> {
 struct Version<'p> {
     name: &'p str,
     requests: u64,
+    /// Answers, failures and abandoned requests.
+    outcomes: u64,
     failures: u64,
+    abandoned: u64,
     signals: Vec<Signal<'p>>,
     latched_on: Vec<String>,
 }
@@ -42,10 +45,15 @@ struct Version<'p> {
 struct Signal<'p> {
     name: &'p str,
     state: &'static str,
-    /// Counted since the start, as is `stable`, which is null if the signal does not compare.
+    /// Counted since the start, as is `stable`, which is null if the signal is not a rate.
     version: Seen,
     stable: Option<Seen>,
     trips: u64,
+    /// The proxies that withhold its verdict, and those where it waits for the version to warm up.
+    withheld_on: &'p [String],
+    warming_up_on: &'p [String],
+    /// The fewest outcomes that it is judged on, on each side that is compared. Null if the signal is not a rate.
+    needs: Option<u64>,
     /// What a share is judged by: the recent window, or the window that condemned the version, and the limit. Null for other signals.
     window: Option<Seen>,
     limit_percent: Option<f64>,
@@ -58,12 +66,12 @@ struct Signal<'p> {
 
 impl<'p> Judgement<'p> {
     pub(super) fn new(
-        verdict: Verdict,
-        candidates: &[Candidate<'p>],
+        end: End,
+        candidates: &'p [Candidate<'p>],
         proxies: &Proxies<'_>,
         took: Duration,
     ) -> Self {
-        let (ok, reason) = match verdict {
+        let (ok, reason) = match end.verdict {
             Verdict::GoOn => (true, "no objections".to_owned()),
             Verdict::No(reason) | Verdict::CouldNot(reason) => (false, reason),
         };
@@ -75,60 +83,60 @@ impl<'p> Judgement<'p> {
                 None => rollouts.push(Rollout { name, versions: vec![version] }),
             }
         }
-        let warnings = candidates.iter().flat_map(Candidate::warnings).chain(proxies.gaps()).collect();
+        let warnings = candidates.iter().flat_map(Candidate::warnings);
+        let warnings = warnings.chain(end.unjudged).chain(proxies.gaps()).collect();
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
         Self { ok, reason, seconds, warnings, rollouts }
     }
 }
 
 impl<'p> Version<'p> {
-    fn new(candidate: &Candidate<'p>) -> Self {
-        let signals = candidate.guardrails.signals().iter().enumerate();
+    fn new(candidate: &'p Candidate<'p>) -> Self {
         Self {
             name: candidate.version.name(),
             requests: candidate.requests(),
+            outcomes: candidate.outcomes(),
             failures: candidate.counts.failures,
-            signals: signals
-                .map(|(position, signal)| Signal::new(candidate, position, signal.name()))
-                .collect(),
+            abandoned: candidate.counts.abandoned,
+            signals: candidate.positions().map(|position| Signal::new(candidate, position)).collect(),
             latched_on: candidate.latched_on(),
         }
     }
 }
 
 impl<'p> Signal<'p> {
-    fn new(candidate: &Candidate<'_>, position: usize, name: &'p str) -> Self {
+    fn new(candidate: &'p Candidate<'p>, position: usize) -> Self {
         let finding = candidate.finding(position);
-        let counted = candidate.signal(name);
-        let state = match finding {
-            _ if candidate.condemned(position).is_some() => "condemns",
-            _ if counted.trips > 0 => "tripped",
-            None => "judged by proxies",
-            Some(_) if counted.seen.version.observed == 0 => "nothing seen",
-            Some(finding) if !finding.is_enough(candidate.guardrails) => "too few",
-            Some(_) => "fine",
-        };
+        let counted = candidate.signal_at(position);
         let none = Self {
-            name,
-            state,
+            name: candidate.signal_name(position),
+            state: candidate.standing(position).name(),
             version: counted.seen.version.into(),
             stable: None,
             trips: counted.trips,
+            withheld_on: candidate.withheld_on(position),
+            warming_up_on: candidate.warming_up_on(position),
+            needs: None,
             window: None,
             limit_percent: None,
             e_value: None,
             bound: None,
             words: finding.map_or_else(|| "-".to_owned(), |finding| finding.to_string()),
         };
+        let needs = Some(candidate.guardrails.min_requests());
+        let rate = Self { stable: Some(counted.seen.stable.into()), needs, ..none };
         match finding {
-            Some(Finding::Share { observed, limit }) => {
-                Self { window: Some(observed.version.into()), limit_percent: Some(rounded(limit * 100.0)), ..none }
-            }
+            Some(Finding::Share { observed, limit }) => Self {
+                window: Some(observed.version.into()),
+                limit_percent: Some(rounded(limit * 100.0)),
+                ..rate
+            },
             Some(Finding::Increase { e_value, wanted, .. }) => {
-                let stable = Some(counted.seen.stable.into());
-                Self { stable, e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..none }
+                Self { e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..rate }
             }
-            Some(Finding::Consecutive { .. } | Finding::SampleRatio { .. }) | None => none,
+            Some(Finding::Consecutive { .. } | Finding::SampleRatio { .. }) | None => {
+                Self { stable: None, needs: None, ..rate }
+            }
         }
     }
 }
@@ -152,9 +160,11 @@ pub(super) fn text(answer: &Judgement<'_>, exit: Exit) -> String {
     for rollout in &answer.rollouts {
         let _ = writeln!(text, "\n{}", paint(TITLE, rollout.name));
         let rows = rollout.versions.iter().map(|version| {
-            vec![version.name.to_owned(), version.requests.to_string(), version.failures.to_string()]
+            let counts = [version.requests, version.outcomes, version.failures, version.abandoned];
+            [version.name.to_owned()].into_iter().chain(counts.map(|count| count.to_string())).collect()
         });
-        text.push_str(&output::table(&["version", "requests", "failures"], 1, rows));
+        let header = ["version", "requests", "outcomes", "failures", "abandoned"];
+        text.push_str(&output::table(&header, 1, rows));
         let rows = rollout.versions.iter().flat_map(|version| {
             version.signals.iter().map(|signal| {
                 let [name, state] = [signal.name, signal.state].map(str::to_owned);

@@ -1,9 +1,9 @@
-//! `gate`: whether a pipeline may continue. Judges as the proxies do, but over the sum of what all of them observe from its start
-//! on.
+//! `gate`: whether a pipeline may continue. Judges as the proxies do, but over what all of them observe from its start on.
 
 mod candidate;
 mod judgement;
 mod proxies;
+mod standing;
 mod verdict;
 
 use std::thread;
@@ -15,7 +15,7 @@ use rollout_core::{Plan, Rollout};
 use self::candidate::Candidate;
 use self::judgement::{Judgement, text};
 use self::proxies::Proxies;
-use self::verdict::{Verdict, joined};
+use self::verdict::{End, Verdict, joined};
 use super::named;
 use crate::args::{self, Format, Gate};
 use crate::document::Document;
@@ -32,9 +32,9 @@ pub(super) fn run(args: &Gate, format: Format) -> Result<Exit> {
     let mut candidates = candidates(&plan, args.rollout.as_deref())?;
     let mut proxies = Proxies::new(&fleet, &args.plugin, plan.hash().into());
     let began = Instant::now();
-    let verdict = judge(&mut candidates, &mut proxies, began, args);
-    let exit = verdict.exit();
-    let answer = Judgement::new(verdict, &candidates, &proxies, began.elapsed());
+    let end = judge(&mut candidates, &mut proxies, began, args);
+    let exit = end.verdict.exit();
+    let answer = Judgement::new(end, &candidates, &proxies, began.elapsed());
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => output::text(&text(&answer, exit))?,
@@ -56,12 +56,7 @@ fn candidates<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<Candidate<'p
     Ok(candidates)
 }
 
-fn judge(
-    candidates: &mut [Candidate<'_>],
-    proxies: &mut Proxies<'_>,
-    began: Instant,
-    args: &Gate,
-) -> Verdict {
+fn judge(candidates: &mut [Candidate<'_>], proxies: &mut Proxies<'_>, began: Instant, args: &Gate) -> End {
     loop {
         let asked = Instant::now();
         proxies.ask();
@@ -69,10 +64,10 @@ fn judge(
             candidate.take(proxies, began.elapsed());
         }
         if let Some(reason) = proxies.other_documents() {
-            return Verdict::CouldNot(reason);
+            return Verdict::CouldNot(reason).into();
         }
         if let Some(reason) = joined(candidates.iter().flat_map(Candidate::objections)) {
-            return Verdict::No(reason);
+            return Verdict::No(reason).into();
         }
         let left = args.duration.saturating_sub(began.elapsed());
         if left.is_zero() {
@@ -82,18 +77,21 @@ fn judge(
     }
 }
 
-/// The verdict at the end, if there was no objection to any version.
-fn last(candidates: &[Candidate<'_>], proxies: &Proxies<'_>, min_requests: u64) -> Verdict {
+/// The end, if there was no objection to any version.
+fn last(candidates: &[Candidate<'_>], proxies: &Proxies<'_>, min_requests: u64) -> End {
     if let Some(reason) = proxies.silent() {
-        return Verdict::CouldNot(reason);
+        return Verdict::CouldNot(reason).into();
     }
     let now = args::now();
     let is_exposed = |rollout: &Rollout| {
         candidates.iter().any(|of| of.rollout.name() == rollout.name() && of.is_exposed(now))
     };
-    let needed = candidates.iter().filter(|of| of.is_exposed(now) || !is_exposed(of.rollout));
-    match joined(needed.filter_map(|candidate| candidate.too_few(min_requests))) {
-        Some(reason) => Verdict::No(reason),
-        None => Verdict::GoOn,
+    let (mut reasons, mut unjudged) = (Vec::new(), Vec::new());
+    for candidate in candidates.iter().filter(|of| of.is_exposed(now) || !is_exposed(of.rollout)) {
+        let of = candidate.unjudged(now);
+        reasons.extend(candidate.too_few(min_requests).into_iter().chain(of.blocking));
+        unjudged.extend(of.named);
     }
+    let verdict = joined(reasons.into_iter()).map_or(Verdict::GoOn, Verdict::No);
+    End { verdict, unjudged }
 }

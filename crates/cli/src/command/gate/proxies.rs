@@ -1,5 +1,7 @@
 //! The proxies that a gate asks: what each has counted since the previous round, and whether its answer can be used.
 
+use std::time::Duration;
+
 use super::verdict::joined;
 use crate::fleet::{Counts, Fleet, Page, Version, VersionName};
 use crate::output;
@@ -24,6 +26,14 @@ struct Proxy<'f> {
     other: Option<u64>,
     /// Number of rounds without an answer.
     missed: u64,
+}
+
+/// What a proxy has counted for a version between two answers.
+#[derive(Default)]
+pub(super) struct Counted {
+    pub(super) counts: Counts,
+    /// The time between the answers.
+    pub(super) took: Duration,
 }
 
 /// A proxy's answer.
@@ -54,14 +64,10 @@ impl<'f> Proxies<'f> {
         }
     }
 
-    /// What all proxies have counted for a version since the previous round. The first answer of a proxy is only the start of its counts.
-    pub(super) fn counted(&self, name: &VersionName) -> Counts {
-        let counts = |page: &Page| page.version(name).map(|of| of.counts.clone()).unwrap_or_default();
-        let counted = self.proxies.iter().filter(|proxy| proxy.silent.is_none()).filter_map(|proxy| {
-            let (now, before) = (proxy.page.as_ref()?, proxy.before.as_ref()?);
-            Some(if now.went_back(before) { counts(now) } else { counts(now).since(&counts(before)) })
-        });
-        counted.fold(Counts::default(), |sum, counted| sum.plus(&counted))
+    /// What each proxy has counted for a version since the previous round, in their order. The first answer of a proxy is only the
+    /// start of its counts.
+    pub(super) fn counted(&self, name: &VersionName) -> Vec<Counted> {
+        self.proxies.iter().map(|proxy| proxy.counted(name).unwrap_or_default()).collect()
     }
 
     /// Each proxy that answered, with what it reports of a version now.
@@ -94,6 +100,14 @@ impl<'f> Proxies<'f> {
 }
 
 impl Proxy<'_> {
+    fn counted(&self, name: &VersionName) -> Option<Counted> {
+        let counts = |page: &Page| page.version(name).map(|of| of.counts.clone()).unwrap_or_default();
+        let (now, before) = (self.page.as_ref().filter(|_| self.silent.is_none())?, self.before.as_ref()?);
+        let took = now.at.saturating_duration_since(before.at);
+        let counts = if now.went_back(before) { counts(now) } else { counts(now).since(&counts(before)) };
+        Some(Counted { counts, took })
+    }
+
     fn take(&mut self, answer: Result<Serving, String>) {
         match answer {
             Ok(Serving { page, other }) => {

@@ -3,10 +3,23 @@
 use crate::exit::Exit;
 
 /// The end of a judgement.
+pub(super) struct End {
+    pub(super) verdict: Verdict,
+    /// The signals that could not be judged, and do not make the answer a no.
+    pub(super) unjudged: Vec<String>,
+}
+
+/// The answer.
 pub(super) enum Verdict {
     GoOn,
     No(String),
     CouldNot(String),
+}
+
+impl From<Verdict> for End {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, unjudged: Vec::new() }
+    }
 }
 
 impl Verdict {

@@ -51,6 +51,8 @@ pub(super) struct Version {
     pub(super) requests_per_second: Option<f64>,
     pub(super) failures: u64,
     pub(super) failure_percent: Percent,
+    pub(super) abandoned: u64,
+    pub(super) retries: u64,
     pub(super) failovers: u64,
     pub(super) latency_ms: Option<Quantiles>,
     /// True if the version has guardrails.
@@ -72,9 +74,15 @@ pub(super) struct Quantiles {
 pub(super) struct Signal {
     pub(super) name: String,
     pub(super) version: Seen,
-    /// Null if the signal does not compare, or has nothing to compare with.
+    /// Null if nothing of stable was observed.
     pub(super) stable: Option<Seen>,
     pub(super) trips: u64,
+    /// Episodes in which a verdict was withheld.
+    pub(super) withheld: u64,
+    /// The Envoys that withhold its verdict now, because stable is as bad.
+    pub(super) withheld_on: Vec<String>,
+    /// The Envoys where it waits for the version to warm up.
+    pub(super) warming_up_on: Vec<String>,
 }
 
 impl Report {
@@ -130,12 +138,14 @@ impl Version {
             requests_per_second: before.and_then(|before| round.rate(before, name)),
             failures: counts.failures,
             failure_percent: Percent::of(counts.failures, counts.requests),
+            abandoned: counts.abandoned,
+            retries: counts.retries,
             failovers: counts.failovers,
             latency_ms: Quantiles::of(&latency),
             guarded: known.iter().any(|(_, of)| of.is_rolled_back.is_some()),
             rolled_back_on: rolled_back.map(|(envoy, _)| (*envoy).to_owned()).collect(),
             copies: counts.copies.clone(),
-            signals: counts.signals.iter().map(|(name, of)| Signal::new(name, of)).collect(),
+            signals: counts.signals.iter().map(|(signal, of)| Signal::new(signal, of, &known)).collect(),
         }
     }
 }
@@ -148,13 +158,20 @@ impl Quantiles {
 }
 
 impl Signal {
-    fn new(name: &str, signal: &fleet::Signal) -> Self {
+    fn new(name: &str, signal: &fleet::Signal, known: &[(&str, &fleet::Version)]) -> Self {
         let stable = Some(signal.seen.stable).filter(|stable| stable.observed > 0);
+        let on = |signals: fn(&fleet::Version) -> &BTreeSet<String>| {
+            let listed = known.iter().filter(|(_, of)| signals(of).contains(name));
+            listed.map(|(envoy, _)| (*envoy).to_owned()).collect()
+        };
         Self {
             name: name.to_owned(),
             version: signal.seen.version.into(),
             stable: stable.map(Seen::from),
             trips: signal.trips,
+            withheld: signal.withheld,
+            withheld_on: on(|of| &of.withheld),
+            warming_up_on: on(|of| &of.warming_up),
         }
     }
 }

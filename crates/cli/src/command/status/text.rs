@@ -61,7 +61,8 @@ fn requests(count: u64) -> String {
 
 fn counts(rollout: &Rollout) -> String {
     let is_watched = rollout.versions.iter().any(|version| version.requests_per_second.is_some());
-    let mut header = vec!["version", "exposure", "requests", "failures", "failed", "failovers", "p50", "p99"];
+    let mut header = vec!["version", "exposure", "requests", "failures", "failed"];
+    header.extend(["abandoned", "retries", "failovers", "p50", "p99"]);
     if is_watched {
         header.insert(3, "per second");
     }
@@ -84,6 +85,8 @@ fn row(version: &Version) -> Vec<String> {
         version.requests.to_string(),
         version.failures.to_string(),
         version.failure_percent.to_string(),
+        version.abandoned.to_string(),
+        version.retries.to_string(),
         version.failovers.to_string(),
         time(version.latency_ms.map(|of| of.p50)),
         time(version.latency_ms.map(|of| of.p99)),
@@ -101,13 +104,21 @@ fn copies(rollout: &Rollout) -> String {
     text
 }
 
-/// A line for each version that is rolled back somewhere.
+/// A line for each version that is rolled back somewhere, and for each signal that is not judged somewhere.
 fn states(rollout: &Rollout, all: usize) -> String {
     let mut text = String::new();
-    for version in rollout.versions.iter().filter(|version| !version.rolled_back_on.is_empty()) {
-        let (on, urls) = (version.rolled_back_on.len(), version.rolled_back_on.join(", "));
-        let state = paint(BAD, format_args!("rolled back on {on} of {all}"));
-        let _ = writeln!(text, "  {}: {state}: {urls}", version.name);
+    for version in &rollout.versions {
+        let mut line = |style, what: &str, on: &[String], why: &str| {
+            if !on.is_empty() {
+                let state = paint(style, format_args!("{what} on {} of {all}", on.len()));
+                let _ = writeln!(text, "  {}: {state}: {}{why}", version.name, on.join(", "));
+            }
+        };
+        line(BAD, "rolled back", &version.rolled_back_on, "");
+        for Signal { name, withheld_on, warming_up_on, .. } in &version.signals {
+            line(WARNING, &format!("signal {name} withheld"), withheld_on, " (stable is as bad)");
+            line(WARNING, &format!("signal {name} warming up"), warming_up_on, "");
+        }
     }
     text
 }

@@ -57,7 +57,10 @@ impl Stage {
         for model in &mut models {
             model.wait_ready(interrupt)?;
         }
-        let clusters = models.each_ref().map(|model| Cluster::new(&model.cluster(), &[model.port]));
+        let clusters = models.iter().flat_map(|model| {
+            let copies = Cluster::new(&format!("{}-copies", model.cluster()), &[model.port]).copies();
+            [Cluster::new(&model.cluster(), &[model.port]), copies]
+        });
         let envoy =
             Envoy::builder().clusters(clusters).concurrency(2).module(module()).own_process_group().start();
         drop(waiting);

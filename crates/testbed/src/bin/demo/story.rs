@@ -68,8 +68,8 @@ pub(crate) fn tell(stage: Stage, interrupt: &Interrupt) -> Result<bool, Stop> {
     release.watch([0.0, 100.0])?;
 
     screen::headline(7, "Back on v1, with v2 as a shadow: copies of one user in five, answers thrown away");
-    let shadow =
-        json!({"salt": "autumn", "strategy": active("v1"), "shadow": [{"version": "v2", "percent": 20}]});
+    let shadow = json!({"salt": "autumn", "strategy": active("v1"),
+        "shadow": [{"version": "v2", "percent": 20, "cluster": "breast-cancer-v2-copies"}]});
     release.push("shadow", shadow)?;
     let copies_before = envoy.stat(COPIES);
     release.watch([100.0, 0.0])?;
