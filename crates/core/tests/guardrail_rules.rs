@@ -2,7 +2,6 @@
 //! is as bad, too few units, and failures in a row that stable shares.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "a test may stop with the reason"
