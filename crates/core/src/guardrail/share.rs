@@ -106,7 +106,7 @@ impl Window {
     }
 
     /// Both sides over parts of the window, the newest part first. A part has enough outcomes of stable, unless there are too few
-    /// before the split changes.
+    /// before the split changes. What the version did while nothing of stable ended belongs to no part.
     pub(crate) fn parts(&self) -> Vec<Sides> {
         let (mut parts, mut open): (Vec<Sides>, _) = (Vec::new(), Sides::default());
         // Where the current split began.
@@ -127,6 +127,10 @@ impl Window {
         for Sides { version, stable } in &mut parts {
             settle(version, &mut late.version);
             settle(stable, &mut late.stable);
+        }
+        // Stable may be seen again before such a part leaves the window.
+        if parts.iter().any(|sides| sides.stable.observed > 0) {
+            parts.retain(|sides| sides.stable.observed > 0);
         }
         parts
     }
@@ -247,6 +251,11 @@ mod tests {
         let before = [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])];
         assert_eq!(window.parts(), [&[sides([[0, 30], [0, 4]])], before.as_slice()].concat());
         assert_eq!(window.sides(), sides([[13, 96], [1, 54]]));
+        let mut window = Window::default();
+        window.add(100, &Counted::of(sides([[0, 50], [0, 30]])));
+        window.cut();
+        window.add(101, &Counted::of(sides([[9, 9], [0, 0]])));
+        assert_eq!(window.parts(), [sides([[0, 50], [0, 30]])], "nothing of stable has ended since");
         assert_eq!(Window::default().parts(), [Sides::default()]);
     }
 
