@@ -3,10 +3,8 @@
 //! `cargo test` runs a short form. `make prove-incidents` runs 1,000 rollouts of each row and prints tables.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::panic,
     reason = "a test may stop with the reason"
 )]
 
@@ -129,7 +127,7 @@ fn patience([least, most]: [f64; 2]) -> Patience {
     Patience { least, most, is_of_user: false }
 }
 
-/// The percentage that is pushed during an incident, and taken back before its end.
+/// The percentage that is pushed during an incident, and taken back before its end. `up first` is pushed when it starts, and stays.
 fn pushed(push: &str, percent: f64) -> Option<f64> {
     match push {
         "down" => Some((percent / 5.0).max(0.4)),
@@ -158,14 +156,16 @@ fn shared_rows() -> Vec<Row> {
     for (what, kinds, lasts) in shared() {
         for percent in [2.0, 10.0, 50.0, 95.0] {
             for (waits, range) in PATIENCES {
-                for push in ["none", "down", "up"] {
+                for push in ["none", "down", "up", "up first"] {
                     let mut scenario = healthy(percent, Callers::All(2_000, 500.0));
                     let until = BEGINS + lasts;
                     let incident = |kind: &Kind| Incident { kind: *kind, from: BEGINS, until, side: None };
                     scenario.incidents = kinds.iter().map(incident).collect();
                     scenario.patience = patience(range);
                     scenario.ends = until + 8_000;
-                    if let Some(other) = pushed(push, percent) {
+                    if push == "up first" {
+                        scenario.pushes.extend(pushed("up", percent).map(|other| (BEGINS, other)));
+                    } else if let Some(other) = pushed(push, percent) {
                         let at = |share: u64| BEGINS + lasts * share / 10;
                         scenario.pushes.extend([(at(3), other), (at(7), percent)]);
                     }

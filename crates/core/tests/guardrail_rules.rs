@@ -2,7 +2,6 @@
 //! is as bad, too few units, and failures in a row that stable shares.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "a test may stop with the reason"
@@ -294,6 +293,22 @@ fn a_push_that_raises_the_version_during_a_shared_incident_condemns_nobody() {
         proxy.ticks(15, &[(V1, 0..20, FINE), (V2, 0..during, FAILED)]);
         assert!(proxy.tripped().is_some(), "stable is well");
     }
+}
+
+#[test]
+fn a_push_that_raises_the_version_and_starts_a_shared_incident_condemns_nobody() {
+    let rules =
+        json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});
+    let [before, pushed] =
+        [2, 50].map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
+    let mut proxy = Proxy::new(&before);
+    proxy.ticks(51, &[(V1, 0..40, FINE), (V2, 0..2, FINE)]);
+    let (shared, ticks) = (proxy.shared, proxy.ticks);
+    let mut proxy = Proxy { shared, ticks, ..Proxy::new(&pushed) };
+    proxy.ticks(15, &[(V1, 0..20, FAILED), (V2, 0..20, FAILED)]);
+    assert_eq!(proxy.found, []);
+    proxy.ticks(30, &[(V1, 0..20, FINE), (V2, 0..20, FAILED)]);
+    assert!(proxy.tripped().is_some(), "stable is well");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::sequential::SequentialTest;
-use super::share::{Counted, Units, Window, helps};
+use super::share::{Counted, Window, helps};
 use super::tally::Sides;
 use super::verdict::{Finding, Verdict};
 use super::window::slot;
@@ -40,8 +40,17 @@ impl Judge {
 
     /// Adds what was observed for the signal at this position since the last call.
     pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Sides, now: Duration) {
-        let counted = Counted { sides: observed, units: Units::default() };
-        self.observe_units(guardrails, position, &counted, now);
+        self.observe_units(guardrails, position, &Counted::of(observed), now);
+    }
+
+    /// Notes that the split has changed.
+    pub(crate) fn change_split(&mut self) {
+        for memory in &mut self.0 {
+            match memory {
+                Memory::Window(window) => window.cut(),
+                Memory::None | Memory::Comparison(_) => {}
+            }
+        }
     }
 
     /// Adds what was observed, with the units from which it came.

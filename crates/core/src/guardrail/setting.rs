@@ -6,6 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::codec::{Reader, Writer};
 use crate::hash::bucket::{BUCKETS, Ppm};
 use crate::health::{Health, State};
 use crate::plan::guardrails::{Guarded, Guardrails};
@@ -55,6 +56,15 @@ impl SplitMark {
     #[must_use]
     pub fn continues(self, earlier: Self) -> bool {
         self.id == earlier.id && earlier.line <= self.line
+    }
+
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        writer.number(self.id);
+        writer.number(self.line.into());
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { id: reader.number()?, line: Ppm::new(reader.narrow()?)? })
     }
 
     /// A number that changes with every exposure, also with that of a `linear` ramp.

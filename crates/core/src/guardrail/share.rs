@@ -14,6 +14,8 @@ use super::window::Ring;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Counted {
     pub(crate) sides: Sides,
+    /// What was observed before the split changed in this slot.
+    before: Sides,
     pub(crate) units: Units,
 }
 
@@ -55,19 +57,28 @@ impl Units {
 impl Counted {
     fn extend(&mut self, others: &Self) {
         self.sides = self.sides.plus(others.sides);
+        self.before = self.before.plus(others.before);
         self.units.extend(&others.units);
+    }
+
+    /// What was observed of these sides in this slot.
+    pub(crate) fn of(sides: Sides) -> Self {
+        Self { sides, ..Self::default() }
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         self.sides.encode(writer);
+        self.before.encode(writer);
         self.units.all.encode(writer);
         self.units.bad.encode(writer);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         // A success that became a failure in a later slot is only among the bad ones there.
-        let sides = Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? };
-        Some(Self { sides, units: Units { all: Few::decode(reader)?, bad: Few::decode(reader)? } })
+        let mut sides = || Some(Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? });
+        let (sides, before) = (sides()?, sides()?);
+        let units = Units { all: Few::decode(reader)?, bad: Few::decode(reader)? };
+        Some(Self { sides, before, units })
     }
 }
 
@@ -79,18 +90,27 @@ impl Window {
         }
     }
 
+    /// Starts another part, because the split has changed.
+    pub(crate) fn cut(&mut self) {
+        if let Some(newest) = self.newest() {
+            newest.before = newest.before.plus(std::mem::take(&mut newest.sides));
+        }
+    }
+
     /// Both sides over the window.
     pub(crate) fn sides(&self) -> Sides {
-        let sum = self.slots().iter().fold(Sides::default(), |sum, counted| sum.plus(counted.sides));
+        let slots = self.slots().iter().flat_map(|counted| [counted.sides, counted.before]);
+        let sum = slots.fold(Sides::default(), Sides::plus);
         let whole = |tally: Tally| Tally { bad: tally.bad.min(tally.observed), ..tally };
         Sides { version: whole(sum.version), stable: whole(sum.stable) }
     }
 
-    /// Both sides over parts of the window, the newest part first. If the window has enough outcomes of stable, so has each part.
+    /// Both sides over parts of the window, the newest part first. A slot in which the split changed has two parts. If the window has
+    /// enough outcomes of stable, so has each part.
     pub(crate) fn parts(&self) -> Vec<Sides> {
         let (mut parts, mut open) = (Vec::new(), Sides::default());
-        for counted in self.newest_first() {
-            open = open.plus(counted.sides);
+        for sides in self.newest_first().flat_map(|counted| [counted.sides, counted.before]) {
+            open = open.plus(sides);
             if open.stable.observed >= LEAST_OF_STABLE {
                 parts.push(std::mem::take(&mut open));
             }
@@ -204,9 +224,13 @@ mod tests {
         for (slot, counts) in
             (100..).zip([[[0, 50], [0, 15]], [[0, 10], [1, 15]], [[4, 4], [0, 19]], [[9, 2], [0, 1]]])
         {
-            window.add(slot, &Counted { sides: sides(counts), units: Units::default() });
+            window.add(slot, &Counted::of(sides(counts)));
         }
         assert_eq!(window.parts(), [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])]);
+        window.cut();
+        window.add(103, &Counted::of(sides([[0, 30], [0, 40]])));
+        assert_eq!(window.parts()[0], sides([[0, 30], [0, 40]]));
+        assert_eq!(window.sides(), sides([[13, 96], [1, 90]]));
         assert_eq!(Window::default().parts(), [Sides::default()]);
     }
 

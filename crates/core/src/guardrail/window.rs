@@ -43,6 +43,11 @@ impl<T: Default> Ring<T> {
         self.place(self.newest)
     }
 
+    /// The newest slot.
+    pub(crate) fn newest(&mut self) -> Option<&mut T> {
+        self.place(self.newest)
+    }
+
     /// All slots, in no order.
     pub(crate) fn slots(&self) -> &[T] {
         &self.slots
