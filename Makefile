@@ -11,7 +11,7 @@ STEP := @scripts/step
 NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
-.PHONY: help wasm cli envoy demo test prove-busy prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
+.PHONY: help wasm cli envoy demo test prove-busy prove-incidents prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
@@ -55,8 +55,11 @@ test: ## All tests, the real Envoy included
 prove-splits: ## Forty rollouts a row whose split changes under shared timeouts (long; not part of CI)
 	@RUNS=40 $(CARGO) test --package rollout-core --test guardrail_splits
 
+prove-incidents: ## Rollouts through shared incidents and failures, request by request; ROW, RUNS, SEED, MINUTES (long; not part of CI)
+	@$(CARGO) test --package rollout-core --test guardrail_incidents -- --ignored --nocapture --test-threads 1
+
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
-	@PAIRS=100 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
+	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
 
 prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
 	@scripts/busy $(MAKE) --no-print-directory test

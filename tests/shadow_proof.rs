@@ -252,13 +252,8 @@ impl Site {
             manager["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
             manager["http2_protocol_options"]["allow_connect"] = json!(true);
             let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
-            // What `render clusters` writes for a `max_body_bytes` of 4 MiB.
-            for cluster in clusters.iter_mut().filter(|of| of["name"].as_str().is_some_and(|name| name.contains("-4m-"))) {
-                let options = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-                let buffer = cluster.pointer_mut(&format!("{options}/http_filters/0/typed_config/max_request_bytes"));
-                *buffer.expect("copies are buffered") = json!(4 * MIB);
-                cluster["circuit_breakers"] = json!({"thresholds": [
-                    {"max_connections": 16, "max_pending_requests": 4, "max_requests": 12, "max_retries": 0}]});
+            for cluster in clusters {
+                adapt(cluster);
             }
         });
         let envoy = envoy.start();
@@ -302,6 +297,22 @@ impl Site {
             Some((result.split(';').next()?.to_owned(), value))
         });
         own.collect()
+    }
+}
+
+/// Lets copies last longer than any wait: what ends a copy must not be what saves the client. And gives those of 4 MiB what
+/// `render clusters` writes for them.
+fn adapt(cluster: &mut Value) {
+    let options = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let duration = format!("{options}/common_http_protocol_options/max_stream_duration");
+    if let Some(duration) = cluster.pointer_mut(&duration) {
+        *duration = json!("3600s");
+    }
+    if cluster["name"].as_str().is_some_and(|name| name.contains("-4m-")) {
+        let buffer = cluster.pointer_mut(&format!("{options}/http_filters/0/typed_config/max_request_bytes"));
+        *buffer.expect("copies are buffered") = json!(4 * MIB);
+        cluster["circuit_breakers"] = json!({"thresholds": [
+            {"max_connections": 16, "max_pending_requests": 4, "max_requests": 12, "max_retries": 0}]});
     }
 }
 
@@ -349,53 +360,66 @@ fn tunnel(address: SocketAddr, request: &Request) -> Duration {
 /// Latencies of one cell.
 #[derive(Default)]
 struct Cell {
-    /// Before this Envoy had made any copy.
+    /// While no copy is under way that a shadow still answers.
     quiet: Vec<Duration>,
     plain: Vec<Duration>,
     copied: Vec<Duration>,
 }
 
+/// A quantile in milliseconds.
+fn quantile(times: &mut [Duration], share: f64) -> f64 {
+    times.sort_unstable();
+    let last = times.len().saturating_sub(1) as f64;
+    times.get((last * share).round() as usize).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}
+
 impl Cell {
-    fn ratios(&mut self) -> [f64; 3] {
-        let quantile = |times: &mut Vec<Duration>, share: f64| {
-            times.sort_unstable();
-            let last = times.len().saturating_sub(1) as f64;
-            times.get((last * share).round() as usize).map_or(f64::NAN, Duration::as_secs_f64)
-        };
+    /// The ratios of p50 and p99, copied to not copied, and the difference of p50 in milliseconds.
+    fn compared(&mut self) -> String {
         let [p50, p99] =
-            [0.5, 0.99].map(|share| quantile(&mut self.copied, share) / quantile(&mut self.plain, share));
-        [p50, p99, quantile(&mut self.copied, 0.5) / quantile(&mut self.quiet, 0.5)]
+            [0.5, 0.99].map(|share| (quantile(&mut self.copied, share), quantile(&mut self.plain, share)));
+        format!("yes {:.2} {:.2} {:+.1}", p50.0 / p50.1, p99.0 / p99.1, p50.0 - p50.1)
+    }
+
+    fn against_quiet(&mut self) -> String {
+        format!("{:.2}", quantile(&mut self.copied, 0.5) / quantile(&mut self.quiet, 0.5))
     }
 }
+
+type Cells = BTreeMap<(Shadow, &'static str), Cell>;
 
 /// Pairs that suffice for bytes and counts.
 const BRIEF: usize = 2;
 
-/// The cells of some shadows behind one Envoy, and its memory in KiB before and after.
-fn measure(shadows: &[Shadow], pairs: usize) -> (BTreeMap<(Shadow, &'static str), Cell>, [u64; 2]) {
+/// The cells of some shadows behind one Envoy, and its memory in MiB before and after. The shadows take turns, so that noise of the
+/// machine meets all of them.
+fn measure(shadows: &[Shadow], pairs: usize) -> (Cells, [u64; 2]) {
     let site = Site::start(shadows);
-    let mut cells: BTreeMap<(Shadow, &'static str), Cell> = BTreeMap::new();
+    let mut cells = Cells::new();
     let is_measured = pairs > BRIEF;
-    let every = || shadows.iter().flat_map(|shadow| SHAPES.map(|shape| (*shadow, shape)));
     // A large body takes as long as ten small ones.
     let pairs = |shape: Shape| if shape.size > 2 * MIB { pairs.div_ceil(10) } else { pairs };
-    // Only figures need a time without copies.
-    for (shadow, shape) in every().filter(|_| is_measured) {
-        let cell = cells.entry((shadow, shape.name)).or_default();
-        cell.quiet.extend((0..pairs(shape)).map(|_| site.ask(shadow, shape, false)));
-    }
-    let before = site.envoy.rss_kib();
-    for (shadow, shape) in every() {
-        let cell = cells.entry((shadow, shape.name)).or_default();
+    let before = site.envoy.rss_kib() / 1024;
+    for shape in SHAPES {
+        if is_measured {
+            site.wait_for_answers();
+            for shadow in shadows {
+                let cell = cells.entry((*shadow, shape.name)).or_default();
+                cell.quiet.extend((0..pairs(shape)).map(|_| site.ask(*shadow, shape, false)));
+            }
+        }
         for pair in 0..pairs(shape) {
-            for is_copied in [pair % 2 == 0, pair % 2 != 0] {
-                let took = site.ask(shadow, shape, is_copied);
-                if is_copied { &mut cell.copied } else { &mut cell.plain }.push(took);
+            for shadow in shadows {
+                let cell = cells.entry((*shadow, shape.name)).or_default();
+                for is_copied in [pair % 2 == 0, pair % 2 != 0] {
+                    let took = site.ask(*shadow, shape, is_copied);
+                    if is_copied { &mut cell.copied } else { &mut cell.plain }.push(took);
+                }
             }
         }
     }
-    let after = site.envoy.rss_kib();
-    for (shadow, shape) in every() {
+    let after = site.envoy.rss_kib() / 1024;
+    for (shadow, shape) in shadows.iter().flat_map(|shadow| SHAPES.map(|shape| (*shadow, shape))) {
         let expected = BTreeMap::from([(shape.result.to_owned(), pairs(shape) as u64)]);
         let place = format!("{expected:?} for {} of {}", shape.name, shadow.name());
         site.envoy.wait_for(&place, |_| (site.counted(shadow, shape) == expected).then_some(()));
@@ -403,6 +427,16 @@ fn measure(shadows: &[Shadow], pairs: usize) -> (BTreeMap<(Shadow, &'static str)
     site.assert_tried();
     assert_eq!(site.envoy.vm_reloads(), 0);
     (cells, [before, after])
+}
+
+impl Site {
+    /// Waits until no copy is under way to a shadow that answers.
+    fn wait_for_answers(&self) {
+        let active = r"^cluster\.(well|answers-100-mb)-.*-copies\.upstream_rq_active$";
+        self.envoy.wait_for("the end of all answers", |envoy| {
+            (envoy.stats(active).values().sum::<u64>() == 0).then_some(())
+        });
+    }
 }
 
 impl Site {
@@ -441,33 +475,30 @@ fn no_shape_of_request_and_no_behaviour_of_a_shadow_changes_what_the_client_gets
         measure(&Shadow::ALL, BRIEF);
         return;
     };
-    let mut cells = BTreeMap::new();
-    let mut memory = Vec::new();
-    for shadow in Shadow::ALL {
-        let (own, [before, after]) = measure(&[shadow], pairs);
-        cells.extend(own);
-        memory.push(format!("{} → {}", before / 1024, after / 1024));
-        println!("measured: {}", shadow.name());
-    }
+    // What answers with 100 MB keeps the whole worker busy, so it has an Envoy of its own.
+    let (loud, others): (Vec<_>, Vec<_>) =
+        Shadow::ALL.into_iter().partition(|shadow| *shadow == Shadow::Answers100Mb);
+    let (mut cells, [before, after]) = measure(&others, pairs);
+    let (own, [loud_before, loud_after]) = measure(&loud, pairs);
+    cells.extend(own);
     let row = |head: &str, fields: Vec<String>| {
-        let fields: String = fields.iter().map(|field| format!(" {field:>15}")).collect();
+        let fields: String = fields.iter().map(|field| format!(" {field:>19}")).collect();
         println!("{head:<12}{fields}");
     };
-    let names = || Shadow::ALL.map(|shadow| shadow.name().to_owned()).to_vec();
-    println!("\nbytes equal, and latency copied / not copied, interleaved: p50 and p99");
-    row("", names());
-    let mut against_quiet = Vec::new();
+    println!("\nbytes equal; latency copied / not copied, interleaved: p50, p99, and milliseconds of p50");
+    let names = Shadow::ALL.map(|shadow| shadow.name().to_owned()).to_vec();
+    row("", [names, vec!["against quiet".to_owned()]].concat());
     for shape in SHAPES {
-        let ratios = Shadow::ALL.map(|shadow| cells.entry((shadow, shape.name)).or_default().ratios());
-        row(shape.name, ratios.map(|[p50, p99, _]| format!("yes {p50:.2} {p99:.2}")).to_vec());
-        against_quiet.push((shape.name, ratios.map(|[_, _, quiet]| format!("{quiet:.2}")).to_vec()));
+        let mut compared =
+            Shadow::ALL.map(|shadow| cells.entry((shadow, shape.name)).or_default().compared()).to_vec();
+        let loud = cells.entry((Shadow::Answers100Mb, shape.name)).or_default();
+        compared.push(loud.against_quiet());
+        row(shape.name, compared);
     }
-    row("RSS, MiB", memory);
-    println!("\nlatency copied / before this Envoy made any copy: p50");
-    row("", names());
-    for (name, ratios) in against_quiet {
-        row(name, ratios);
-    }
+    println!(
+        "RSS of Envoy in MiB: {before} → {after}, and with answers of 100 MB {loud_before} → {loud_after}.\n\
+         against quiet: p50 of copied requests against requests while no answer of 100 MB is read."
+    );
 }
 
 #[test]
@@ -525,4 +556,8 @@ fn users_of_a_version_are_served_after_1300_copies_to_it_hung() {
     let served = report.answered_by("fraud-v3");
     assert_eq!((report.statuses.get(&200), report.failed()), (Some(&1_000), 0), "{report:?}");
     assert!((430..570).contains(&served), "{served} of 1,000"); // 4 sigma
+
+    envoy.wait_for("the end of the copies that hang", |envoy| {
+        (envoy.stat("cluster.fraud-v3-copies.upstream_rq_active") == 0).then_some(())
+    });
 }

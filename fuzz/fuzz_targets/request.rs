@@ -17,7 +17,7 @@ const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "holdouts": [{"na
    "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}, {"name": "v3", "cluster": "c3"}],
    "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 2}], "percent": 50}},
    "overrides": [{"units": ["alice"], "version": "v2"}, {"header": {"name": "x-v", "secret_header": "x-k", "secret": "s"}}],
-   "failover": {"to": ["v1"]}, "shadow": [{"version": "v3", "percent": 50, "methods": ["GET", "POST"]}], "expose": "debug",
+   "failover": {"to": ["v1"]}, "shadow": [{"version": "v3", "percent": 50, "methods": ["GET", "POST"], "cluster": "c3-copies", "max_body_bytes": 9}], "expose": "debug",
    "guardrails": {"signals": [{"error_rate": {"max_increase_percent": 1, "confidence": 0.99}}]}},
   {"name": "two", "stable": "v1", "match": [{"path": {"prefix": "/v2/models/"}}], "api": {"path_segment": 1},
    "unit": [{"query": "user"}, {"issued_cookie": {"name": "rid", "max_age": "1h", "secret": "sixteen bytes and more"}}],
@@ -33,9 +33,10 @@ const DOCUMENT: &[u8] = br#"{"revision": 1, "trust_hop": true, "holdouts": [{"na
    "bucketing": {"scheme": "growthbook-v2", "seed": "s"}, "failover": {"to": ["v1"]},
    "strategy": {"ab_test": {"arms": [{"version": "v1", "weight": 1}, {"version": "v2", "weight": 3}], "percent": 90}}}]}"#;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 17] = [
     ":authority", ":path", ":method", "cookie", "cookie", "x-user-id", "x-t", "x-v", "x-k", "x-api", "x-request-id",
-    "x-rollout-feature-set", "x-rollout-assignment", "x-rollout-shadow", "x-rollout-cluster",
+    "x-rollout-feature-set", "x-rollout-assignment", "x-rollout-shadow", "x-rollout-cluster", "upgrade",
+    "content-length",
 ];
 
 /// The first second that RFC 3339 can't write.

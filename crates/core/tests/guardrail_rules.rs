@@ -282,6 +282,21 @@ fn a_rollback_is_withheld_while_stable_is_as_bad_and_acts_once_stable_is_well() 
 }
 
 #[test]
+fn a_push_that_raises_the_version_during_a_shared_incident_condemns_nobody() {
+    let site = absolute("rollback");
+    for (before, during) in [(2, 20), (5, 20), (30, 5)] {
+        let mut proxy = Proxy::new(&site);
+        proxy.ticks(50, &[(V1, 0..40, FINE), (V2, 0..before, FINE)]);
+        proxy.ticks(4, &[(V1, 0..40, FAILED), (V2, 0..before, FAILED)]);
+        proxy.ticks(15, &[(V1, 0..20, FAILED), (V2, 0..during, FAILED)]);
+        proxy.ticks(50, &[(V1, 0..20, FINE), (V2, 0..during, FINE)]);
+        assert_eq!(proxy.found, [], "{before} to {during} requests of the version per tick");
+        proxy.ticks(15, &[(V1, 0..20, FINE), (V2, 0..during, FAILED)]);
+        assert!(proxy.tripped().is_some(), "stable is well");
+    }
+}
+
+#[test]
 fn a_withheld_verdict_ends_when_the_window_has_passed_without_requests() {
     let site = absolute("rollback");
     let mut proxy = Proxy::with_workers(&site, 1);

@@ -231,10 +231,11 @@ pub(crate) struct RenderEcds {
     pub(crate) wasm: PathBuf,
 }
 
-/// Write the clusters that let failover cover a version without hosts
+/// Write the clusters that failover and shadows need
 ///
 /// For each cluster that the document names, writes a composite cluster of that name over `<name>-hosts`, which you define. Adds
-/// one cluster that refuses every connection: an attempt ends there if `<name>-hosts` has no host.
+/// one cluster that refuses every connection: an attempt ends there if `<name>-hosts` has no host. For each shadowed version, writes
+/// a cluster for copies, `<name>-copies` unless the shadow names another, with limits that keep the shadow from hurting anybody.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -16,7 +16,6 @@ const TEMPLATE: &str = r#"
 name: ''
 type: STATIC
 connect_timeout: 1s
-per_connection_buffer_limit_bytes: 32768
 "#;
 
 const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -40,6 +39,9 @@ const FILTERS: &str = r#"
 
 /// How long a copy may take, its answer included.
 const LONGEST: &str = "30s";
+
+/// How much of an answer a worker reads at once. With Envoy's default of 1 MiB its clients wait for a shadow's large answers.
+const PIECE: &str = "32768";
 
 /// Most bytes that the copies of one cluster hold in memory.
 const MEMORY: u64 = 64 << 20;
@@ -86,6 +88,7 @@ fn cluster(name: &str, copies: &Copies<'_>, hosts: Option<&Node>) -> Result<Node
     if let Some(assignment) = cluster.get_mut("load_assignment") {
         assignment.set("cluster_name", Node::text(name));
     }
+    cluster.set("per_connection_buffer_limit_bytes", Node::Plain(PIECE.into()));
     cluster.set("circuit_breakers", breakers(copies.max_body_bytes));
     let mut options = match cluster.get("typed_extension_protocol_options").and_then(|all| all.get(OPTIONS)) {
         Some(options) => options.clone(),

@@ -138,6 +138,7 @@ fn each_shadowed_version_gets_a_cluster_for_copies_that_bounds_their_memory() {
         let options = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
         assert_eq!(options["http_filters"][0]["typed_config"]["max_request_bytes"], bytes);
         assert_eq!(options["common_http_protocol_options"]["max_stream_duration"], "30s");
+        assert_eq!(cluster["per_connection_buffer_limit_bytes"], 32_768);
         let limits = &cluster["circuit_breakers"]["thresholds"][0];
         let copies = ["max_requests", "max_pending_requests"].map(|limit| limits[limit].as_u64().unwrap());
         assert!(copies.iter().sum::<u64>() * bytes <= 64 << 20, "{name}: {copies:?}");
@@ -170,6 +171,7 @@ fn clusters_for_copies_get_hosts_and_protocol_of_the_versions_own() {
         for (name, port) in [("b-copies", 8002), ("c-elsewhere", 8003)] {
             let cluster = named(&all, name);
             assert_eq!(cluster["type"], "STRICT_DNS");
+            assert_eq!(cluster["per_connection_buffer_limit_bytes"], 32_768);
             assert_eq!(cluster["health_checks"], Value::Null);
             assert_eq!(cluster["load_assignment"]["cluster_name"], name);
             let place =

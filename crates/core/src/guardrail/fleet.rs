@@ -105,7 +105,7 @@ impl FleetJudge {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get(position), rule, guardrails.action_of(position)) {
             (Some(Memory::Windows(windows)), Some(Rule::Rate(_, Limit::Share(limit))), Action::Rollback) => {
-                !helps(*limit, windows.iter().map(Window::sides))
+                !helps(*limit, windows.iter().flat_map(Window::parts))
             }
             _ => false,
         }

@@ -1,7 +1,9 @@
 //! An absolute signal's window: the recent outcomes of a version and of stable, and whether they condemn the version.
 //!
 //! A share above the limit is not enough. The bad outcomes must come from several units, so that one client condemns nobody. And
-//! if the action is a rollback, stable must be better: otherwise the rollback would not help, and is withheld.
+//! if the action is a rollback, stable must be better: otherwise the rollback would not help, and is withheld. Stable is compared
+//! with the version part by part of the window: if a push gives the version more traffic during an incident that both share, the
+//! version has more of its window in the incident than stable.
 
 use super::codec::{Reader, Writer};
 use super::spacing::Few;
@@ -84,6 +86,27 @@ impl Window {
         Sides { version: whole(sum.version), stable: whole(sum.stable) }
     }
 
+    /// Both sides over parts of the window, the newest part first. If the window has enough outcomes of stable, so has each part.
+    pub(crate) fn parts(&self) -> Vec<Sides> {
+        let (mut parts, mut open) = (Vec::new(), Sides::default());
+        for counted in self.newest_first() {
+            open = open.plus(counted.sides);
+            if open.stable.observed >= LEAST_OF_STABLE {
+                parts.push(std::mem::take(&mut open));
+            }
+        }
+        match parts.last_mut() {
+            Some(oldest) => *oldest = oldest.plus(open),
+            None => parts.push(open),
+        }
+        let mut late = Sides::default();
+        for Sides { version, stable } in &mut parts {
+            settle(version, &mut late.version);
+            settle(stable, &mut late.stable);
+        }
+        parts
+    }
+
     /// True if the version's bad outcomes in the window come from several units.
     pub(crate) fn is_of_several_units(&self) -> bool {
         let mut units = Units::default();
@@ -92,8 +115,16 @@ impl Window {
     }
 }
 
+/// Gives a part the failures that came late in a newer one, and keeps those that are of an older one.
+fn settle(tally: &mut Tally, late: &mut Tally) {
+    let bad = tally.bad.saturating_add(late.bad);
+    tally.bad = bad.min(tally.observed);
+    late.bad = bad.saturating_sub(tally.bad);
+}
+
 /// True if the version's share exceeds what stable would have had in the version's places by more than half of the limit, and
-/// by more than three standard errors. Proxies where stable has few outcomes are taken together.
+/// by more than three standard errors. Strata are proxies and parts of their windows; those where stable has few outcomes are
+/// taken together.
 pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
     let (mut known, few): (Vec<_>, Vec<_>) =
         strata.partition(|sides| sides.stable.observed >= LEAST_OF_STABLE);
@@ -112,9 +143,13 @@ pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
     difference > limit / 2.0 && difference > STANDARD_ERRORS * variance.sqrt()
 }
 
-/// The variance of a tally's rate.
+/// The variance of a tally's rate. A few outcomes that are all alike do not make it zero.
 fn spread(tally: Tally) -> f64 {
-    tally.rate() * (1.0 - tally.rate()) / tally.observed.max(1) as f64
+    if tally.observed == 0 {
+        return 0.0;
+    }
+    let rate = (tally.bad as f64 + 0.5) / (tally.observed as f64 + 1.0);
+    rate * (1.0 - rate) / tally.observed as f64
 }
 
 #[cfg(test)]
@@ -161,6 +196,18 @@ mod tests {
         assert!(!window(&[4], &[1, 2, 3]).is_of_several_units());
         assert!(!window(&[1, 2, 3, 4, 5], &[6, 6, 6]).is_of_several_units());
         assert!(window(&[1, 2, 3, 4, 5], &[6, 7, 8, 9]).is_of_several_units());
+    }
+
+    #[test]
+    fn a_window_has_parts_in_which_stable_is_known_and_late_failures_go_back_to_their_requests() {
+        let mut window = Window::default();
+        for (slot, counts) in
+            (100..).zip([[[0, 50], [0, 15]], [[0, 10], [1, 15]], [[4, 4], [0, 19]], [[9, 2], [0, 1]]])
+        {
+            window.add(slot, &Counted { sides: sides(counts), units: Units::default() });
+        }
+        assert_eq!(window.parts(), [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])]);
+        assert_eq!(Window::default().parts(), [Sides::default()]);
     }
 
     #[test]
