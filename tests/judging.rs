@@ -1,7 +1,12 @@
 //! Promises about judging, in the real Envoy: what the filter does not see never counts as good, and what is not the version's
 //! fault never condemns it. The names in messages, like J2, are those of the reports from the field.
 
-#![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may stop with the reason"
+)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
