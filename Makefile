@@ -11,7 +11,7 @@ STEP := @scripts/step
 NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
-.PHONY: help wasm cli envoy demo test prove-busy prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
+.PHONY: help wasm cli envoy demo test prove-busy prove-incidents prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
@@ -55,6 +55,9 @@ test: ## All tests, the real Envoy included
 prove-splits: ## Forty rollouts a row whose split changes under shared timeouts (long; not part of CI)
 	@RUNS=40 $(CARGO) test --package rollout-core --test guardrail_splits
 
+prove-incidents: ## Rollouts through shared incidents and failures, request by request; ROW, RUNS, SEED, MINUTES (long; not part of CI)
+	@$(CARGO) test --package rollout-core --test guardrail_incidents -- --ignored --nocapture --test-threads 1
+
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
 	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
 
@@ -89,11 +92,12 @@ target:
 fuzz-smoke: ## Build the fuzz targets and start each, without a nightly compiler
 	@scripts/fuzz-smoke
 
-fuzz: ## Fuzz documents, requests and shared data, a minute each (needs a nightly compiler and cargo-fuzz)
+fuzz: ## Fuzz documents, requests, shared data and outcomes, a minute each (needs a nightly compiler and cargo-fuzz)
 	@mkdir -p fuzz/corpus/document && cp envoy/samples/*.json fuzz/corpus/document/
 	@cargo +nightly fuzz run document -- -max_total_time=60 -max_len=8192
 	@cargo +nightly fuzz run request -- -max_total_time=60
 	@cargo +nightly fuzz run shared -- -max_total_time=60 -max_len=2048
+	@cargo +nightly fuzz run outcome -- -max_total_time=60
 
 clean: ## Remove what was built and installed
 	@rm -rf target fuzz/target dist .envoy .models .tools

@@ -2,7 +2,6 @@
 //! is as bad, too few units, and failures in a row that stable shares.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "a test may stop with the reason"
@@ -279,6 +278,37 @@ fn a_rollback_is_withheld_while_stable_is_as_bad_and_acts_once_stable_is_well() 
     );
     proxy.ticks(60, &[STABLE_IS_WELL, (V2, 0..10, FAILED)]);
     assert_eq!(proxy.found.len(), 1, "stable is well again");
+}
+
+#[test]
+fn a_push_that_raises_the_version_during_a_shared_incident_condemns_nobody() {
+    let site = absolute("rollback");
+    for (before, during) in [(2, 20), (5, 20), (30, 5)] {
+        let mut proxy = Proxy::new(&site);
+        proxy.ticks(50, &[(V1, 0..40, FINE), (V2, 0..before, FINE)]);
+        proxy.ticks(4, &[(V1, 0..40, FAILED), (V2, 0..before, FAILED)]);
+        proxy.ticks(15, &[(V1, 0..20, FAILED), (V2, 0..during, FAILED)]);
+        proxy.ticks(50, &[(V1, 0..20, FINE), (V2, 0..during, FINE)]);
+        assert_eq!(proxy.found, [], "{before} to {during} requests of the version per tick");
+        proxy.ticks(15, &[(V1, 0..20, FINE), (V2, 0..during, FAILED)]);
+        assert!(proxy.tripped().is_some(), "stable is well");
+    }
+}
+
+#[test]
+fn a_push_that_raises_the_version_and_starts_a_shared_incident_condemns_nobody() {
+    let rules =
+        json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});
+    let [before, pushed] =
+        [2, 50].map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
+    let mut proxy = Proxy::new(&before);
+    proxy.ticks(51, &[(V1, 0..40, FINE), (V2, 0..2, FINE)]);
+    let (shared, ticks) = (proxy.shared, proxy.ticks);
+    let mut proxy = Proxy { shared, ticks, ..Proxy::new(&pushed) };
+    proxy.ticks(15, &[(V1, 0..20, FAILED), (V2, 0..20, FAILED)]);
+    assert_eq!(proxy.found, []);
+    proxy.ticks(30, &[(V1, 0..20, FINE), (V2, 0..20, FAILED)]);
+    assert!(proxy.tripped().is_some(), "stable is well");
 }
 
 #[test]

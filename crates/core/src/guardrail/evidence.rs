@@ -21,7 +21,6 @@ use super::codec::{Reader, Writer};
 use super::setting::SplitMark;
 use super::spacing::{Bits, HASH_BUCKETS, Last, Spacing};
 use super::tally::{Bases, Basis, Side, Sides, Tally};
-use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::MAX_SIGNALS;
 
 /// Length of a slot in which both sides have requests.
@@ -162,8 +161,7 @@ impl Evidence {
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.number(self.opened_ms);
-        writer.number(self.split.id);
-        writer.number(self.split.line.into());
+        self.split.encode(writer);
         self.version.encode(writer);
         self.stable.encode(writer);
         self.failing.iter().for_each(|last| last.encode(writer));
@@ -173,7 +171,7 @@ impl Evidence {
     /// Reads what was written for signals of these bases.
     pub(crate) fn decode(signals: &[Basis], reader: &mut Reader<'_>) -> Option<Self> {
         let mut read = Self::new(signals, reader.number()?);
-        read.split = SplitMark { id: reader.number()?, line: Ppm::new(reader.narrow()?)? };
+        read.split = SplitMark::decode(reader)?;
         read.version.decode(reader)?;
         read.stable.decode(reader)?;
         for last in &mut read.failing {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::share::{Counted, Units, Window, helps};
+use super::share::{Counted, Window, helps};
 use super::strata::StratifiedTest;
 use super::tally::Sides;
 use super::verdict::{Finding, Verdict};
@@ -46,7 +46,7 @@ impl FleetJudge {
                 let slot = slot(guardrails.window, now);
                 windows.resize(windows.len().max(observed.len()), Window::default());
                 for (window, sides) in windows.iter_mut().zip(observed) {
-                    window.add(slot, &Counted { sides: *sides, units: Units::default() });
+                    window.add(slot, &Counted::of(*sides));
                 }
             }
             (Some(Memory::Comparison(test)), Some(Rule::Rate(_, Limit::Increase { null, .. }))) => {
@@ -105,7 +105,7 @@ impl FleetJudge {
         let rule = guardrails.signals.get(position).map(|signal| &signal.rule);
         match (self.0.get(position), rule, guardrails.action_of(position)) {
             (Some(Memory::Windows(windows)), Some(Rule::Rate(_, Limit::Share(limit))), Action::Rollback) => {
-                !helps(*limit, windows.iter().map(Window::sides))
+                !helps(*limit, windows.iter().flat_map(Window::parts))
             }
             _ => false,
         }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::sequential::SequentialTest;
-use super::share::{Counted, Units, Window};
+use super::share::{Counted, Window, helps};
 use super::tally::Sides;
 use super::verdict::{Finding, Verdict};
 use super::window::slot;
-use crate::plan::guardrails::{Guardrails, Limit, Rule};
+use crate::plan::guardrails::{Action, Guardrails, Limit, Rule};
 
 /// What one signal has seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +40,17 @@ impl Judge {
 
     /// Adds what was observed for the signal at this position since the last call.
     pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Sides, now: Duration) {
-        let counted = Counted { sides: observed, units: Units::default() };
-        self.observe_units(guardrails, position, &counted, now);
+        self.observe_units(guardrails, position, &Counted::of(observed), now);
+    }
+
+    /// Notes that the split has changed.
+    pub(crate) fn change_split(&mut self) {
+        for memory in &mut self.0 {
+            match memory {
+                Memory::Window(window) => window.cut(),
+                Memory::None | Memory::Comparison(_) => {}
+            }
+        }
     }
 
     /// Adds what was observed, with the units from which it came.
@@ -66,13 +75,13 @@ impl Judge {
     /// The verdict of the signal at this position. `None` if it does not condemn the version, or is withheld.
     #[must_use]
     pub fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
-        self.condemned(guardrails, position).filter(|verdict| !verdict.is_withheld(guardrails))
+        self.condemned(guardrails, position).filter(|verdict| !self.is_shared(guardrails, verdict))
     }
 
     /// The verdict of the signal at this position if it is withheld: stable is as bad, so that a rollback would not help.
     #[must_use]
     pub fn withheld(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
-        self.condemned(guardrails, position).filter(|verdict| verdict.is_withheld(guardrails))
+        self.condemned(guardrails, position).filter(|verdict| self.is_shared(guardrails, verdict))
     }
 
     fn condemned(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
@@ -85,6 +94,16 @@ impl Judge {
             Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
         };
         (condemns && finding.is_enough(guardrails)).then_some(Verdict { position, finding })
+    }
+
+    /// True if the action is a rollback that would not help, because stable is as bad as the version.
+    fn is_shared(&self, guardrails: &Guardrails, verdict: &Verdict) -> bool {
+        match (guardrails.action_of(verdict.position), verdict.finding, self.0.get(verdict.position)) {
+            (Action::Rollback, Finding::Share { limit, .. }, Some(Memory::Window(window))) => {
+                !helps(limit, window.parts().into_iter())
+            }
+            _ => false,
+        }
     }
 
     fn is_of_several_units(&self, position: usize) -> bool {

@@ -12,7 +12,7 @@ use super::evidence::Evidence;
 use super::judge::Judge;
 use super::pending::{Pending, Seen};
 use super::sample_ratio::SampleRatio;
-use super::setting::Setting;
+use super::setting::{Setting, SplitMark};
 use super::sketch::Sketch;
 use super::streak::{Circumstances, Streak};
 use super::tally::{Basis, Sides, Tally};
@@ -61,7 +61,7 @@ pub struct Withheld {
 }
 
 /// Starts every record, so that records of another layout are not read. Greater than any count.
-const LAYOUT: u64 = 0x726f_6c6c_6f75_7403;
+const LAYOUT: u64 = 0x726f_6c6c_6f75_7404;
 
 /// Interval of log lines about withheld verdicts.
 const SAID_EVERY_MS: u64 = 60_000;
@@ -78,6 +78,8 @@ pub struct SharedRecord {
     withheld: u16,
     /// When the log last said so.
     said_ms: u64,
+    /// The split at the last merge.
+    split: SplitMark,
     judge: Judge,
     streak: Option<Streak>,
     claimed: Option<Claimed>,
@@ -106,6 +108,7 @@ impl SharedRecord {
             tripped: 0,
             withheld: 0,
             said_ms: 0,
+            split: SplitMark::default(),
             judge: Judge::new(guardrails),
             streak: guardrails.counts_runs().then(|| Streak::new(now)),
             claimed: compares.then(Claimed::default),
@@ -177,6 +180,9 @@ impl SharedRecord {
         if let Some(streak) = &mut self.streak {
             let (now, window) = (setting.now, guardrails.window);
             streak.merge(&pending.recent, Circumstances { now, window, gives_stable: setting.gives_stable });
+        }
+        if !setting.split.continues(std::mem::replace(&mut self.split, setting.split)) {
+            self.judge.change_split();
         }
         let mut observed = Vec::new();
         for ((position, (_, rule)), counted) in guardrails.rules().enumerate().zip(&pending.counted) {
@@ -316,6 +322,7 @@ impl SharedRecord {
         for number in [self.tripped.into(), self.withheld.into(), self.said_ms] {
             out.number(number);
         }
+        self.split.encode(&mut out);
         self.judge.encode(&mut out);
         self.streak.iter().for_each(|streak| streak.encode(&mut out));
         self.claimed.iter().for_each(|claimed| claimed.encode(&mut out));
@@ -340,6 +347,7 @@ impl SharedRecord {
         record.tripped = bytes.narrow()?;
         record.withheld = bytes.narrow()?;
         record.said_ms = bytes.number()?;
+        record.split = SplitMark::decode(&mut bytes)?;
         record.judge = Judge::decode(guardrails, &mut bytes)?;
         if let Some(streak) = &mut record.streak {
             *streak = Streak::decode(&mut bytes)?;

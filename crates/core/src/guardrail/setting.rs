@@ -6,6 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::codec::{Reader, Writer};
 use crate::hash::bucket::{BUCKETS, Ppm};
 use crate::health::{Health, State};
 use crate::plan::guardrails::{Guarded, Guardrails};
@@ -55,6 +56,15 @@ impl SplitMark {
     #[must_use]
     pub fn continues(self, earlier: Self) -> bool {
         self.id == earlier.id && earlier.line <= self.line
+    }
+
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        writer.number(self.id);
+        writer.number(self.line.into());
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { id: reader.number()?, line: Ppm::new(reader.narrow()?)? })
     }
 
     /// A number that changes with every exposure, also with that of a `linear` ramp.
@@ -107,7 +117,9 @@ impl<'p> Setting<'p> {
 
 /// True if some units are left for stable. Those of a version that is rolled back do not count.
 fn gives_stable(rollout: &Rollout, health: &Health, now: Time) -> bool {
-    let taken = rollout.exposures(now).into_iter().map(|(treatment, exposure)| match health.of(treatment) {
+    let stable = rollout.stable().ordinal(); // may be an arm itself
+    let treatments = rollout.exposures(now).into_iter().filter(|(version, _)| version.ordinal() != stable);
+    let taken = treatments.map(|(treatment, exposure)| match health.of(treatment) {
         State::RolledBack => u64::from(exposure),
         state @ (State::Healthy | State::Frozen(_)) => {
             state.leaves(exposure, rollout.has_native_buckets()).into()

@@ -1,7 +1,9 @@
 //! An absolute signal's window: the recent outcomes of a version and of stable, and whether they condemn the version.
 //!
 //! A share above the limit is not enough. The bad outcomes must come from several units, so that one client condemns nobody. And
-//! if the action is a rollback, stable must be better: otherwise the rollback would not help, and is withheld.
+//! if the action is a rollback, stable must be better: otherwise the rollback would not help, and is withheld. Stable is compared
+//! with the version part by part of the window: if a push gives the version more traffic during an incident that both share, the
+//! version has more of its window in the incident than stable.
 
 use super::codec::{Reader, Writer};
 use super::spacing::Few;
@@ -12,6 +14,8 @@ use super::window::Ring;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Counted {
     pub(crate) sides: Sides,
+    /// What was observed before the split changed in this slot.
+    before: Sides,
     pub(crate) units: Units,
 }
 
@@ -53,19 +57,28 @@ impl Units {
 impl Counted {
     fn extend(&mut self, others: &Self) {
         self.sides = self.sides.plus(others.sides);
+        self.before = self.before.plus(others.before);
         self.units.extend(&others.units);
+    }
+
+    /// What was observed of these sides in this slot.
+    pub(crate) fn of(sides: Sides) -> Self {
+        Self { sides, ..Self::default() }
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         self.sides.encode(writer);
+        self.before.encode(writer);
         self.units.all.encode(writer);
         self.units.bad.encode(writer);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         // A success that became a failure in a later slot is only among the bad ones there.
-        let sides = Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? };
-        Some(Self { sides, units: Units { all: Few::decode(reader)?, bad: Few::decode(reader)? } })
+        let mut sides = || Some(Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? });
+        let (sides, before) = (sides()?, sides()?);
+        let units = Units { all: Few::decode(reader)?, bad: Few::decode(reader)? };
+        Some(Self { sides, before, units })
     }
 }
 
@@ -77,11 +90,41 @@ impl Window {
         }
     }
 
+    /// Starts another part, because the split has changed.
+    pub(crate) fn cut(&mut self) {
+        if let Some(newest) = self.newest() {
+            newest.before = newest.before.plus(std::mem::take(&mut newest.sides));
+        }
+    }
+
     /// Both sides over the window.
     pub(crate) fn sides(&self) -> Sides {
-        let sum = self.slots().iter().fold(Sides::default(), |sum, counted| sum.plus(counted.sides));
+        let slots = self.slots().iter().flat_map(|counted| [counted.sides, counted.before]);
+        let sum = slots.fold(Sides::default(), Sides::plus);
         let whole = |tally: Tally| Tally { bad: tally.bad.min(tally.observed), ..tally };
         Sides { version: whole(sum.version), stable: whole(sum.stable) }
+    }
+
+    /// Both sides over parts of the window, the newest part first. A slot in which the split changed has two parts. If the window has
+    /// enough outcomes of stable, so has each part.
+    pub(crate) fn parts(&self) -> Vec<Sides> {
+        let (mut parts, mut open) = (Vec::new(), Sides::default());
+        for sides in self.newest_first().flat_map(|counted| [counted.sides, counted.before]) {
+            open = open.plus(sides);
+            if open.stable.observed >= LEAST_OF_STABLE {
+                parts.push(std::mem::take(&mut open));
+            }
+        }
+        match parts.last_mut() {
+            Some(oldest) => *oldest = oldest.plus(open),
+            None => parts.push(open),
+        }
+        let mut late = Sides::default();
+        for Sides { version, stable } in &mut parts {
+            settle(version, &mut late.version);
+            settle(stable, &mut late.stable);
+        }
+        parts
     }
 
     /// True if the version's bad outcomes in the window come from several units.
@@ -92,8 +135,16 @@ impl Window {
     }
 }
 
+/// Gives a part the failures that came late in a newer one, and keeps those that are of an older one.
+fn settle(tally: &mut Tally, late: &mut Tally) {
+    let bad = tally.bad.saturating_add(late.bad);
+    tally.bad = bad.min(tally.observed);
+    late.bad = bad.saturating_sub(tally.bad);
+}
+
 /// True if the version's share exceeds what stable would have had in the version's places by more than half of the limit, and
-/// by more than three standard errors. Proxies where stable has few outcomes are taken together.
+/// by more than three standard errors. Strata are proxies and parts of their windows; those where stable has few outcomes are
+/// taken together.
 pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
     let (mut known, few): (Vec<_>, Vec<_>) =
         strata.partition(|sides| sides.stable.observed >= LEAST_OF_STABLE);
@@ -112,9 +163,13 @@ pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
     difference > limit / 2.0 && difference > STANDARD_ERRORS * variance.sqrt()
 }
 
-/// The variance of a tally's rate.
+/// The variance of a tally's rate. A few outcomes that are all alike do not make it zero.
 fn spread(tally: Tally) -> f64 {
-    tally.rate() * (1.0 - tally.rate()) / tally.observed.max(1) as f64
+    if tally.observed == 0 {
+        return 0.0;
+    }
+    let rate = (tally.bad as f64 + 0.5) / (tally.observed as f64 + 1.0);
+    rate * (1.0 - rate) / tally.observed as f64
 }
 
 #[cfg(test)]
@@ -161,6 +216,22 @@ mod tests {
         assert!(!window(&[4], &[1, 2, 3]).is_of_several_units());
         assert!(!window(&[1, 2, 3, 4, 5], &[6, 6, 6]).is_of_several_units());
         assert!(window(&[1, 2, 3, 4, 5], &[6, 7, 8, 9]).is_of_several_units());
+    }
+
+    #[test]
+    fn a_window_has_parts_in_which_stable_is_known_and_late_failures_go_back_to_their_requests() {
+        let mut window = Window::default();
+        for (slot, counts) in
+            (100..).zip([[[0, 50], [0, 15]], [[0, 10], [1, 15]], [[4, 4], [0, 19]], [[9, 2], [0, 1]]])
+        {
+            window.add(slot, &Counted::of(sides(counts)));
+        }
+        assert_eq!(window.parts(), [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])]);
+        window.cut();
+        window.add(103, &Counted::of(sides([[0, 30], [0, 40]])));
+        assert_eq!(window.parts()[0], sides([[0, 30], [0, 40]]));
+        assert_eq!(window.sides(), sides([[13, 96], [1, 90]]));
+        assert_eq!(Window::default().parts(), [Sides::default()]);
     }
 
     #[test]

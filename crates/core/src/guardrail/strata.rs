@@ -63,7 +63,8 @@ impl StratifiedTest {
 mod tests {
     use super::*;
     use crate::guardrail::dice::Dice;
-    use crate::guardrail::{SequentialTest, Tally};
+    use crate::guardrail::sequential::SequentialTest;
+    use crate::guardrail::tally::Tally;
     use proptest::prelude::*;
 
     fn slot(version: [u64; 2], stable: [u64; 2]) -> Sides {

@@ -5,7 +5,6 @@
 use std::fmt;
 
 use super::setting::Setting;
-use super::share::helps;
 use super::tally::{Sides, Tally};
 use crate::plan::guardrails::{Action, Guardrails};
 
@@ -19,15 +18,6 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// True if the action is a rollback that would not help, because stable is as bad as the version.
-    #[must_use]
-    pub fn is_withheld(&self, guardrails: &Guardrails) -> bool {
-        match (guardrails.action_of(self.position), self.finding) {
-            (Action::Rollback, Finding::Share { observed, limit }) => !helps(limit, [observed].into_iter()),
-            _ => false,
-        }
-    }
-
     /// One line for the log while the verdict is withheld.
     #[must_use]
     pub fn withheld_line(&self, setting: &Setting<'_>) -> String {

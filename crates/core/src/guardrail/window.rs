@@ -43,9 +43,21 @@ impl<T: Default> Ring<T> {
         self.place(self.newest)
     }
 
+    /// The newest slot.
+    pub(crate) fn newest(&mut self) -> Option<&mut T> {
+        self.place(self.newest)
+    }
+
     /// All slots, in no order.
     pub(crate) fn slots(&self) -> &[T] {
         &self.slots
+    }
+
+    /// All slots, the newest one first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &T> {
+        let place = self.newest.checked_rem(SLOTS as u64).and_then(|place| usize::try_from(place).ok());
+        let (older, newer) = self.slots.split_at(place.unwrap_or(0).saturating_add(1).min(SLOTS));
+        older.iter().rev().chain(newer.iter().rev())
     }
 
     fn place(&mut self, slot: u64) -> Option<&mut T> {
@@ -101,6 +113,17 @@ mod tests {
         assert_eq!(window.sum(), 13);
         window.add(10_000, 1);
         assert_eq!(window.sum(), 1);
+    }
+
+    #[test]
+    fn slots_are_read_from_the_newest_one_back() {
+        for newest in [0, 7, 14, 15, 104] {
+            let mut ring = Ring::default();
+            (0..=newest).for_each(|slot| *ring.at(slot).unwrap() = Some(slot));
+            let read: Vec<u64> = ring.newest_first().copied().flatten().collect();
+            let kept = (0..=newest).rev().take(15);
+            assert_eq!(read, kept.collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -262,7 +262,7 @@ impl Simulation {
     /// One run: what each signal did.
     pub(crate) fn run(&self, seed: u64) -> [Noted; MAX_SIGNALS] {
         let dice = &mut Dice::new(seed);
-        let tail = if seed % 2 == 0 { Tail::LogNormal } else { Tail::Pareto };
+        let tail = if seed.is_multiple_of(2) { Tail::LogNormal } else { Tail::Pareto };
         let crowds = self.crowds(seed, dice);
         let mut threads = self.threads(dice);
         let mut next: Vec<f64> = crowds.iter().map(|crowd| gap(crowd, dice)).collect();

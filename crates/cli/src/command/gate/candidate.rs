@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use rollout_core::guardrail::{Finding, FleetJudge, Guardrails, Rule, Sides, Verdict};
+use rollout_core::guardrail::{Action, Finding, FleetJudge, Guardrails, Limit, Rule, Sides, Verdict};
 use rollout_core::{Ppm, Rollout, Time, Version};
 
 use super::proxies::{Counted, Proxies};
-use super::standing::Standing;
 use crate::args;
 use crate::fleet::{self, Counts, VersionName};
 use crate::output;
@@ -144,6 +143,15 @@ impl<'p> Candidate<'p> {
         self.guardrails.signals().get(position).map(|signal| signal.rule())
     }
 
+    pub(super) fn compares(&self, position: usize) -> bool {
+        matches!(self.rule(position), Some(Rule::Rate(_, Limit::Increase { .. })))
+    }
+
+    /// True if a signal changes what the version gets when it trips.
+    pub(super) fn acts(&self, position: usize) -> bool {
+        self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run()
+    }
+
     /// What the proxies have counted for a signal since the start.
     pub(super) fn signal_at(&self, position: usize) -> fleet::Signal {
         self.counts.signals.get(self.signal_name(position)).copied().unwrap_or_default()
@@ -195,22 +203,8 @@ impl<'p> Candidate<'p> {
         objections
     }
 
-    /// The findings that only warn, and verdicts that were withheld for a time.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.findings(false);
-        for position in self.positions().filter(|position| self.standing(*position) != Standing::Withheld) {
-            let (signal, withheld) = (self.signal_name(position), self.signal_at(position).withheld);
-            if withheld > 0 {
-                let times = output::times(withheld);
-                warnings
-                    .push(format!("signal {signal} of {} was withheld {times} in the proxies", self.name));
-            }
-        }
-        warnings
-    }
-
     /// The signals that condemn the version here or have tripped in a proxy: either those that act or those that only warn.
-    fn findings(&self, that_act: bool) -> Vec<String> {
+    pub(super) fn findings(&self, that_act: bool) -> Vec<String> {
         let mut findings = Vec::new();
         for position in self.positions().filter(|position| self.acts(*position) == that_act) {
             let signal = self.signal_name(position);

@@ -1,9 +1,10 @@
 //! Where a signal stands: whether it could be judged, and if not, what it has seen and what it needs.
 
-use rollout_core::guardrail::{Action, Finding, Limit, Measure, Rule};
+use rollout_core::guardrail::{Finding, Measure, Rule};
 use rollout_core::{BUCKETS, Time};
 
 use super::candidate::Candidate;
+use crate::output;
 
 /// What is known of a version by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +61,6 @@ impl Candidate<'_> {
         }
     }
 
-    /// True if a signal changes what the version gets when it trips.
-    pub(super) fn acts(&self, position: usize) -> bool {
-        self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run()
-    }
-
     /// The outcomes that count, at least: answers, failures and abandoned requests, without forced ones. Failures without an answer
     /// are exact only if a signal observes them.
     pub(super) fn outcomes(&self) -> u64 {
@@ -105,6 +101,20 @@ impl Candidate<'_> {
         (outcomes < wanted).then(|| format!("too few outcomes: {} has {outcomes}, needs {wanted}", self.name))
     }
 
+    /// The findings that only warn, and verdicts that were withheld for a time.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.findings(false);
+        for position in self.positions().filter(|position| self.standing(*position) != Standing::Withheld) {
+            let (signal, withheld) = (self.signal_name(position), self.signal_at(position).withheld);
+            if withheld > 0 {
+                let times = output::times(withheld);
+                warnings
+                    .push(format!("signal {signal} of {} was withheld {times} in the proxies", self.name));
+            }
+        }
+        warnings
+    }
+
     /// The signals that could not be judged.
     pub(super) fn unjudged(&self, now: Time) -> Unjudged {
         let mut unjudged = Unjudged::default();
@@ -143,10 +153,6 @@ impl Candidate<'_> {
             (Standing::NothingSeen | Standing::TooFew, _) => Some("saw nothing".to_owned()),
             (Standing::Condemns | Standing::Tripped | Standing::JudgedByProxies | Standing::Fine, _) => None,
         }
-    }
-
-    pub(super) fn compares(&self, position: usize) -> bool {
-        matches!(self.rule(position), Some(Rule::Rate(_, Limit::Increase { .. })))
     }
 
     /// True if the split gives every unit to some treatment, so that there is no baseline.
