@@ -250,7 +250,8 @@ fn failing_rows() -> Vec<Row> {
         ("never answers", Kind::Hangs(1.0), waits, 60_000),
         ("does not answer 10 %", Kind::Hangs(0.1), waits, 120_000),
         ("answers 404", Kind::NotFound, waits_long, 120_000),
-        ("takes twice as long", Kind::Slow(2.0), waits_long, 300_000),
+        ("takes twice as long", Kind::Slow(2.0), waits_long, 180_000),
+        ("takes three times as long", Kind::Slow(3.0), waits_long, 180_000),
     ] {
         for (beside, percent, users, rates) in SIDES {
             for (range, timeout) in waits {

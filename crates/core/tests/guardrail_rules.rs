@@ -326,6 +326,22 @@ fn a_rollback_acts_while_stable_is_half_dead_if_the_version_is_much_worse() {
 }
 
 #[test]
+fn a_push_that_leaves_stable_little_and_starts_a_shared_incident_condemns_nobody() {
+    let rules =
+        json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});
+    let [before, pushed] =
+        [90, 99].map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
+    let mut proxy = Proxy::new(&before);
+    proxy.ticks(51, &[(V1, 0..5, FINE), (V2, 0..45, FINE)]);
+    let (shared, ticks) = (proxy.shared, proxy.ticks);
+    let mut proxy = Proxy { shared, ticks, ..Proxy::new(&pushed) };
+    proxy.ticks(20, &[(V1, 0..1, FAILED), (V2, 0..49, FAILED)]);
+    assert_eq!(proxy.found, []);
+    proxy.ticks(30, &[(V1, 0..1, FINE), (V2, 0..49, FAILED)]);
+    assert!(proxy.tripped().is_some(), "stable is well");
+}
+
+#[test]
 fn a_withheld_verdict_ends_when_the_window_has_passed_without_requests() {
     let site = absolute("rollback");
     let mut proxy = Proxy::with_workers(&site, 1);

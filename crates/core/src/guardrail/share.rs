@@ -105,20 +105,24 @@ impl Window {
         Sides { version: whole(sum.version), stable: whole(sum.stable) }
     }
 
-    /// Both sides over parts of the window, the newest part first. A slot in which the split changed has two parts. If the window has
-    /// enough outcomes of stable, so has each part.
+    /// Both sides over parts of the window, the newest part first. A part has enough outcomes of stable, unless there are too few
+    /// before the split changes.
     pub(crate) fn parts(&self) -> Vec<Sides> {
-        let (mut parts, mut open) = (Vec::new(), Sides::default());
-        for sides in self.newest_first().flat_map(|counted| [counted.sides, counted.before]) {
-            open = open.plus(sides);
+        let (mut parts, mut open): (Vec<Sides>, _) = (Vec::new(), Sides::default());
+        // Where the current split began.
+        let mut first: usize = 0;
+        for Counted { sides, before, .. } in self.newest_first() {
+            open = open.plus(*sides);
+            if *before != Sides::default() {
+                close(&mut parts, first, std::mem::take(&mut open));
+                first = parts.len();
+                open = *before;
+            }
             if open.stable.observed >= LEAST_OF_STABLE {
                 parts.push(std::mem::take(&mut open));
             }
         }
-        match parts.last_mut() {
-            Some(oldest) => *oldest = oldest.plus(open),
-            None => parts.push(open),
-        }
+        close(&mut parts, first, open);
         let mut late = Sides::default();
         for Sides { version, stable } in &mut parts {
             settle(version, &mut late.version);
@@ -132,6 +136,14 @@ impl Window {
         let mut units = Units::default();
         self.slots().iter().for_each(|counted| units.extend(&counted.units));
         units.are_several()
+    }
+}
+
+/// Ends the parts of a split, which start at `first`, with outcomes that are too few for a part of their own if it has another one.
+fn close(parts: &mut Vec<Sides>, first: usize, rest: Sides) {
+    match parts.get_mut(first..).and_then(<[Sides]>::last_mut) {
+        Some(oldest) => *oldest = oldest.plus(rest),
+        None => parts.push(rest),
     }
 }
 
@@ -156,9 +168,8 @@ pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
     let (mut difference, mut variance) = (0.0, 0.0);
     for Sides { version, stable } in known.iter().filter(|sides| sides.version.observed > 0) {
         let weight = version.observed as f64 / all as f64;
-        let stable = if stable.observed < LEAST_OF_STABLE { Tally::default() } else { *stable };
         difference += weight * (version.rate() - stable.rate());
-        variance += weight * weight * (spread(*version) + spread(stable));
+        variance += weight * weight * (spread(*version) + spread(*stable));
     }
     difference > limit / 2.0 && difference > STANDARD_ERRORS * variance.sqrt()
 }
@@ -228,9 +239,10 @@ mod tests {
         }
         assert_eq!(window.parts(), [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])]);
         window.cut();
-        window.add(103, &Counted::of(sides([[0, 30], [0, 40]])));
-        assert_eq!(window.parts()[0], sides([[0, 30], [0, 40]]));
-        assert_eq!(window.sides(), sides([[13, 96], [1, 90]]));
+        window.add(103, &Counted::of(sides([[0, 30], [0, 4]])));
+        let before = [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])];
+        assert_eq!(window.parts(), [&[sides([[0, 30], [0, 4]])], before.as_slice()].concat());
+        assert_eq!(window.sides(), sides([[13, 96], [1, 54]]));
         assert_eq!(Window::default().parts(), [Sides::default()]);
     }
 
