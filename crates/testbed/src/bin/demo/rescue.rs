@@ -72,6 +72,7 @@ fn guarded(rearm: u64) -> Value {
     json!({
         "salt": "winter",
         "strategy": {"canary": {"version": "v2", "percent": 25}},
+        "timeout": "5s",
         "guardrails": {"window": "10s", "min_requests": 100, "rearm": rearm, "signals": [
             {"consecutive_failures": 20},
             {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
