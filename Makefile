@@ -92,11 +92,12 @@ target:
 fuzz-smoke: ## Build the fuzz targets and start each, without a nightly compiler
 	@scripts/fuzz-smoke
 
-fuzz: ## Fuzz documents, requests and shared data, a minute each (needs a nightly compiler and cargo-fuzz)
+fuzz: ## Fuzz documents, requests, shared data and outcomes, a minute each (needs a nightly compiler and cargo-fuzz)
 	@mkdir -p fuzz/corpus/document && cp envoy/samples/*.json fuzz/corpus/document/
 	@cargo +nightly fuzz run document -- -max_total_time=60 -max_len=8192
 	@cargo +nightly fuzz run request -- -max_total_time=60
 	@cargo +nightly fuzz run shared -- -max_total_time=60 -max_len=2048
+	@cargo +nightly fuzz run outcome -- -max_total_time=60
 
 clean: ## Remove what was built and installed
 	@rm -rf target fuzz/target dist .envoy .models .tools

@@ -71,8 +71,8 @@ fn send(client: &Client) -> (u16, String, Option<String>) {
 
 #[test]
 fn once_more_the_same_and_then_elsewhere() {
-    let shapes: [(&str, fn(Cluster) -> Cluster); 2] =
-        [("HTTP/1.1", |cluster| cluster), ("HTTP/2", Cluster::http2)];
+    type Change = fn(Cluster) -> Cluster;
+    let shapes: [(&str, Change); 2] = [("HTTP/1.1", |cluster| cluster), ("HTTP/2", Cluster::http2)];
     for (shape, cluster) in shapes {
         let site = Site::start(cluster);
         let (mut failures, mut retries) = (0, 0);

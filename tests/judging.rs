@@ -1,7 +1,12 @@
 //! Promises about judging, in the real Envoy: what the filter does not see never counts as good, and what is not the version's
 //! fault never condemns it. The names in messages, like J2, are those of the reports from the field.
 
-#![expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may stop with the reason"
+)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -362,8 +367,10 @@ fn a_version_that_is_slow_while_it_warms_up_is_not_condemned_for_it() {
 }
 
 #[test]
-fn a_dead_version_with_one_or_three_users_is_rolled_back_when_the_first_window_has_ended() {
-    for (protocol, users) in [(Protocol::Http1, 1), (Protocol::Http2, 3)] {
+fn a_dead_version_with_few_users_or_no_unit_is_rolled_back_when_the_first_window_has_ended() {
+    for (protocol, users) in
+        [(Protocol::Http1, 1), (Protocol::Http2, 2), (Protocol::Http1, 3), (Protocol::Http2, 0)]
+    {
         let guardrails =
             json!({"window": "3s", "min_requests": 10, "signals": [{"consecutive_failures": 20}]});
         let site = Site::start(&rollout(
@@ -372,7 +379,10 @@ fn a_dead_version_with_one_or_three_users_is_rolled_back_when_the_first_window_h
         ));
         site.versions[1].set(Behaviour::status(503));
         let begun = Instant::now();
-        let running = site.load(protocol, 60.0).start(call(protocol, users));
+        let running = site.load(protocol, 60.0).start(move |number| match users {
+            0 => Request::post("/v2/models/fraud/infer", "{}"),
+            _ => call_of(protocol, number % users),
+        });
         site.wait_for_rollback("J12");
         running.stop();
         let took = begun.elapsed();

@@ -140,6 +140,29 @@ fn a_label_reads_as_the_version_is_named_but_for_dots_at_its_end_which_envoy_dro
 }
 
 #[test]
+fn the_gauge_of_a_stopped_arm_is_zero_and_that_of_stable_is_the_sum_of_its_arms() {
+    let upstream = Upstream::start("fraud-v1");
+    let envoy = Envoy::builder().cluster(&upstream).concurrency(2).start();
+    let versions = ["v1", "v2", "v3"].map(|name| json!({"name": name, "cluster": "fraud-v1"}));
+    for (revision, stopped, exposures) in [
+        (1, [false, false], [400_000, 400_000, 200_000]),
+        (2, [true, false], [400_000, 0, 200_000]),
+        (3, [false, true], [200_000, 400_000, 200_000]),
+    ] {
+        let document = json!({"revision": revision, "rollouts": [rollout("arms", &json!({"versions": versions, "salt": "s",
+            "strategy": {"ab_test": {"arms": [
+                {"version": "v1", "weight": 1}, {"version": "v2", "weight": 2, "stopped": stopped[0]},
+                {"version": "v3", "weight": 1}, {"version": "v1", "weight": 1, "stopped": stopped[1]}]}}}))]});
+        assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+        envoy.wait_revision(revision);
+        for (version, exposure) in ["v1", "v2", "v3"].into_iter().zip(exposures) {
+            let name = format!("wasmcustom.rollout=.=arms;.;version=.={version};.;rollout_exposure_ppm");
+            envoy.wait_for("the exposure", |envoy| (envoy.stat(&name) == exposure).then_some(()));
+        }
+    }
+}
+
+#[test]
 fn counts_survive_pushes_between_two_ticks() {
     let upstreams = ["fraud-v1", "fraud-v2"].map(Upstream::start);
     let envoy = Envoy::builder().clusters(&upstreams).concurrency(2).start();

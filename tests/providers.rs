@@ -1,7 +1,7 @@
 //! The recipe for versions at providers with another host, path and key: each cluster rewrites what it is sent, on every attempt and
 //! on every copy, and no provider sees the key of another.
 
-#![expect(clippy::expect_used, reason = "a test may stop with the reason")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
 use serde_json::{Value, json};
 use testbed::client::Client;

@@ -7,7 +7,7 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
     reason = "a test may stop with the reason"
 )]
 

@@ -1,11 +1,19 @@
 //! Properties of the units of any document: they are sticky, shares have the right size, and splits are independent of each other.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "a test may stop with the reason"
+)]
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use rollout_core::{Plan, Reason, Rollout, Time, compile, decide_unit};
+use rollout_core::guardrail::Setting;
+use rollout_core::{Health, Plan, Ppm, Reason, Rollout, Time, compile, decide_unit};
 use serde_json::{Value, json};
 
 const NOW: Time = Time::from_seconds(0);
@@ -275,5 +283,31 @@ fn the_units_of_a_holdout_are_the_same_in_every_rollout() {
     for rollout in plan.rollouts() {
         let stable = plan.expected(rollout, rollout.stable(), NOW).get();
         assert_eq!(stable, 34_750, "what `simulate` expects");
+    }
+}
+
+#[test]
+fn a_stopped_arm_has_no_share_to_judge_and_makes_another_split() {
+    let plan = |stopped: bool| {
+        let document = json!({"revision": 1, "rollouts": [{
+            "name": "cohorts", "unit": [{"header": "x-user-id"}], "salt": "s", "stable": "v0",
+            "versions": [{"name": "v0", "cluster": "c0"}, {"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}],
+            "guardrails": {"signals": [{"sample_ratio": {"confidence": 0.999}}, {"consecutive_failures": 20}]},
+            "strategy": {"ab_test": {"arms": [{"version": "v0", "weight": 2}, {"version": "v1", "weight": 1, "stopped": stopped},
+                {"version": "v2", "weight": 1}]}}}]});
+        compile(document.to_string().as_bytes()).unwrap().plan
+    };
+    let (running, stopped) = (plan(false), plan(true));
+    let setting = |plan: &'_ Plan, position: usize| {
+        let setting = Setting::of(only(plan), position, Health::HEALTHY, Duration::ZERO).unwrap();
+        (setting.exposure.get(), setting.share.map(Ppm::get), setting.split)
+    };
+    let [(was, share, split), (is, none, other)] = [&running, &stopped].map(|plan| setting(plan, 0));
+    assert_eq!((was, share, is, none), (250_000, Some(250_000), 0, None));
+    assert!(!other.continues(split), "requests from before do not count in comparisons");
+    assert_eq!(setting(&stopped, 1).0, 250_000, "the other arm keeps what it had");
+    for plan in [&running, &stopped] {
+        let setting = Setting::of(only(plan), 0, Health::HEALTHY, Duration::ZERO).unwrap();
+        assert!(setting.gives_stable, "stable has an arm");
     }
 }

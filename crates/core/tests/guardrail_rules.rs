@@ -312,6 +312,20 @@ fn a_push_that_raises_the_version_and_starts_a_shared_incident_condemns_nobody()
 }
 
 #[test]
+fn a_rollback_acts_while_stable_is_half_dead_if_the_version_is_much_worse() {
+    // Of stable, this many in ten fail; of the version, so many, and more than the limit of 20 %.
+    for (stable, version, acts) in
+        [(5, 10, true), (5, 6, false), (5, 5, false), (10, 10, false), (9, 10, false), (0, 4, true)]
+    {
+        let site = absolute("rollback");
+        let mut proxy = Proxy::new(&site);
+        let share = |side, bad: usize| [(side, 0..bad, FAILED), (side, bad..10, FINE)];
+        proxy.ticks(60, &[share(V1, stable), share(V2, version)].concat());
+        assert_eq!(proxy.tripped().is_some(), acts, "{stable} and {version} in ten");
+    }
+}
+
+#[test]
 fn a_push_that_leaves_stable_little_and_starts_a_shared_incident_condemns_nobody() {
     let rules =
         json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});

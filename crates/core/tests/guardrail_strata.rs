@@ -1,6 +1,10 @@
 //! Proxies with rates of their own, judged together: each is a stratum, because their sums must not be compared.
 
-#![expect(clippy::arithmetic_side_effects, reason = "a test may stop with the reason")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test may stop with the reason"
+)]
 
 use rollout_core::guardrail::{NullHypothesis, SequentialTest, Sides, StratifiedTest, Tally};
 

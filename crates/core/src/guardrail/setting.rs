@@ -117,7 +117,9 @@ impl<'p> Setting<'p> {
 
 /// True if some units are left for stable. Those of a version that is rolled back do not count.
 fn gives_stable(rollout: &Rollout, health: &Health, now: Time) -> bool {
-    let taken = rollout.exposures(now).into_iter().map(|(treatment, exposure)| match health.of(treatment) {
+    let stable = rollout.stable().ordinal(); // may be an arm itself
+    let treatments = rollout.exposures(now).into_iter().filter(|(version, _)| version.ordinal() != stable);
+    let taken = treatments.map(|(treatment, exposure)| match health.of(treatment) {
         State::RolledBack => u64::from(exposure),
         state @ (State::Healthy | State::Frozen(_)) => {
             state.leaves(exposure, rollout.has_native_buckets()).into()

@@ -15,6 +15,7 @@
 //! - The second table is exact and the same on every machine: host calls, entries into the guest and guest instructions of one
 //!   request, counted in an interpreter. `tests/host_calls.rs` pins them.
 
+mod authority;
 mod count;
 mod machine;
 mod pair;

@@ -30,7 +30,7 @@ pub(crate) fn aims(role: Role) -> &'static [Aim] {
         Role::Thousand => &[Aim { factor: 1.05, of: Role::Filter }],
         Role::RequestOnly => &[Aim { factor: 1.25, of: Role::Base }, Aim { factor: 1.0, of: Role::Lua }],
         Role::Guarded => &[Aim { factor: 1.10, of: Role::Filter }],
-        Role::Plain | Role::Base | Role::Empty | Role::Lua | Role::Extra => &[],
+        Role::Plain | Role::Base | Role::Empty | Role::Lua | Role::External | Role::Extra => &[],
     }
 }
 

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use testbed::Envoy;
 use testbed::envoy::{Cluster, connection_manager, routes, wasm_filter};
 
+use crate::authority;
 use crate::machine;
 use crate::traffic::{Connection, Load, Requests, serve};
 use crate::variant::{Content, Variant};
@@ -38,9 +39,16 @@ impl Stage {
         let folder = documents.path().to_owned();
         let contents: Vec<Content> = variants.iter().map(|variant| variant.content.clone()).collect();
         let port = serve();
+        let mut clusters = vec![Cluster::new("fraud-v1", &[port]), Cluster::new("fraud-v2", &[port])];
+        clusters.extend(contents.iter().enumerate().filter_map(|(index, content)| match content {
+            Content::External(document) => {
+                Some(Cluster::new(&name(index), &[authority::serve(document)]).http2())
+            }
+            Content::Native(_) | Content::Lua(_) | Content::Wasm(..) => None,
+        }));
         let envoy = Envoy::builder()
             .log_level("warn")
-            .clusters([Cluster::new("fraud-v1", &[port]), Cluster::new("fraud-v2", &[port])])
+            .clusters(clusters)
             .tweak(move |bootstrap| {
                 let one = |(index, content)| listener(bootstrap.clone(), &name(index), content, &folder);
                 let listeners: Value = contents.iter().enumerate().map(one).collect();
@@ -106,6 +114,7 @@ fn listener(mut bootstrap: Value, name: &str, content: &Content, folder: &Path) 
             *routes(&mut bootstrap) = list.clone();
         }
         Content::Lua(code) => filters[0] = lua(name, code),
+        Content::External(_) => filters[0] = ext_authz(name),
         Content::Wasm(module, document) => {
             filters[0]["name"] = json!(name);
             let file = discovered(name, wasm(name, module, document), folder);
@@ -121,6 +130,16 @@ fn lua(name: &str, code: &str) -> Value {
     json!({"name": name, "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
         "default_source_code": {"inline_string": code}
+    }})
+}
+
+/// Asks the service behind the cluster of this name, and chooses the route again by its answer.
+fn ext_authz(name: &str) -> Value {
+    json!({"name": name, "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "clear_route_cache": true,
+        "grpc_service": {"envoy_grpc": {"cluster_name": name}, "timeout": "5s"}
     }})
 }
 
@@ -168,7 +187,8 @@ pub(crate) fn agree(stage: &Stage, variants: &[Variant], requests: &Requests) ->
         let mut expected: Option<Vec<String>> = None;
         for (index, variant) in &deciding {
             let received = requests.received(stage.address(*index), user);
-            assert_eq!(received.len(), 4, "{}: user {user}: {received:?}", variant.about);
+            // Four from whoever decides, and two from the route.
+            assert_eq!(received.len(), 6, "{}: user {user}: {received:?}", variant.about);
             treated += usize::from(received.iter().any(|line| line.ends_with("=v2")));
             let expected = expected.get_or_insert_with(|| received.clone());
             assert_eq!(*expected, received, "{}: user {user}", variant.about);

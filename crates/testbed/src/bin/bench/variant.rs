@@ -16,6 +16,8 @@ pub(crate) enum Content {
     Lua(&'static str),
     /// A module and its document, discovered as a user's would be.
     Wasm(PathBuf, String),
+    /// A service of our own that Envoy asks, with its document.
+    External(String),
 }
 
 /// Its part in the comparison.
@@ -30,6 +32,8 @@ pub(crate) enum Role {
     RequestOnly,
     /// All guardrails and failover.
     Guarded,
+    /// An external decision service.
+    External,
     /// Measured for its own sake.
     Extra,
 }
@@ -45,7 +49,8 @@ pub(crate) struct Variant {
 
 impl Variant {
     fn new(role: Role, about: &str, content: Content) -> Self {
-        let agrees = matches!(role, Role::Lua | Role::Filter | Role::Thousand | Role::RequestOnly);
+        let agrees =
+            matches!(role, Role::Lua | Role::Filter | Role::Thousand | Role::RequestOnly | Role::External);
         Self { about: about.into(), role, content, agrees }
     }
 
@@ -102,6 +107,11 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             Role::Extra,
             "(i) as (e), exposing debug",
             wasm(one(|rollout| rollout["expose"] = json!("debug"))),
+        ),
+        Variant::new(
+            Role::External,
+            "(k) external decision service, ext_authz over gRPC",
+            Content::External(one(|_| {})),
         ),
     ];
     all.extend(others.iter().map(|path| {

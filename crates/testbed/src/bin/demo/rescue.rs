@@ -1,5 +1,5 @@
 //! The second act: v2 dies under load, and no human is awake. Failover hides it, a guardrail takes it out, and it stays out until
-//! somebody re-arms it. Then the same without failover: a few users notice, for less than a second.
+//! somebody re-arms it. Then the same without failover: a few users notice, for about a second.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,9 @@ use crate::stage::Model;
 
 /// Longest from the first failure that a client could see to the last request that v2 is given; longer if the machine is busy with
 /// something else.
-const SWIFT: Duration = Duration::from_secs(1);
+const SWIFT: Duration = Duration::from_secs(2);
 /// At most so many requests fail where nothing stands in for v2, within that time.
-const MOST_FAILED: u64 = 60;
+const MOST_FAILED: u64 = 120;
 /// Whether v2 is out.
 const ROLLED_BACK: &str = "wasmcustom.rollout=.=breast-cancer;.;version=.=v2;.;rollout_rolled_back";
 /// Requests in which v1 stood in for v2.
@@ -72,6 +72,7 @@ fn guarded(rearm: u64) -> Value {
     json!({
         "salt": "winter",
         "strategy": {"canary": {"version": "v2", "percent": 25}},
+        "timeout": "5s",
         "guardrails": {"window": "10s", "min_requests": 100, "rearm": rearm, "signals": [
             {"consecutive_failures": 20},
             {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}},
