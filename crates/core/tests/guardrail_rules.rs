@@ -342,6 +342,29 @@ fn a_push_that_leaves_stable_little_and_starts_a_shared_incident_condemns_nobody
 }
 
 #[test]
+fn quick_answers_from_before_a_push_do_not_show_that_stable_is_well_after_it() {
+    let rules =
+        json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 20}}]});
+    let [before, pushed] =
+        [10, 50].map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
+    let mut proxy = Proxy::new(&before);
+    proxy.ticks(51, &[(V1, 0..45, FINE), (V2, 0..5, FINE)]);
+    let now = proxy.now();
+    let mut begin = |unit: usize| proxy.workers[0].begin(&before.sides[V1][unit], now, before.split);
+    let under_way: Vec<_> = (0..40).filter_map(&mut begin).collect();
+    let (mut replaced, shared, ticks) = (proxy.workers, proxy.shared, proxy.ticks);
+    let mut proxy = Proxy { shared, ticks, ..Proxy::new(&pushed) };
+    let now = proxy.now();
+    for ticket in under_way {
+        replaced[0].record(before.guardrails(), ticket, FINE, now);
+    }
+    let setting = before.setting(now).replaced_by(pushed.split);
+    before.merge_as(&mut replaced[0], &mut proxy.shared, &setting);
+    proxy.ticks(10, &[(V1, 0..20, FAILED), (V2, 0..20, FAILED)]);
+    assert_eq!(proxy.found, []);
+}
+
+#[test]
 fn a_withheld_verdict_ends_when_the_window_has_passed_without_requests() {
     let site = absolute("rollback");
     let mut proxy = Proxy::with_workers(&site, 1);

@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     pub(crate) first_ms: Option<u64>,
     /// For each absolute signal.
     pub(crate) counted: [Counted; MAX_SIGNALS],
+    /// The split of the last request that began.
+    pub(crate) split: SplitMark,
     pub(crate) claims: Vec<Published>,
     pub(crate) observations: Vec<Seen>,
     /// For failures in a row.
@@ -55,7 +57,7 @@ pub(crate) struct Unit {
 
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self { drawn_by: self.drawn_by, ..Self::default() }
+        *self == Self { drawn_by: self.drawn_by, split: self.split, ..Self::default() }
     }
 
     pub(crate) fn of(&mut self, side: Side) -> &mut Tally {

@@ -61,7 +61,7 @@ pub struct Withheld {
 }
 
 /// Starts every record, so that records of another layout are not read. Greater than any count.
-const LAYOUT: u64 = 0x726f_6c6c_6f75_7404;
+const LAYOUT: u64 = 0x726f_6c6c_6f75_7405;
 
 /// Interval of log lines about withheld verdicts.
 const SAID_EVERY_MS: u64 = 60_000;
@@ -187,8 +187,12 @@ impl SharedRecord {
         let mut observed = Vec::new();
         for ((position, (_, rule)), counted) in guardrails.rules().enumerate().zip(&pending.counted) {
             if let Rule::Rate(_, Limit::Share(_)) = rule {
-                self.judge.observe_units(guardrails, position, counted, setting.now);
-                observed.push(Observed { position, sides: counted.sides });
+                let mut counted = counted.clone();
+                if !setting.split.continues(pending.split) {
+                    counted.outlive();
+                }
+                self.judge.observe_units(guardrails, position, &counted, setting.now);
+                observed.push(Observed { position, sides: counted.total() });
             }
         }
         let lost = self.take_claims(pending);

@@ -16,6 +16,8 @@ pub(crate) struct Counted {
     pub(crate) sides: Sides,
     /// What was observed before the split changed in this slot.
     before: Sides,
+    /// What began under another split than the one that held at its merge. It is not compared.
+    others: Sides,
     pub(crate) units: Units,
 }
 
@@ -58,7 +60,23 @@ impl Counted {
     fn extend(&mut self, others: &Self) {
         self.sides = self.sides.plus(others.sides);
         self.before = self.before.plus(others.before);
+        self.others = self.others.plus(others.others);
         self.units.extend(&others.units);
+    }
+
+    /// The sides to which an outcome belongs, by whether its request began under the split that holds.
+    pub(super) fn sides_of(&mut self, is_current: bool) -> &mut Sides {
+        if is_current { &mut self.sides } else { &mut self.others }
+    }
+
+    /// Notes that another split holds than when this was counted.
+    pub(super) fn outlive(&mut self) {
+        self.others = self.others.plus(std::mem::take(&mut self.sides));
+    }
+
+    /// Everything, whenever it began.
+    pub(crate) fn total(&self) -> Sides {
+        self.sides.plus(self.before).plus(self.others)
     }
 
     /// What was observed of these sides in this slot.
@@ -69,6 +87,7 @@ impl Counted {
     pub(crate) fn encode(&self, writer: &mut Writer) {
         self.sides.encode(writer);
         self.before.encode(writer);
+        self.others.encode(writer);
         self.units.all.encode(writer);
         self.units.bad.encode(writer);
     }
@@ -76,9 +95,9 @@ impl Counted {
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         // A success that became a failure in a later slot is only among the bad ones there.
         let mut sides = || Some(Sides { version: Tally::decode(reader)?, stable: Tally::decode(reader)? });
-        let (sides, before) = (sides()?, sides()?);
+        let (sides, before, others) = (sides()?, sides()?, sides()?);
         let units = Units { all: Few::decode(reader)?, bad: Few::decode(reader)? };
-        Some(Self { sides, before, units })
+        Some(Self { sides, before, others, units })
     }
 }
 
@@ -99,7 +118,7 @@ impl Window {
 
     /// Both sides over the window.
     pub(crate) fn sides(&self) -> Sides {
-        let slots = self.slots().iter().flat_map(|counted| [counted.sides, counted.before]);
+        let slots = self.slots().iter().map(Counted::total);
         let sum = slots.fold(Sides::default(), Sides::plus);
         let whole = |tally: Tally| Tally { bad: tally.bad.min(tally.observed), ..tally };
         Sides { version: whole(sum.version), stable: whole(sum.stable) }

@@ -11,6 +11,7 @@ use super::pending::{Pending, Seen, Unit};
 use super::record::{Feedback, SharedRecord};
 use super::sample_ratio::SampleRatio;
 use super::setting::SplitMark;
+use super::share::Counted;
 use super::spacing::{Bits, NO_UNIT, hash_bucket};
 use super::streak::tick;
 use super::tally::{Bases, Basis, Side, Tally};
@@ -222,7 +223,7 @@ impl Worker {
         let Some(treatment) = self.treatments.get_mut(position) else { return };
         let claims = treatment.pending.claims.iter().zip(&feedback.lost);
         claims.filter(|(_, is_lost)| **is_lost).for_each(|(published, _)| published.fate.lose(position));
-        treatment.pending = Pending::default();
+        treatment.pending = Pending { split: treatment.pending.split, ..Pending::default() };
         treatment.thresholds = record.thresholds();
         treatment.judged_from_ms = record.judged_from_ms(guardrails);
         treatment.known = record.units().cloned();
@@ -232,6 +233,12 @@ impl Worker {
 
 impl Treatment {
     fn begin(&mut self, side: Side, ticket: &Ticket) {
+        if ticket.split != self.pending.split {
+            if !ticket.split.continues(self.pending.split) {
+                self.pending.counted.iter_mut().for_each(Counted::outlive);
+            }
+            self.pending.split = ticket.split;
+        }
         match side {
             Side::Version => {
                 self.pending.first_ms.get_or_insert(ticket.began_ms);
@@ -348,13 +355,15 @@ impl Treatment {
     }
 
     fn observe(&mut self, position: usize, tally: Tally, side: Side, ticket: &Ticket) {
+        let is_current = self.pending.split.continues(ticket.split);
         let Some(counted) = self.pending.counted.get_mut(position) else { return };
+        let sides = counted.sides_of(is_current);
         match side {
             Side::Version => {
-                counted.sides.version = counted.sides.version.plus(tally);
+                sides.version = sides.version.plus(tally);
                 counted.units.add(ticket.unit, tally.bad > 0);
             }
-            Side::Stable if ticket.is_drawn => counted.sides.stable = counted.sides.stable.plus(tally),
+            Side::Stable if ticket.is_drawn => sides.stable = sides.stable.plus(tally),
             Side::Stable => {}
         }
     }
