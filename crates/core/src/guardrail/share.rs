@@ -106,7 +106,7 @@ impl Window {
     }
 
     /// Both sides over parts of the window, the newest part first. A part has enough outcomes of stable, unless there are too few
-    /// before the split changes.
+    /// before the split changes. What the version did while nothing of stable ended belongs to no part.
     pub(crate) fn parts(&self) -> Vec<Sides> {
         let (mut parts, mut open): (Vec<Sides>, _) = (Vec::new(), Sides::default());
         // Where the current split began.
@@ -127,6 +127,10 @@ impl Window {
         for Sides { version, stable } in &mut parts {
             settle(version, &mut late.version);
             settle(stable, &mut late.stable);
+        }
+        // Stable may be seen again before such a part leaves the window.
+        if parts.iter().any(|sides| sides.stable.observed > 0) {
+            parts.retain(|sides| sides.stable.observed > 0);
         }
         parts
     }
@@ -169,18 +173,20 @@ pub(crate) fn helps(limit: f64, strata: impl Iterator<Item = Sides>) -> bool {
     for Sides { version, stable } in known.iter().filter(|sides| sides.version.observed > 0) {
         let weight = version.observed as f64 / all as f64;
         difference += weight * (version.rate() - stable.rate());
-        variance += weight * weight * (spread(*version) + spread(*stable));
+        variance += weight * weight * spread(*version, *stable);
     }
     difference > limit / 2.0 && difference > STANDARD_ERRORS * variance.sqrt()
 }
 
-/// The variance of a tally's rate. A few outcomes that are all alike do not make it zero.
-fn spread(tally: Tally) -> f64 {
-    if tally.observed == 0 {
-        return 0.0;
-    }
-    let rate = (tally.bad as f64 + 0.5) / (tally.observed as f64 + 1.0);
-    rate * (1.0 - rate) / tally.observed as f64
+/// The variance of the difference of two rates. Few outcomes of stable may all be good by chance, so they vary at least as much as
+/// they would at the version's rate.
+fn spread(version: Tally, stable: Tally) -> f64 {
+    let [own, other] = [version, stable].map(|tally| {
+        let rate = (tally.bad as f64 + 0.5) / (tally.observed as f64 + 1.0);
+        rate * (1.0 - rate)
+    });
+    let of_stable = if stable.observed == 0 { 0.0 } else { own.max(other) / stable.observed as f64 };
+    own / version.observed.max(1) as f64 + of_stable
 }
 
 #[cfg(test)]
@@ -202,6 +208,8 @@ mod tests {
             ("half the limit more, beyond chance", [[300, 1_000], [190, 1_000]], false),
             ("nineteen outcomes of stable say nothing", [[100, 100], [19, 19]], false),
             ("twenty do", [[100, 100], [20, 20]], true),
+            ("a few of stable may be good by chance", [[300, 1_000], [2, 20]], true),
+            ("a few are enough if all of the version fail", [[50, 50], [2, 20]], false),
             ("no stable at all", [[100, 100], [0, 0]], false),
             ("stable is worse", [[30, 100], [90, 100]], true),
         ] {
@@ -243,6 +251,11 @@ mod tests {
         let before = [sides([[6, 6], [0, 20]]), sides([[7, 60], [1, 30]])];
         assert_eq!(window.parts(), [&[sides([[0, 30], [0, 4]])], before.as_slice()].concat());
         assert_eq!(window.sides(), sides([[13, 96], [1, 54]]));
+        let mut window = Window::default();
+        window.add(100, &Counted::of(sides([[0, 50], [0, 30]])));
+        window.cut();
+        window.add(101, &Counted::of(sides([[9, 9], [0, 0]])));
+        assert_eq!(window.parts(), [sides([[0, 50], [0, 30]])], "nothing of stable has ended since");
         assert_eq!(Window::default().parts(), [Sides::default()]);
     }
 
