@@ -89,15 +89,11 @@ advisories: ## Check all dependencies for known vulnerabilities (fetches the Rus
 target:
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 
-fuzz-smoke: ## Build the fuzz targets and start each, without a nightly compiler
+fuzz-smoke: ## Build the fuzz targets and start each
 	@scripts/fuzz-smoke
 
-fuzz: ## Fuzz documents, requests, shared data and outcomes, a minute each (needs a nightly compiler and cargo-fuzz)
-	@mkdir -p fuzz/corpus/document && cp envoy/samples/*.json fuzz/corpus/document/
-	@cargo +nightly fuzz run document -- -max_total_time=60 -max_len=8192
-	@cargo +nightly fuzz run request -- -max_total_time=60
-	@cargo +nightly fuzz run shared -- -max_total_time=60 -max_len=2048
-	@cargo +nightly fuzz run outcome -- -max_total_time=60
+fuzz: ## Fuzz documents, requests, shared data and outcomes, a minute each (FUZZ_SECONDS=600 for ten)
+	@scripts/fuzz $(or $(FUZZ_SECONDS),60)
 
 clean: ## Remove what was built and installed
 	@rm -rf target fuzz/target dist .envoy .models .tools
