@@ -343,8 +343,7 @@ fn a_push_that_leaves_stable_little_and_starts_a_shared_incident_condemns_nobody
 
 #[test]
 fn quick_answers_from_before_a_push_do_not_show_that_stable_is_well_after_it() {
-    let rules =
-        json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 5}}]});
+    let rules = json!({"window": "10s", "min_requests": 20, "signals": [{"error_rate": {"max_percent": 5}}]});
     let [before, pushed] =
         [10, 50].map(|percent| Site::with(&rules, &json!({"canary": {"version": "v2", "percent": percent}})));
     let mut proxy = Proxy::new(&before);
