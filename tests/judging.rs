@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testbed::client::Request;
 use testbed::envoy::{Builder, Outcome, connection_manager, routes};
+use testbed::load::{Report, Running};
 use testbed::upstream::{Fault, Faulty, Received};
 use testbed::{Behaviour, Cluster, Envoy, Load, PATIENCE, Upstream};
 
@@ -24,6 +25,13 @@ enum Protocol {
     Http2,
     /// Over HTTP/2, with this deadline in `grpc-timeout`.
     Grpc(&'static str),
+}
+
+const PLAIN: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+
+/// Requests that failed, of both.
+fn failed(reports: &[Report]) -> u64 {
+    reports.iter().map(Report::failed).sum()
 }
 
 /// A rollout with v1 and v2, half of the units each. `rest` are more fields.
@@ -61,6 +69,11 @@ impl Site {
     fn load(&self, protocol: Protocol, rate: f64) -> Load {
         let load = Load::new(self.envoy.address()).connections(64).rate(rate);
         if protocol == Protocol::Http1 { load } else { load.http2() }
+    }
+
+    /// Calls of clients of HTTP/1.1 and of HTTP/2, this many per second together.
+    fn drive(&self, rate: f64, users: u64) -> [Running; 2] {
+        PLAIN.map(|protocol| self.load(protocol, rate / 2.0).start(call(protocol, users)))
     }
 
     fn series(&self, name: &str) -> u64 {
@@ -231,8 +244,8 @@ fn fails_for(percent: u64) -> impl Fn(&Received) -> Behaviour + Send + Sync + 's
     }
 }
 
-/// J5: stable is dead, and v2 fails for a quarter.
-fn a_version_is_not_rolled_back_into_a_dead_stable(protocol: Protocol) {
+#[test]
+fn a_version_is_not_rolled_back_into_a_dead_stable() {
     let guardrails = json!({"window": format!("{WINDOW}s"), "min_requests": 50, "signals": [{"error_rate": {"max_percent": 20}}]});
     let failover = json!({"to": ["v2"]});
     let versions = json!([{"name": "v1", "cluster": "fraud-v1", "failover": failover}, {"name": "v2", "cluster": "fraud-v2"}]);
@@ -240,36 +253,28 @@ fn a_version_is_not_rolled_back_into_a_dead_stable(protocol: Protocol) {
         let site = Site::start(&rollout(&guardrails, rest));
         site.versions[0].set(Behaviour::status(503));
         site.versions[1].set_with(fails_for(25));
-        let running = site.load(protocol, 100.0).start(call(protocol, 1_000));
+        let running = site.drive(100.0, 1_000);
         let withheld = |name: &str| site.of_signal("error_rate", name);
         site.envoy
             .wait_for("a withheld verdict", |_| (withheld("rollout_guardrail_withheld") == 1).then_some(()));
         std::thread::sleep(Duration::from_secs(2));
-        let before = running.report();
+        let before = running.each_ref().map(Running::report);
         assert!(!site.is_rolled_back(), "J5, {what}");
         assert_eq!(withheld("rollout_guardrail_withheld_total"), 1, "J5, {what}: one episode");
         let line = "version v2: not rolled back, stable fails too, signal error_rate";
         assert_eq!(site.envoy.log().matches(line).count(), 1, "J5, {what}: one line a minute");
-        let served = before.statuses.get(&200).copied().unwrap_or(0);
         let least = if what == "no failover" { 3 } else { 6 };
-        assert!(served * 10 > before.sent * least, "J5, {what}: {served} of {} are served", before.sent);
+        for report in before {
+            let served = report.statuses.get(&200).copied().unwrap_or(0);
+            assert!(served * 10 > report.sent * least, "J5, {what}: {served} of {} are served", report.sent);
+        }
         site.versions[0].set(Behaviour::ok());
         site.wait_for_rollback("J5: stable is well again");
-        running.stop();
+        drop(running.map(Running::stop));
         let ended =
             |site: &Site| (site.of_signal("error_rate", "rollout_guardrail_withheld") == 0).then_some(());
         site.envoy.wait_for("the end of the episode", |_| ended(&site));
     }
-}
-
-#[test]
-fn a_version_is_not_rolled_back_into_a_dead_stable_over_http1() {
-    a_version_is_not_rolled_back_into_a_dead_stable(Protocol::Http1);
-}
-
-#[test]
-fn a_version_is_not_rolled_back_into_a_dead_stable_over_http2() {
-    a_version_is_not_rolled_back_into_a_dead_stable(Protocol::Http2);
 }
 
 /// The signals that the README starts with.
@@ -281,20 +286,18 @@ fn recommended() -> Value {
 #[test]
 fn an_outage_of_half_a_second_that_both_share_trips_nothing() {
     let guardrails = recommended();
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        let site = Site::start(&rollout(&guardrails, json!({})));
-        let running = site.load(protocol, 400.0).start(call(protocol, 2_000));
-        for _ in 0..3 {
-            std::thread::sleep(Duration::from_millis(2_500));
-            site.versions.iter().for_each(|version| version.set(Behaviour::status(503)));
-            std::thread::sleep(Duration::from_millis(500));
-            site.versions.iter().for_each(|version| version.set(Behaviour::ok()));
-        }
-        std::thread::sleep(Duration::from_secs(1));
-        let report = running.stop();
-        assert!(report.failed() > 200, "J6: {} failed", report.failed());
-        assert_eq!(site.trips(), BTreeMap::new(), "J6, {protocol:?}");
+    let site = Site::start(&rollout(&guardrails, json!({})));
+    let running = site.drive(400.0, 2_000);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(2_500));
+        site.versions.iter().for_each(|version| version.set(Behaviour::status(503)));
+        std::thread::sleep(Duration::from_millis(500));
+        site.versions.iter().for_each(|version| version.set(Behaviour::ok()));
     }
+    std::thread::sleep(Duration::from_secs(1));
+    let failed = failed(&running.map(Running::stop));
+    assert!(failed > 200, "J6: {failed} failed");
+    assert_eq!(site.trips(), BTreeMap::new(), "J6");
 }
 
 #[test]
@@ -328,42 +331,42 @@ fn user_of_v2(site: &Site) -> u64 {
 
 #[test]
 fn one_client_that_sends_poison_condemns_no_version() {
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        let mut guardrails = recommended();
-        guardrails["window"] = json!("10s");
-        let site = Site::start(&rollout(&guardrails, json!({})));
-        let poison = user_of_v2(&site);
-        let name = format!("user-{poison}");
-        site.versions[1].set_with(move |request| {
-            Behaviour::status(if request.header("x-user-id") == Some(name.clone()) { 503 } else { 200 })
-        });
-        let others = site.load(protocol, 40.0).start(call(protocol, 200));
-        let report = site.load(protocol, 120.0).requests(720).run(move |_| call_of(protocol, poison));
-        others.stop();
-        assert!(report.failed() >= 700, "J7: {} failed", report.failed());
-        assert_eq!(site.trips(), BTreeMap::new(), "J7, {protocol:?}");
-    }
+    let mut guardrails = recommended();
+    guardrails["window"] = json!("10s");
+    let site = Site::start(&rollout(&guardrails, json!({})));
+    let poison = user_of_v2(&site);
+    let name = format!("user-{poison}");
+    site.versions[1].set_with(move |request| {
+        Behaviour::status(if request.header("x-user-id") == Some(name.clone()) { 503 } else { 200 })
+    });
+    let others = site.drive(40.0, 200);
+    let poison = PLAIN.map(|protocol| {
+        let load = site.load(protocol, 60.0).requests(360);
+        load.start(move |_| call_of(protocol, poison))
+    });
+    let failed = failed(&poison.map(Running::finish));
+    drop(others.map(Running::stop));
+    assert!(failed >= 700, "J7: {failed} failed");
+    assert_eq!(site.trips(), BTreeMap::new(), "J7");
 }
 
 #[test]
 fn a_version_that_is_slow_while_it_warms_up_is_not_condemned_for_it() {
     let guardrails = json!({"window": "5s", "min_requests": 20, "warm_up": "10s", "signals": [
         {"latency": {"quantile": 0.9, "max_ms": 250}}, {"latency": {"quantile": 0.9, "max_ratio": 2, "confidence": 0.99}}]});
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        let site = Site::start(&rollout(&guardrails, json!({})));
-        site.versions.iter().for_each(|version| version.set(Behaviour::delayed(Duration::from_millis(2))));
-        site.versions[1].set(Behaviour::delayed(Duration::from_millis(500)));
-        let running = site.load(protocol, 80.0).start(call(protocol, 500));
-        std::thread::sleep(Duration::from_secs(3));
-        assert_eq!(site.of_signal("latency", "rollout_guardrail_warming_up"), 1, "J8");
-        std::thread::sleep(Duration::from_secs(2));
-        site.versions[1].set(Behaviour::delayed(Duration::from_millis(2)));
-        let is_warm = || site.of_signal("latency", "rollout_guardrail_warming_up") == 0;
-        site.envoy.wait_for("the end of the warm-up", |_| is_warm().then_some(()));
-        std::thread::sleep(Duration::from_secs(3));
-        running.stop();
-        assert_eq!(site.trips(), BTreeMap::new(), "J8, {protocol:?}");
-    }
+    let site = Site::start(&rollout(&guardrails, json!({})));
+    site.versions.iter().for_each(|version| version.set(Behaviour::delayed(Duration::from_millis(2))));
+    site.versions[1].set(Behaviour::delayed(Duration::from_millis(500)));
+    let running = site.drive(80.0, 500);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(site.of_signal("latency", "rollout_guardrail_warming_up"), 1, "J8");
+    std::thread::sleep(Duration::from_secs(2));
+    site.versions[1].set(Behaviour::delayed(Duration::from_millis(2)));
+    let is_warm = || site.of_signal("latency", "rollout_guardrail_warming_up") == 0;
+    site.envoy.wait_for("the end of the warm-up", |_| is_warm().then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    drop(running.map(Running::stop));
+    assert_eq!(site.trips(), BTreeMap::new(), "J8");
 }
 
 #[test]
