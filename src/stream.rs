@@ -146,8 +146,9 @@ fn record(
     outcome: Option<Outcome>,
     now: Duration,
 ) -> Option<Ticket> {
-    let event = outcome.and_then(Event::of);
-    event.into_iter().for_each(|event| active.metrics.count(Some(&decision.version), event));
+    if let Some(event) = outcome.and_then(Event::of) {
+        active.metrics.count(Some(&decision.version), event);
+    }
     match (ticket, outcome) {
         (Some(ticket), Some(outcome)) => active.guard.record(decision, ticket, outcome, now),
         (Some(ticket), None) => {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A time, in whole seconds since 1970-01-01T00:00:00Z.
 ///
@@ -15,6 +16,11 @@ pub struct Time(u64);
 /// The text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotATime;
+
+/// The whole milliseconds of a duration, such as that since 1970. At most the largest number.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 impl Time {
     /// The last second that RFC 3339 can write: `9999-12-31T23:59:59Z`.

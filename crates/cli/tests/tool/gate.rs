@@ -176,6 +176,21 @@ fn comparisons_are_named_and_do_not_block_if_the_document_leaves_stable_nobody()
 }
 
 #[test]
+fn comparisons_block_if_stable_is_itself_an_arm_of_a_test_that_has_all_units() {
+    let place = Place::with_documents();
+    let mut document = document(100.0);
+    let arms = ["v1", "v2"].map(|version| json!({"version": version, "weight": 1}));
+    document["rollouts"][0]["strategy"] = json!({"ab_test": {"arms": arms}});
+    document["rollouts"][0]["guardrails"] = guardrails();
+    place.write("guarded.json", &document.to_string());
+    let hash = place.run(&["check", "guarded.json", "--format", "json"]).json()["hash"].as_u64().unwrap();
+    let url = serve_metrics(move |second| v2(Metrics::serving(hash), second, [100, 0]));
+    let run = gate(&place, &[&url], &SHORT);
+    let reason = "signal error_rate_increase of fraud-score v2 compared 0 with 0 of stable, needs 50 of each";
+    assert_eq!((run.code, &run.json()["reason"]), (2, &json!(reason)), "{run:?}");
+}
+
+#[test]
 fn a_pipeline_waits_while_a_proxy_withholds_a_verdict_or_warms_up() {
     let (place, hash) = place(&guardrails());
     let with = |metric: &'static str, value: u64| {

@@ -9,9 +9,13 @@ use std::rc::Rc;
 use super::codec::{Reader, Writer};
 use super::spacing::Bits;
 use super::tally::Side;
+use crate::plan::guardrails::bit;
 
 /// Seconds for which claims are known. A claim that comes later is lost.
 const SECONDS: usize = 3;
+
+/// A claim from further back shows that the clock was set back.
+const MOST_BACK: u64 = 60;
 
 /// A claim of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +38,12 @@ pub(crate) struct Fate(Rc<Cell<u16>>);
 
 impl Fate {
     pub(crate) fn lose(&self, position: usize) {
-        self.0.set(self.0.get() | mask(position));
+        self.0.set(self.0.get() | bit(position));
     }
 
     pub(crate) fn is_lost(&self, position: usize) -> bool {
-        self.0.get() & mask(position) != 0
+        self.0.get() & bit(position) != 0
     }
-}
-
-fn mask(position: usize) -> u16 {
-    u32::try_from(position).ok().and_then(|position| 1_u16.checked_shl(position)).unwrap_or(0)
 }
 
 /// The claims of the last seconds, of all workers.
@@ -96,9 +96,6 @@ impl Claimed {
         Some(read)
     }
 }
-
-/// A claim from further back shows that the clock was set back.
-const MOST_BACK: u64 = 60;
 
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,8 @@ pub struct Observation {
     pub bases: Bases,
     /// Bits of the signals for which it is bad.
     pub bad: u16,
-    /// True if the request was offered as fine before, and failed after its response headers. Its bases do not matter then.
+    /// True if the request was offered as fine before, and failed after its response headers. Its basis is
+    /// [`Basis::Requests`] then.
     pub late: bool,
 }
 

@@ -92,12 +92,7 @@ impl FleetJudge {
     /// What the signal at this position has found, if that is too much and enough has been seen.
     fn exceeded(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         let finding = self.finding(guardrails, position)?;
-        let is_exceeded = match finding {
-            Finding::Share { observed, limit } => observed.version.rate() > limit,
-            Finding::Increase { e_value, wanted, .. } => e_value >= wanted,
-            Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
-        };
-        (is_exceeded && finding.is_enough(guardrails)).then_some(finding)
+        (finding.is_exceeded() && finding.is_enough(guardrails)).then_some(finding)
     }
 
     /// True if a rollback by the limit at this position would not help, because stable is as bad.

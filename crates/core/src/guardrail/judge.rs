@@ -24,12 +24,11 @@ enum Memory {
 
 /// The memory of every signal of one version.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judge(Vec<Memory>);
+pub(crate) struct Judge(Vec<Memory>);
 
 impl Judge {
     /// A judge that has seen nothing.
-    #[must_use]
-    pub fn new(guardrails: &Guardrails) -> Self {
+    pub(crate) fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
             Rule::Rate(_, Limit::Share(_)) => Memory::Window(Box::default()),
             Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(SequentialTest::default()),
@@ -39,7 +38,13 @@ impl Judge {
     }
 
     /// Adds what was observed for the signal at this position since the last call.
-    pub fn observe(&mut self, guardrails: &Guardrails, position: usize, observed: Sides, now: Duration) {
+    pub(crate) fn observe(
+        &mut self,
+        guardrails: &Guardrails,
+        position: usize,
+        observed: Sides,
+        now: Duration,
+    ) {
         self.observe_units(guardrails, position, &Counted::of(observed), now);
     }
 
@@ -73,27 +78,19 @@ impl Judge {
     }
 
     /// The verdict of the signal at this position. `None` if it does not condemn the version, or is withheld.
-    #[must_use]
-    pub fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
+    pub(crate) fn verdict(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
         self.condemned(guardrails, position).filter(|verdict| !self.is_shared(guardrails, verdict))
     }
 
     /// The verdict of the signal at this position if it is withheld: stable is as bad, so that a rollback would not help.
-    #[must_use]
-    pub fn withheld(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
+    pub(crate) fn withheld(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
         self.condemned(guardrails, position).filter(|verdict| self.is_shared(guardrails, verdict))
     }
 
     fn condemned(&self, guardrails: &Guardrails, position: usize) -> Option<Verdict> {
         let finding = self.finding(guardrails, position)?;
-        let condemns = match finding {
-            Finding::Share { observed, limit } => {
-                observed.version.rate() > limit && self.is_of_several_units(position)
-            }
-            Finding::Increase { e_value, wanted, .. } => e_value >= wanted,
-            Finding::Consecutive { .. } | Finding::SampleRatio { .. } => false,
-        };
-        (condemns && finding.is_enough(guardrails)).then_some(Verdict { position, finding })
+        let condemns = finding.is_exceeded() && finding.is_enough(guardrails);
+        (condemns && self.is_of_several_units(position)).then_some(Verdict { position, finding })
     }
 
     /// True if the action is a rollback that would not help, because stable is as bad as the version.
@@ -114,8 +111,7 @@ impl Judge {
     }
 
     /// What the signal at this position has found so far, whether or not that condemns the version. `None` if it is not a rate.
-    #[must_use]
-    pub fn finding(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
+    pub(crate) fn finding(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         match (self.0.get(position)?, &guardrails.signals.get(position)?.rule) {
             (Memory::Window(window), Rule::Rate(_, Limit::Share(limit))) => {
                 Some(Finding::Share { observed: window.sides(), limit: *limit })

@@ -41,8 +41,9 @@ pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'
     let label = Label { identity: setting.guarded.identity, epoch: setting.guarded.epoch };
     let known = shelf.record(label).and_then(|bytes| SharedRecord::decode(setting.guardrails, bytes));
     let mut record = known.unwrap_or_else(|| SharedRecord::new(setting.guardrails, setting.now));
-    let firsts = shelf.records(label.identity).filter_map(SharedRecord::first_ms_in);
-    firsts.min().into_iter().for_each(|first| record.began(first));
+    if let Some(first) = shelf.records(label.identity).filter_map(SharedRecord::first_ms_in).min() {
+        record.began(first);
+    }
     let found = worker.pending(position).map(|pending| record.merge(pending, setting)).unwrap_or_default();
     let latch = latched(&found.verdicts, setting);
     shelf.put(label, record.encode(), latch, setting.now.as_secs());

@@ -39,7 +39,6 @@ pub use crate::plan::guardrails::{
 };
 pub use evidence::{Evidence, Observation};
 pub use fleet::FleetJudge;
-pub use judge::Judge;
 pub use merge::{Merge, merge};
 pub use outcome::{
     Call, End, Ending, Outcome, Response, classify, classify_without_response, is_break_flag,
@@ -47,7 +46,7 @@ pub use outcome::{
 };
 pub use record::{Feedback, Observed, SharedRecord, Withheld};
 pub use sequential::SequentialTest;
-pub use setting::{Setting, SplitMark};
+pub use setting::{Setting, SplitMark, gives_stable};
 pub use shelf::{FORMAT, Label, Latch, SHELVES, Shelf};
 pub use strata::StratifiedTest;
 pub use tally::{Bases, Basis, Side, Sides, Tally};

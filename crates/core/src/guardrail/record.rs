@@ -20,6 +20,7 @@ use super::verdict::{Finding, Verdict};
 use super::window::{Ring, slot};
 use crate::hash::bucket::Ppm;
 use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule, bit};
+use crate::time::milliseconds;
 
 /// What a merge found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -125,12 +126,11 @@ impl SharedRecord {
     }
 
     /// When the version's first request began, in milliseconds since 1970. `None` if there was none.
-    #[must_use]
-    pub fn first_ms(&self) -> Option<u64> {
+    fn first_ms(&self) -> Option<u64> {
         Some(self.first_ms).filter(|first| *first > 0)
     }
 
-    /// [`Self::first_ms`] of a record in these bytes, whatever its guardrails are.
+    /// The same of a record in these bytes, whatever its guardrails are.
     pub(crate) fn first_ms_in(bytes: &[u8]) -> Option<u64> {
         let mut bytes = Reader::new(bytes);
         let is_known = bytes.number()? == LAYOUT;
@@ -173,7 +173,9 @@ impl SharedRecord {
     /// Adds what a worker has recorded, and judges it.
     pub(crate) fn merge(&mut self, pending: &Pending, setting: &Setting<'_>) -> Found {
         let guardrails = setting.guardrails;
-        pending.first_ms.into_iter().for_each(|first| self.began(first));
+        if let Some(first) = pending.first_ms {
+            self.began(first);
+        }
         for (total, counts) in self.totals.iter_mut().zip([pending.version, pending.stable]) {
             *total = total.plus(counts);
         }
@@ -420,8 +422,4 @@ impl Baseline {
         baseline.slots = Ring::decode(bytes, Sketch::decode)?;
         Some(baseline)
     }
-}
-
-fn milliseconds(now: Duration) -> u64 {
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use crate::hash::bucket::{BUCKETS, Ppm};
-use crate::health::{Health, State};
+use crate::health::{Health, Now, State};
 use crate::plan::guardrails::{Guarded, Guardrails};
 use crate::plan::ramp::Phase;
 use crate::plan::rollout::Rollout;
@@ -102,7 +102,7 @@ impl<'p> Setting<'p> {
         let share = drawn(rollout, &guarded.version, health, time);
         let exposure = rollout.exposure(&guarded.version, time);
         let split = SplitMark::of(rollout, health, time);
-        let gives_stable = gives_stable(rollout, health, time);
+        let gives_stable = gives_stable(rollout, Now { time, health });
         Some(Self { guardrails, guarded, now, share, exposure, split, gives_stable })
     }
 
@@ -115,11 +115,13 @@ impl<'p> Setting<'p> {
     }
 }
 
-/// True if some units are left for stable. Those of a version that is rolled back do not count.
-fn gives_stable(rollout: &Rollout, health: &Health, now: Time) -> bool {
+/// True if the split gives some units to stable. Those of a version that is rolled back do not count.
+#[must_use]
+pub fn gives_stable(rollout: &Rollout, now: Now<'_>) -> bool {
     let stable = rollout.stable().ordinal(); // may be an arm itself
-    let treatments = rollout.exposures(now).into_iter().filter(|(version, _)| version.ordinal() != stable);
-    let taken = treatments.map(|(treatment, exposure)| match health.of(treatment) {
+    let exposures = rollout.exposures(now.time).into_iter();
+    let treatments = exposures.filter(|(version, _)| version.ordinal() != stable);
+    let taken = treatments.map(|(treatment, exposure)| match now.health.of(treatment) {
         State::RolledBack => u64::from(exposure),
         state @ (State::Healthy | State::Frozen(_)) => {
             state.leaves(exposure, rollout.has_native_buckets()).into()

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::spacing::Few;
+use crate::time::milliseconds;
 
 /// Length of a tick. Workers merge as often.
 const TICK_MS: u64 = 200;
@@ -30,10 +31,6 @@ const MAX_TICKS: usize = 32;
 /// The tick of a time.
 pub(crate) fn tick(now: Duration) -> u64 {
     milliseconds(now).checked_div(TICK_MS).unwrap_or(0)
-}
-
-fn milliseconds(now: Duration) -> u64 {
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Failures by hash bucket.

@@ -83,6 +83,16 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// True if a rate exceeds its limit, or if the evidence of a comparison is enough. Failures in a row and sample ratios are
+    /// judged in the record.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        match self {
+            Self::Share { observed, limit } => observed.version.rate() > *limit,
+            Self::Increase { e_value, wanted, .. } => e_value >= wanted,
+            Self::Consecutive { .. } | Self::SampleRatio { .. } => false,
+        }
+    }
+
     /// True if there are enough requests for a verdict, on each side that is compared.
     #[must_use]
     pub fn is_enough(&self, guardrails: &Guardrails) -> bool {

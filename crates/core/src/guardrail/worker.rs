@@ -17,6 +17,7 @@ use super::streak::tick;
 use super::tally::{Bases, Basis, Side, Tally};
 use crate::decision::{Decision, Reason};
 use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule, bit};
+use crate::time::milliseconds;
 
 /// What a worker remembers for the guardrails of a rollout.
 #[derive(Debug)]
@@ -144,23 +145,19 @@ impl Worker {
         ticket.tick = tick(now);
         self.each(&ticket, |side, treatment| {
             treatment.count(side, &ticket, outcome);
-            if side == Side::Stable && outcome.is_answer() && guardrails.compares_latency() {
-                let waited =
-                    outcome.waited.map(|waited| u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
-                waited.into_iter().for_each(|micros| treatment.pending.latencies.record(micros));
+            let is_baseline = side == Side::Stable && outcome.is_answer() && guardrails.compares_latency();
+            if let Some(latency) = outcome.waited.filter(|_| is_baseline) {
+                let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+                treatment.pending.latencies.record(micros);
             }
             if treatment.judges(&ticket) {
-                let bad = treatment.judge(guardrails, outcome, side, &ticket);
-                treatment.offer(
-                    &ticket,
-                    Observation {
-                        bucket: ticket.unit,
-                        tag: ticket.tag,
-                        bases: Bases::of(outcome),
-                        bad,
-                        late: false,
-                    },
-                );
+                let bad = treatment.count_rates(guardrails, side, &ticket, |measure, position, slow| {
+                    let is_bad = measure.judge(outcome, position, slow)?;
+                    Some(Tally { observed: 1, bad: is_bad.into() })
+                });
+                let (bucket, tag) = (ticket.unit, ticket.tag);
+                let observation = Observation { bucket, tag, bases: Bases::of(outcome), bad, late: false };
+                treatment.offer(&ticket, observation);
             }
         });
         ticket
@@ -171,17 +168,12 @@ impl Worker {
         self.each(ticket, |side, treatment| {
             treatment.take_back(side, ticket, now);
             if treatment.judges(ticket) {
-                let bad = treatment.judge_late(guardrails, side, ticket);
-                treatment.offer(
-                    ticket,
-                    Observation {
-                        bucket: ticket.unit,
-                        tag: ticket.tag,
-                        bases: Basis::Requests.into(),
-                        bad,
-                        late: true,
-                    },
-                );
+                let bad = treatment.count_rates(guardrails, side, ticket, |measure, _, _| {
+                    (*measure == Measure::Failure).then_some(Tally { observed: 0, bad: 1 })
+                });
+                let (bucket, tag) = (ticket.unit, ticket.tag);
+                let observation = Observation { bucket, tag, bases: Basis::Requests.into(), bad, late: true };
+                treatment.offer(ticket, observation);
             }
         });
     }
@@ -246,7 +238,7 @@ impl Treatment {
                     self.pending.recent.units.add(ticket.unit);
                 }
             }
-            Side::Stable if self.counts_runs && ticket.is_drawn => {
+            Side::Stable if self.is_of_run(side, ticket) => {
                 let recent = &mut self.pending.recent;
                 recent.begun = recent.begun.saturating_add(1);
                 recent.begun_ms = ticket.began_ms;
@@ -259,9 +251,14 @@ impl Treatment {
     }
 
     fn end(&mut self, side: Side, ticket: &Ticket) {
-        if side == Side::Stable && self.counts_runs && ticket.is_drawn {
+        if side == Side::Stable && self.is_of_run(side, ticket) {
             self.pending.recent.ended = self.pending.recent.ended.saturating_add(1);
         }
+    }
+
+    /// True if the outcome of a request matters for failures in a row. Of stable, only what the split gave it does.
+    fn is_of_run(&self, side: Side, ticket: &Ticket) -> bool {
+        self.counts_runs && (side == Side::Version || ticket.is_drawn)
     }
 
     /// Counts an outcome for the totals and for failures in a row.
@@ -272,7 +269,7 @@ impl Treatment {
         }
         let total = self.pending.of(side);
         *total = total.plus(Tally { observed: 1, bad: outcome.failed().into() });
-        if !self.counts_runs || (side == Side::Stable && !ticket.is_drawn) {
+        if !self.is_of_run(side, ticket) {
             return;
         }
         let Some(tick) = self.pending.recent.ticks.at(ticket.tick) else { return };
@@ -288,7 +285,7 @@ impl Treatment {
     fn take_back(&mut self, side: Side, ticket: &Ticket, now: Duration) {
         let total = self.pending.of(side);
         *total = total.plus(Tally { observed: 0, bad: 1 });
-        if !self.counts_runs || (side == Side::Stable && !ticket.is_drawn) {
+        if !self.is_of_run(side, ticket) {
             return;
         }
         let ticks = &mut self.pending.recent.ticks;
@@ -312,41 +309,26 @@ impl Treatment {
         self.judged_from_ms.is_some_and(|from| ticket.began_ms >= from)
     }
 
-    /// Counts an outcome for each absolute signal. Returns the bits of the comparisons, without gaps, for which it is bad.
-    fn judge(&mut self, guardrails: &Guardrails, outcome: Outcome, side: Side, ticket: &Ticket) -> u16 {
+    /// Counts an outcome for each absolute signal. Returns the bits of the comparisons, without gaps, for which it is bad. `found`
+    /// says what the outcome is for a measure at a position, with the latency above which an answer is slower than stable's. `None`
+    /// if it does not count.
+    fn count_rates(
+        &mut self,
+        guardrails: &Guardrails,
+        side: Side,
+        ticket: &Ticket,
+        found: impl Fn(&Measure, usize, Option<Duration>) -> Option<Tally>,
+    ) -> u16 {
         let (mut bits, mut place) = (0, 0);
         for (position, (_, rule)) in guardrails.rules().enumerate() {
             let Rule::Rate(measure, limit) = rule else { continue };
             let slow = self.thresholds.get(position).copied().flatten();
-            let is_bad = measure.judge(outcome, position, slow);
+            let tally = found(measure, position, slow).unwrap_or_default();
             match limit {
-                Limit::Share(_) => {
-                    if let Some(is_bad) = is_bad {
-                        self.observe(position, Tally { observed: 1, bad: is_bad.into() }, side, ticket);
-                    }
-                }
+                Limit::Share(_) if tally == Tally::default() => {}
+                Limit::Share(_) => self.observe(position, tally, side, ticket),
                 Limit::Increase { .. } => {
-                    bits |= if is_bad == Some(true) { bit(place) } else { 0 };
-                    place = place.saturating_add(1);
-                }
-            }
-        }
-        bits
-    }
-
-    /// The same for a success that turned out to be a failure.
-    fn judge_late(&mut self, guardrails: &Guardrails, side: Side, ticket: &Ticket) -> u16 {
-        let (mut bits, mut place) = (0, 0);
-        for (position, (_, rule)) in guardrails.rules().enumerate() {
-            let Rule::Rate(measure, limit) = rule else { continue };
-            let is_bad = *measure == Measure::Failure;
-            match limit {
-                Limit::Share(_) if is_bad => {
-                    self.observe(position, Tally { observed: 0, bad: 1 }, side, ticket);
-                }
-                Limit::Share(_) => {}
-                Limit::Increase { .. } => {
-                    bits |= if is_bad { bit(place) } else { 0 };
+                    bits |= if tally.bad > 0 { bit(place) } else { 0 };
                     place = place.saturating_add(1);
                 }
             }
@@ -382,8 +364,4 @@ impl Treatment {
         known.add(unit.hash, unit.is_own);
         self.pending.meet(unit, split);
     }
-}
-
-fn milliseconds(now: Duration) -> u64 {
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -94,12 +94,6 @@ impl Guardrails {
         self.rules().fold(0, |bits, (bit, rule)| if is_bad(rule) { bits | bit } else { bits })
     }
 
-    /// How long a version warms up, from its first request. Rates do not judge what started in that time.
-    #[must_use]
-    pub fn warm_up(&self) -> Duration {
-        self.warm_up
-    }
-
     /// Each rule with the bit of its signal.
     pub(crate) fn rules(&self) -> impl Iterator<Item = (u16, &Rule)> {
         self.signals.iter().enumerate().map(|(position, signal)| (bit(position), &signal.rule))

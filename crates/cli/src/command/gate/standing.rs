@@ -1,7 +1,7 @@
 //! Where a signal stands: whether it could be judged, and if not, what it has seen and what it needs.
 
-use rollout_core::guardrail::{Finding, Measure, Rule};
-use rollout_core::{BUCKETS, Time};
+use rollout_core::Time;
+use rollout_core::guardrail::{Finding, Measure, Rule, gives_stable};
 
 use super::candidate::Candidate;
 use crate::output;
@@ -121,14 +121,14 @@ impl Candidate<'_> {
         for position in self.positions() {
             let Some(why) = self.why_unjudged(position) else { continue };
             let (signal, name) = (self.signal_name(position), &self.name);
-            if self.compares(position) && self.leaves_stable_nobody(now) {
-                let why = "has nothing to compare with: the document leaves stable nobody";
-                unjudged.named.push(format!("signal {signal} of {name} {why}"));
-            } else if self.acts(position) {
-                unjudged.blocking.push(format!("signal {signal} of {name} {why}"));
-            } else {
-                unjudged.named.push(format!("signal {signal} of {name} {why}"));
-            }
+            let has_baseline = !self.compares(position) || gives_stable(self.rollout, now.into());
+            let why = match has_baseline {
+                true => why,
+                false => "has nothing to compare with: the document leaves stable nobody".to_owned(),
+            };
+            let blocks = has_baseline && self.acts(position);
+            let list = if blocks { &mut unjudged.blocking } else { &mut unjudged.named };
+            list.push(format!("signal {signal} of {name} {why}"));
         }
         unjudged
     }
@@ -153,12 +153,6 @@ impl Candidate<'_> {
             (Standing::NothingSeen | Standing::TooFew, _) => Some("saw nothing".to_owned()),
             (Standing::Condemns | Standing::Tripped | Standing::JudgedByProxies | Standing::Fine, _) => None,
         }
-    }
-
-    /// True if the split gives every unit to some treatment, so that there is no baseline.
-    fn leaves_stable_nobody(&self, now: Time) -> bool {
-        let exposures = self.rollout.exposures(now).into_iter();
-        exposures.map(|(_, exposure)| exposure.get()).fold(0, u32::saturating_add) >= BUCKETS
     }
 }
 
