@@ -546,7 +546,7 @@ fn users_of_a_version_are_served_after_1300_copies_to_it_hung() {
     assert_eq!((report.answered_by("fraud-v1"), report.failed()), (1_300, 0), "{report:?}");
     assert!(envoy.stat("cluster.fraud-v3-copies.upstream_rq_active") >= 40, "copies hang");
 
-    // v3 is well again for whoever asks from now on; the copies still hang.
+    // v3 is well again for all requests from now on; the copies still hang.
     shadow.set_with(|received| match received.header("x-rollout-shadow") {
         Some(_) => Behaviour::delayed(FOREVER),
         None => Behaviour::ok(),

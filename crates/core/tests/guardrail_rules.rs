@@ -430,7 +430,7 @@ fn a_comparison_of_latency_counts_every_client_that_waited() {
         sides = proxy.tick(&calls).remove(0).observed.first().map_or(sides, |of| of.sides);
     }
     let Tally { observed, bad } = sides.version;
-    assert!(observed > 90, "all that waited, but for units that share a bucket: {observed}");
+    assert!(observed > 90, "all that waited, except units that share a bucket: {observed}");
     assert!(
         (0.4..0.6).contains(&(bad as f64 / observed as f64)),
         "half waited longer than twice stable's median: {bad}"

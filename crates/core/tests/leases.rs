@@ -38,7 +38,7 @@ impl Proxy {
 
 proptest! {
     #[test]
-    fn no_second_exceeds_the_rate_whoever_asks_and_however_late(
+    fn no_second_exceeds_the_rate_no_matter_who_asks_and_how_late(
         per_second in 1_u32..500,
         steps in prop::collection::vec((0_usize..8, 0_u64..3, 0_u64..3), 1..4_000),
     ) {

@@ -187,7 +187,7 @@ pub(crate) fn agree(stage: &Stage, variants: &[Variant], requests: &Requests) ->
         let mut expected: Option<Vec<String>> = None;
         for (index, variant) in &deciding {
             let received = requests.received(stage.address(*index), user);
-            // Four from whoever decides, and two from the route.
+            // Four come from the variant that decides, and two from the route.
             assert_eq!(received.len(), 6, "{}: user {user}: {received:?}", variant.about);
             treated += usize::from(received.iter().any(|line| line.ends_with("=v2")));
             let expected = expected.get_or_insert_with(|| received.clone());
