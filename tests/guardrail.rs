@@ -119,7 +119,7 @@ impl Seen {
         self.last().saturating_duration_since(self.failing.expect("v2 failed"))
     }
 
-    /// True if this many failures correspond to at most sixty on an idle machine, given this machine's lateness.
+    /// True if this many failures correspond to at most [`MOST_FAILED`] on an idle machine, given this machine's lateness.
     fn is_few(&self, failures: usize) -> bool {
         let pulse = self.pulse.as_ref().expect("it was measured");
         (1..=pulse.stretch_count(MOST_FAILED, REACTION)).contains(&(failures as u64))
@@ -135,8 +135,9 @@ impl Seen {
 /// The aim is one second. On an idle machine most reactions take a third of that.
 const REACTION: Duration = Duration::from_secs(2);
 
-/// Most failures that reach clients within that time.
-const MOST_FAILED: u64 = 60;
+/// Most failures that reach clients within that time. A version of which nothing else is known fails 20 times in 0.4 s; the tick of
+/// the last one and the next one of stable, at 0.2 s, are settled after another two, and two workers merge: 1.6 s.
+const MOST_FAILED: u64 = 80;
 
 /// Reactions are measured one at a time: two of them would measure each other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -228,7 +229,7 @@ fn with_failover_no_client_sees_a_failing_version_and_all_workers_roll_it_back_w
 }
 
 #[test]
-fn without_failover_at_most_sixty_failures_of_a_version_reach_clients() {
+fn without_failover_at_most_eighty_failures_of_a_version_reach_clients() {
     let empty: (&str, Fail) = ("no hosts", |site| vanish(site, json!({})));
     let unknown: (&str, Fail) = ("an unknown cluster", |site| site.push(&rollout("nowhere", json!({}))));
     let broken: (&str, Fail) =
