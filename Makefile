@@ -56,7 +56,7 @@ prove-splits: ## Forty rollouts a row whose split changes under shared timeouts 
 	@RUNS=40 $(CARGO) test --package rollout-core --test guardrail_splits
 
 prove-incidents: ## Rollouts through shared incidents and failures, request by request; ROW, RUNS, SEED, MINUTES (long; not part of CI)
-	@$(CARGO) test --package rollout-core --test guardrail_incidents -- --ignored --nocapture --test-threads 1
+	@$(CARGO) test --release --package rollout-core --test guardrail_incidents -- --ignored --nocapture --test-threads 1
 
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
 	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture

@@ -54,6 +54,11 @@ impl<'b> Reader<'b> {
 
     /// The next number. `None` if it has more than 64 bits.
     pub(crate) fn number(&mut self) -> Option<u64> {
+        // Most numbers are small.
+        if let [byte @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Some((*byte).into());
+        }
         let length = self.0.iter().take(LONGEST).position(|byte| byte & 0x80 == 0)?.saturating_add(1);
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;

@@ -79,8 +79,8 @@ impl Sketch {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let length = reader.number()?;
-        let (mut bins, mut next) = (Vec::new(), 0_u16);
+        let length = reader.narrow().filter(|length| *length <= usize::from(LAST_BIN).saturating_add(1))?;
+        let (mut bins, mut next) = (Vec::with_capacity(length), 0_u16);
         for _ in 0..length {
             let bin = next.checked_add(reader.narrow()?).filter(|bin| *bin <= LAST_BIN)?;
             bins.push((bin, reader.narrow().filter(|count| *count > 0)?));
