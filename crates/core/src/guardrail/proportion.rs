@@ -62,6 +62,7 @@ fn ln_evidence(tally: Tally, share: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers that the tests choose")]
 mod tests {
     use super::*;
     use crate::guardrail::dice::Dice;
