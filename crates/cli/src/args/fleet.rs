@@ -92,6 +92,9 @@ pub(crate) struct Shadow {
     /// Only this rollout
     #[arg(long, value_name = "NAME")]
     pub(crate) rollout: Option<String>,
+    /// Report only what is counted from now on, in this time: `90s`, `5m`; for a model that has been replaced since the start
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "watch")]
+    pub(crate) duration: Option<Duration>,
     /// Confidence of the interval for the share of matches, 0.5 to 0.9999999
     #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = confidence)]
     pub(crate) confidence: f64,

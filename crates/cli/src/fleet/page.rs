@@ -34,8 +34,8 @@ pub(crate) struct Page {
     pub(crate) unmatched: u64,
     /// Copies whose answer was seen where no pair of theirs is held.
     pub(crate) unpaired: u64,
-    /// How long the proxy has counted. `None` if it does not say.
-    pub(crate) uptime: Option<Duration>,
+    /// The time in which all this was counted: since the proxy started. `None` if it does not say.
+    pub(crate) counted: Option<Duration>,
 }
 
 /// Which version of which rollout.
@@ -115,12 +115,12 @@ impl Page {
             versions: BTreeMap::new(),
             unmatched: 0,
             unpaired: 0,
-            uptime: None,
+            counted: None,
         };
         for stat in &stats.stats {
             match stat {
                 Stat::Value { name, value } if name == UPTIME => {
-                    page.uptime = Some(Duration::from_secs(*value))
+                    page.counted = Some(Duration::from_secs(*value))
                 }
                 Stat::Value { name, value } => page.add(name, *value),
                 Stat::Histograms { histograms } => histograms.details.iter().for_each(|of| page.time(of)),
@@ -135,12 +135,31 @@ impl Page {
         self.versions.get(name)
     }
 
-    /// True if a counter is less than before: the proxy has restarted.
+    /// True if a counter or the uptime is less than before: the proxy has restarted.
     pub(crate) fn went_back(&self, before: &Self) -> bool {
         let none = Counts::default();
-        before.versions.iter().any(|(name, before)| {
-            self.versions.get(name).map_or(&none, |now| &now.counts).went_back(&before.counts)
-        })
+        let is_younger = self.counted.zip(before.counted).is_some_and(|(now, before)| now < before);
+        is_younger
+            || before.versions.iter().any(|(name, before)| {
+                self.versions.get(name).map_or(&none, |now| &now.counts).went_back(&before.counts)
+            })
+    }
+
+    /// What was counted since `before`, and everything if the proxy has restarted. Gauges stay.
+    pub(crate) fn since(mut self, before: &Self) -> Self {
+        if self.went_back(before) {
+            return self;
+        }
+        for (name, version) in &mut self.versions {
+            let Some(before) = before.versions.get(name) else { continue };
+            version.counts = version.counts.since(&before.counts);
+            version.latency = version.latency.since(&before.latency);
+            version.copy_latency = version.copy_latency.since(&before.copy_latency);
+        }
+        self.unmatched = self.unmatched.saturating_sub(before.unmatched);
+        self.unpaired = self.unpaired.saturating_sub(before.unpaired);
+        self.counted = Some(self.at.saturating_duration_since(before.at));
+        self
     }
 
     fn add(&mut self, name: &str, value: u64) {

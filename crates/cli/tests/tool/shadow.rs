@@ -45,7 +45,7 @@ fn a_shadow_is_reported_with_what_matched_what_differed_and_what_was_not_compare
     let run = shadow(&place, &[&url], &[]);
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     insta::assert_snapshot!(anonymous(&run.out, &[&url]), @r"
-    A: counts of 2h 13m 5s, since it started
+    A: counts since it started, 2h 13m 5s ago
 
     fraud-score: v3 against v1
       sent      1000 copies to fraud-v3
@@ -75,7 +75,7 @@ fn counts_of_several_envoys_add_up_in_the_answer_for_programs() {
     let run = shadow(&place, &[&urls[0], &urls[1]], &["--confidence", "0.99", "--format", "json"]);
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     let answer: Value = serde_json::from_str(&anonymous(&run.out, &[&urls[0], &urls[1]])).unwrap();
-    let envoy = |url: &str| json!({"url": url, "error": null, "uptime_seconds": 7_985});
+    let envoy = |url: &str| json!({"url": url, "error": null, "counted_seconds": 7_985});
     let cause = |result: &str, count: u64, why: &str| json!({"result": result, "count": count, "why": why});
     let differs = |pointer: &str, kind: &str, count: u64, percent: f64| json!({"pointer": pointer, "kind": kind, "count": count, "mismatch_percent": percent});
     assert_eq!(
@@ -95,6 +95,52 @@ fn counts_of_several_envoys_add_up_in_the_answer_for_programs() {
                  "differences": [differs("/outputs/*/data/*", "number", 18, 90.0), differs("/model_version", "missing", 4, 20.0),
                                  differs("status", "status", 2, 10.0)]}]}]})
     );
+}
+
+#[test]
+fn only_what_is_counted_from_now_on_is_reported_on_request() {
+    let (place, hash) = place();
+    let grows = serve_metrics(move |round| {
+        Metrics::serving(hash)
+            .uptime(100 + round)
+            .copies("v3", "sent", 1_000 + round * 50)
+            .copies("v3", "match", 900 + round * 40)
+            .copies("v3", "mismatch", 100 + round * 10)
+            .differs("/a", "number", 100)
+            .differs("/b", "text", round * 10)
+            .copy_latency("v3", &[(500, 1_000), (10, 50 * round)])
+    });
+    let restarts = serve_metrics(move |round| match round {
+        0 => Metrics::serving(hash).uptime(100).copies("v3", "sent", 1_000).copies("v3", "match", 1_000),
+        _ => Metrics::serving(hash).uptime(7).copies("v3", "sent", 5).copies("v3", "match", 5),
+    });
+    let run = shadow(&place, &[&grows, &restarts], &["--for", "10ms", "--format", "json"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    let answer = run.json();
+    let spans: Vec<_> =
+        (0..2).map(|at: usize| answer["envoys"][at]["counted_seconds"].as_u64().unwrap()).collect();
+    assert!(spans[0] < 100 && spans[1] == 7, "{spans:?}");
+    let text = shadow(&place, &[&restarts], &["--for", "10ms"]);
+    assert!(text.out.contains(": counts of the last 0s\n"), "{text:?}");
+    let shadow = &answer["rollouts"][0]["shadows"][0];
+    let counts = ["sent", "matched", "compared", "open"].map(|name| shadow[name].as_u64().unwrap());
+    assert_eq!(counts, [55, 45, 55, 0]);
+    assert_eq!(shadow["latency_ms"]["shadow"], json!({"answers": 50, "p50": 10.5, "p90": 10.9, "p99": 11.0}));
+    assert_eq!(
+        shadow["differences"],
+        json!([{"pointer": "/b", "kind": "text", "count": 10, "mismatch_percent": 100.0}])
+    );
+}
+
+#[test]
+fn an_envoy_that_can_not_be_asked_at_the_start_is_named_at_once() {
+    let (place, _) = place();
+    let url = nobody();
+    let run = shadow(&place, &[&url], &["--for", "1ms"]);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("can't ask Envoy") && run.out.contains("can't ask Envoy"), "{run:?}");
+    let run = shadow(&place, &[&url], &["--for", "1ms", "--watch"]);
+    assert_eq!((run.code, run.out.as_str()), (1, ""), "{run:?}");
 }
 
 #[test]

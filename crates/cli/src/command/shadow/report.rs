@@ -18,6 +18,9 @@ const ENOUGH_PERCENT: u64 = 90;
 
 #[derive(Serialize)]
 pub(super) struct Report {
+    /// True if only what came during `--for` is counted.
+    #[serde(skip)]
+    pub(super) is_recent: bool,
     pub(super) confidence: f64,
     pub(super) envoys: Vec<Envoy>,
     pub(super) warnings: Vec<String>,
@@ -29,8 +32,8 @@ pub(super) struct Envoy {
     pub(super) url: String,
     /// Why the Envoy could not be asked. `None` if it answered.
     pub(super) error: Option<String>,
-    /// How long it has counted. `None` if it does not say.
-    pub(super) uptime_seconds: Option<u64>,
+    /// The time in which all this was counted. `None` if the Envoy does not say how long it has run.
+    pub(super) counted_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -112,6 +115,7 @@ impl Report {
         let warnings = documents(args, plan, answers).chain(unpaired(answers));
         let warnings = warnings.chain(rollouts.iter().flat_map(Rollout::warnings)).collect();
         Self {
+            is_recent: args.duration.is_some(),
             confidence: args.confidence,
             envoys: answers.iter().map(Envoy::new).collect(),
             warnings,
@@ -160,11 +164,11 @@ fn unpaired(answers: &Answers<'_>) -> impl Iterator<Item = String> {
 
 impl Envoy {
     fn new((name, answer): &(&str, anyhow::Result<Page>)) -> Self {
-        let uptime = answer.as_ref().ok().and_then(|page| page.uptime);
+        let counted = answer.as_ref().ok().and_then(|page| page.counted);
         Self {
             url: (*name).to_owned(),
             error: answer.as_ref().err().map(|error| format!("{error:#}")),
-            uptime_seconds: uptime.map(|uptime| uptime.as_secs()),
+            counted_seconds: counted.map(|counted| counted.as_secs()),
         }
     }
 }

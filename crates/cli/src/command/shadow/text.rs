@@ -13,7 +13,7 @@ const MOST_DIFFERENCES: usize = 10;
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::new();
     for envoy in &report.envoys {
-        let _ = writeln!(text, "{}", line(envoy));
+        let _ = writeln!(text, "{}", line(envoy, report.is_recent));
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "{} {warning}", paint(WARNING, "warning:"));
@@ -30,17 +30,16 @@ pub(super) fn text(report: &Report) -> String {
     text
 }
 
-fn line(envoy: &Envoy) -> String {
-    let Envoy { url, error, uptime_seconds } = envoy;
-    match (error, uptime_seconds) {
-        (Some(error), _) => format!("{url}: {}", paint(BAD, error)),
-        (None, Some(seconds)) => {
-            format!(
-                "{url}: counts of {}, since it started",
-                humantime::format_duration(Duration::from_secs(*seconds))
-            )
-        }
-        (None, None) => format!("{url}: counts since it started"),
+fn line(envoy: &Envoy, is_recent: bool) -> String {
+    let url = &envoy.url;
+    if let Some(error) = &envoy.error {
+        return format!("{url}: {}", paint(BAD, error));
+    }
+    let took = envoy.counted_seconds.map(|seconds| humantime::format_duration(Duration::from_secs(seconds)));
+    match took {
+        Some(took) if is_recent => format!("{url}: counts of the last {took}"),
+        Some(took) => format!("{url}: counts since it started, {took} ago"),
+        None => format!("{url}: counts since it started"),
     }
 }
 
