@@ -30,7 +30,8 @@ fn compared(hash: u64) -> Metrics {
         .copies("v3", "mismatch", 10)
         .copies("v3", "shadow_error", 20)
         .copies("v3", "skipped_size", 4)
-        .copies("v3", "skipped_abandoned", 23)
+        .copies("v3", "skipped_abandoned", 1)
+        .copies("v3", "skipped_sample", 22)
         .differs("/outputs/*/data/*", "number", 9)
         .differs("/model_version", "missing", 2)
         .differs("status", "status", 1)
@@ -49,13 +50,14 @@ fn a_shadow_is_reported_with_what_matched_what_differed_and_what_was_not_compare
 
     fraud-score: v3 against v1
       sent      1000 copies to fraud-v3
-      compared  950 of 974 pairs (97.5359 %)
+      compared  950 of 975 pairs (97.4359 %)
       matched   940 (98.9474 %); at confidence 0.95: 97.2512 % to 99.7458 %
       open      3 copies: without a result yet, or lost with a VM, or sent when nothing was compared
       2 were not sent: the request was longer than `max_body_bytes` (1048576)
       20 were not compared: the shadow failed, or had not answered when the pair ended
       4 were not compared: an answer was longer than `compare.max_body_bytes`
-      23 were left out: the client had left
+      1 was not compared: the client had left
+      22 were left out: `compare.sample` did not choose the pair
 
       version      answers      p50      p90       p99
       v3 (copies)      997  15.0 ms  30.8 ms   31.0 ms
@@ -84,12 +86,13 @@ fn counts_of_several_envoys_add_up_in_the_answer_for_programs() {
             {"name": "fraud-score", "stable": "v1", "shadows": [
                 {"version": "v3", "cluster": "fraud-v3", "compares": true, "sent": 2_000, "open": 6,
                  "not_sent": [cause("skipped_body", 4, "the request was longer than `max_body_bytes` (1048576)")],
-                 "to_compare": 1_948, "compared": 1_900, "compared_percent": 97.5359,
+                 "to_compare": 1_950, "compared": 1_900, "compared_percent": 97.4359,
                  "matched": 1_880, "matched_percent": 98.9474, "matched_interval_percent": [97.6633, 99.6471],
                  "not_compared": [
                     cause("shadow_error", 40, "the shadow failed, or had not answered when the pair ended"),
-                    cause("skipped_size", 8, "an answer was longer than `compare.max_body_bytes`")],
-                 "left_out": [cause("skipped_abandoned", 46, "the client had left")],
+                    cause("skipped_size", 8, "an answer was longer than `compare.max_body_bytes`"),
+                    cause("skipped_abandoned", 2, "the client had left")],
+                 "left_out": [cause("skipped_sample", 44, "`compare.sample` did not choose the pair")],
                  "latency_ms": {"shadow": {"answers": 1_994, "p50": 15.0, "p90": 30.8, "p99": 31.0},
                                 "stable": {"answers": 2_004, "p50": 10.5, "p90": 10.9, "p99": 200.2}},
                  "differences": [differs("/outputs/*/data/*", "number", 18, 90.0), differs("/model_version", "missing", 4, 20.0),

@@ -17,7 +17,7 @@ pub(super) enum Fate {
     Compared,
     /// They were to be compared, and were not.
     Missed,
-    /// They were not to be compared: the document, the client or the decision says so.
+    /// They were not to be compared: `sample` left them out, or another version than stable answered.
     LeftOut,
 }
 
@@ -28,7 +28,7 @@ impl Fate {
         }
         match result {
             MATCH | MISMATCH => Self::Compared,
-            "skipped_sample" | "skipped_abandoned" | "skipped_other" => Self::LeftOut,
+            "skipped_sample" | "skipped_other" => Self::LeftOut,
             _ => Self::Missed, // a result that a newer filter counts must not count as good
         }
     }
@@ -47,7 +47,7 @@ pub(super) fn why(result: &str, shadow: &Shadow) -> String {
         "skipped_encoding" => "an answer had a `content-encoding` that is not decoded".to_owned(),
         "skipped_stream" => "an answer was a stream".to_owned(),
         "skipped_memory" => "the proxy held as many pairs or bytes as it may".to_owned(),
-        "skipped_sample" => "`compare.sample` left the pair out".to_owned(),
+        "skipped_sample" => "`compare.sample` did not choose the pair".to_owned(),
         "skipped_abandoned" => "the client had left".to_owned(),
         "skipped_other" => "a version other than stable answered the client".to_owned(),
         unknown => unknown.to_owned(),
