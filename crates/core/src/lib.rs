@@ -22,6 +22,7 @@
 //! values come out, so the proxy and the tool can't disagree.
 
 mod compile;
+mod copy;
 mod decide;
 mod decision;
 pub mod guardrail;
@@ -34,8 +35,10 @@ mod plan;
 mod request;
 mod time;
 
+pub use compile::configuration::{Configuration, configuration};
 pub use compile::problem::{Problem, Refused};
 pub use compile::{Compiled, MAX_BYTES, compile};
+pub use copy::{CopyAnswer, MAX_COPY_ANSWER};
 pub use decide::{decide, decide_unit};
 pub use decision::{Decision, Edit, Reason, request_edits};
 pub use hash::bucket::{BUCKETS, Bucket, Ppm, Salt};
