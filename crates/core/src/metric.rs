@@ -30,7 +30,7 @@ pub const DURATION: Family = Family { name: "rollout_request_duration_ms", label
 pub const SHADOWS: Family =
     Family { name: "rollout_shadow_total", labels: &["rollout", "version", "result"] };
 /// Differences between the answers of a shadow and those of stable, by where in the answer and by kind. A mismatch counts once for
-/// each of its differences. Models choose `pointer`, so its writer bounds it and keeps it free of `;.;`, which ends a label.
+/// each place and kind. Models choose `pointer`, so its writer bounds it and keeps it free of `;.;`, which ends a label.
 pub const SHADOW_DIFFERENCES: Family =
     Family { name: "rollout_shadow_differences_total", labels: &["rollout", "version", "pointer", "kind"] };
 /// Milliseconds from the start of a request to the response headers of its copy. A histogram.
