@@ -43,6 +43,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("compile", 6),
     ("decide", 5),
     ("guardrail", 5),
+    ("compare", 4),
     ("decision", 4),
     ("health", 4),
     ("plan", 3),

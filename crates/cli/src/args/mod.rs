@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use rollout_core::{NotATime, Time};
 
-pub(crate) use fleet::{Gate, Status};
+pub(crate) use fleet::{Gate, Shadow, Status};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     Render(Render),
     Push(Push),
     Status(Status),
+    Shadow(Shadow),
     Gate(Gate),
     Completions(Completions),
 }

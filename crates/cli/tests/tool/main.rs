@@ -13,5 +13,6 @@ mod plan;
 mod push;
 mod render;
 mod run;
+mod shadow;
 mod simulate;
 mod status;

@@ -2,12 +2,15 @@
 //!
 //! Without `idempotent`, a shadow without `methods` copies only methods that do not write.
 
+use super::compare::compare;
 use super::condition::{header_conditions, methods};
 use super::context::Context;
-use super::names::Known;
+use super::names::Names;
+use super::place::shown;
 use super::reader::{At, Fields};
 use super::scalar;
 use crate::hash::bucket::Ppm;
+use crate::plan::compare::Compare;
 use crate::plan::condition::HeaderCondition;
 use crate::plan::shadow::{
     DEFAULT_BODY_BYTES, Limits, MAX_BODY_BYTES, MAX_PER_SECOND, MAX_SHADOWS, METHOD_HEADERS, Protocol,
@@ -25,19 +28,21 @@ pub(super) struct Shadow<'n> {
     pub(super) protocol: Protocol,
     pub(super) headers: Box<[HeaderCondition]>,
     pub(super) limits: Limits,
+    pub(super) compare: Option<Compare>,
 }
 
 pub(super) fn shadows<'n>(
     at: At<'n, '_>,
     context: &mut Context,
-    names: &Known<'_>,
+    names: Names<'_>,
     idempotent: bool,
 ) -> Option<Vec<Shadow<'n>>> {
-    let mut seen = Vec::new();
+    let known = names.all.get(names.order)?;
+    let (mut seen, mut taken) = (Vec::new(), Vec::new());
     at.list(context, 0..=MAX_SHADOWS, |at, context| {
         let mut fields = Fields::of(at, context)?;
         let version = fields.required("version", context, |at, context| {
-            let version = names.resolve(at, context)?;
+            let version = known.resolve(at, context)?;
             if seen.contains(&version) {
                 return at.problem(context, "duplicate shadow");
             }
@@ -65,7 +70,35 @@ pub(super) fn shadows<'n>(
         let max_per_second = fields.optional("max_per_second", context, |at, context| {
             u32::try_from(scalar::integer(at, context, 1..=MAX_PER_SECOND.into())?).ok()
         });
-        fields.later(&["compare", "baseline"], context);
+        let lacks_cluster = !fields.has("cluster");
+        let compare = fields.optional("compare", context, |at, context| {
+            if lacks_cluster {
+                at.problem::<()>(context, "needs `cluster`: compared copies have a cluster of their own");
+            }
+            compare(at, context)
+        });
+        if let Some(cluster) = cluster {
+            let compares = fields.has("compare");
+            let is_shared =
+                taken.iter().any(|(other, is_compared)| *other == cluster && (compares || *is_compared));
+            let message = match names.version_of(cluster).filter(|_| compares) {
+                Some(version) => Some(format!(
+                    "compared copies need a cluster of their own: {} is the cluster of version {}",
+                    shown(cluster),
+                    shown(version)
+                )),
+                None if is_shared => Some(format!(
+                    "compared copies need a cluster of their own: another shadow has {}",
+                    shown(cluster)
+                )),
+                None => None,
+            };
+            if let Some(message) = message {
+                at.enter("cluster", at.node, |at| at.problem::<()>(context, &message));
+            }
+            taken.push((cluster, compares));
+        }
+        fields.later(&["baseline"], context);
         fields.finish(context);
         let safe = || SAFE_METHODS.map(|method| method.as_bytes().into()).into();
         let methods = methods.or_else(|| (!idempotent).then(safe));
@@ -76,6 +109,15 @@ pub(super) fn shadows<'n>(
             methods: METHOD_HEADERS.map(|name| inputs.header(name)),
         };
         let limits = Limits { max_body_bytes: max_body_bytes.unwrap_or(DEFAULT_BODY_BYTES), max_per_second };
-        Some(Shadow { version: version?, cluster, share: share?, methods, protocol, headers, limits })
+        Some(Shadow {
+            version: version?,
+            cluster,
+            share: share?,
+            methods,
+            protocol,
+            headers,
+            limits,
+            compare,
+        })
     })
 }
