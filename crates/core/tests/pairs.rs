@@ -20,7 +20,7 @@ fn shadows(rules: [Value; 2]) -> Vec<Rc<Shadow>> {
     let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
         "versions": [{"name": "v1", "cluster": "c1"}, {"name": "v2", "cluster": "c2"}, {"name": "v3", "cluster": "c3"}],
         "shadow": [shadow("v2", &rules[0]), shadow("v3", &rules[1])]}]});
-    let plan = compile(document.to_string().as_bytes()).unwrap().plan;
+    let plan = compile(document.to_string().as_bytes()).unwrap_or_else(|no| panic!("{no}")).plan;
     plan.rollouts()[0].shadows().map(Rc::clone).collect()
 }
 
@@ -111,11 +111,13 @@ fn answers_are_compared_in_whatever_order_they_end() {
     }
 }
 
+/// What happens to the two pairs of a call, and their results.
+type Case = (&'static str, fn(&mut Table, PairId), Vec<(String, PairResult)>);
+
 #[test]
 fn what_can_not_be_compared_ends_its_pairs_with_the_cause() {
     let shadows = shadows([json!({"max_body_bytes": 10}), json!({"max_body_bytes": 20})]);
-    type Act = fn(&mut Table, PairId);
-    let cases: [(&str, Act, Vec<(String, PairResult)>); 9] = [
+    let cases: [Case; 9] = [
         (
             "live says that it is too long for one",
             |table, id| {
