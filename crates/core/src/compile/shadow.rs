@@ -4,6 +4,7 @@
 
 use super::condition::{header_conditions, methods};
 use super::context::Context;
+use super::json::Node;
 use super::names::Known;
 use super::reader::{At, Fields};
 use super::scalar;
@@ -25,6 +26,8 @@ pub(super) struct Shadow<'n> {
     pub(super) protocol: Protocol,
     pub(super) headers: Box<[HeaderCondition]>,
     pub(super) limits: Limits,
+    /// Hash of what the document says about comparing answers. `None` if they are not compared.
+    pub(super) compare_hash: Option<u32>,
 }
 
 pub(super) fn shadows<'n>(
@@ -65,7 +68,9 @@ pub(super) fn shadows<'n>(
         let max_per_second = fields.optional("max_per_second", context, |at, context| {
             u32::try_from(scalar::integer(at, context, 1..=MAX_PER_SECOND.into())?).ok()
         });
-        fields.later(&["compare", "baseline"], context);
+        let compare_hash = fields.peek("compare").map(Node::hash);
+        fields.optional("compare", context, |_, _| Some(()));
+        fields.later(&["baseline"], context);
         fields.finish(context);
         let safe = || SAFE_METHODS.map(|method| method.as_bytes().into()).into();
         let methods = methods.or_else(|| (!idempotent).then(safe));
@@ -76,6 +81,15 @@ pub(super) fn shadows<'n>(
             methods: METHOD_HEADERS.map(|name| inputs.header(name)),
         };
         let limits = Limits { max_body_bytes: max_body_bytes.unwrap_or(DEFAULT_BODY_BYTES), max_per_second };
-        Some(Shadow { version: version?, cluster, share: share?, methods, protocol, headers, limits })
+        Some(Shadow {
+            version: version?,
+            cluster,
+            share: share?,
+            methods,
+            protocol,
+            headers,
+            limits,
+            compare_hash,
+        })
     })
 }
