@@ -57,10 +57,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context, has_pairs: bool)
     let signals = fields.required("signals", context, |at, context| {
         let mut names = Vec::new();
         at.list(context, 1..=MAX_SIGNALS, |at, context| {
-            let (name, rule) = signal(at, context)?;
-            if matches!(rule, Rule::ShadowMismatch { .. }) && !has_pairs {
-                return at.problem(context, "needs a shadow with `compare`, of a version other than stable");
-            }
+            let (name, rule) = signal(at, context, has_pairs)?;
             warn_of_few(at, context, &rule, min_requests);
             names.push(name);
             let number = names.iter().filter(|known| **known == name).count();
@@ -108,7 +105,7 @@ const KINDS: [&str; 8] = [
     "shadow_mismatch",
 ];
 
-fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)> {
+fn signal(at: At<'_, '_>, context: &mut Context, has_pairs: bool) -> Option<(&'static str, Rule)> {
     let (kind, node) = at.one_of(context, &KINDS)?;
     at.enter(kind, node, |at| match kind {
         "error_rate" => rate(at, context, ["error_rate", "error_rate_increase"], Measure::Failure),
@@ -149,6 +146,9 @@ fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)>
             let has_confidence = fields.has("confidence");
             let confidence = fields.optional("confidence", context, confidence);
             fields.finish(context);
+            if !has_pairs {
+                at.problem::<()>(context, "needs a shadow with `compare`, of a version other than stable");
+            }
             let is_complete = confidence.is_some() == has_confidence;
             is_complete.then_some(("shadow_mismatch", Rule::ShadowMismatch { most: most?, confidence }))
         }
