@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rollout_core::compile;
+use rollout_core::{compile, metric};
 use serde_json::Value;
 use testbed::module::{self, workspace};
 
@@ -124,6 +124,31 @@ fn the_istio_routes_are_those_of_the_shipped_configuration() {
     }
     let early = "early_header_mutation_extensions";
     assert!(patches.iter().any(|patch| patch["typed_config"][early] == manager[early]));
+}
+
+#[test]
+fn every_metric_is_in_the_reference_and_every_label_of_it_in_the_shipped_configuration() {
+    let reference = read(&workspace().join("docs/reference.md"));
+    let tags = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
+    let tags = tags["stats_config"]["stats_tags"].as_array().expect("tags").clone();
+    let mesh = testbed::yaml(&read(&workspace().join("envoy/istio/mesh-config.yaml")));
+    let mesh = mesh["meshConfig"]["defaultConfig"]["extraStatTags"].as_array().expect("tags").clone();
+    for family in metric::FAMILIES {
+        let name = format!("`{}`", family.name);
+        let rows = reference.lines().filter(|line| line.starts_with('|'));
+        let cells: Vec<Vec<&str>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+        let named = |row: &&Vec<&str>| row.get(1).is_some_and(|cell| cell.split(", ").any(|of| of == name));
+        let row = cells.iter().find(named).unwrap_or_else(|| panic!("the reference has no row for {name}"));
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+        assert_eq!(row.get(3), Some(&labels.as_str()), "{name}");
+        for label in family.labels {
+            let regex = format!(r"^wasmcustom\.(?:.*;\.;)?({label}=\.=(.*?);\.;)");
+            let tag = serde_json::json!({"tag_name": label, "regex": regex});
+            assert!(tags.contains(&tag), "envoy.yaml has no {tag}");
+            assert!(mesh.contains(&Value::from(*label)), "mesh-config.yaml has no {label}");
+        }
+    }
 }
 
 #[test]
