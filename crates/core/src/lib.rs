@@ -21,6 +21,7 @@
 //! The crate deliberately has no clock, no randomness, no file, no socket, no log line and no host trait. Values go in and
 //! values come out, so the proxy and the tool can't disagree.
 
+pub mod compare;
 mod compile;
 mod decide;
 mod decision;

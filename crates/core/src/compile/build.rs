@@ -70,6 +70,7 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
                 protocol: shadow.protocol,
                 headers: shadow.headers,
                 limits: shadow.limits,
+                compare: shadow.compare,
             }))
         })
         .collect();

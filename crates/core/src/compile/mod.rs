@@ -6,6 +6,7 @@
 
 mod build;
 mod check;
+mod compare;
 mod compatibility;
 mod condition;
 mod context;

@@ -12,6 +12,8 @@ use super::reader::{At, name_of};
 pub(super) struct Known<'n> {
     pub(super) name: &'n str,
     pub(super) versions: Vec<&'n str>,
+    /// The clusters of its versions.
+    pub(super) clusters: Vec<&'n str>,
     pub(super) stable: Option<usize>,
     /// Ordinal of its first version.
     pub(super) first: usize,
@@ -31,12 +33,14 @@ pub(super) fn peek(rollouts: &Node) -> Vec<Known<'_>> {
 
 impl<'n> Known<'n> {
     fn of(rollout: &'n Node) -> Self {
-        let versions: Vec<&str> = match rollout.field("versions") {
-            Some(Node::Array(items)) => items.iter().map(|item| name_of(item).unwrap_or_default()).collect(),
-            _ => Vec::new(),
+        let items = match rollout.field("versions") {
+            Some(Node::Array(items)) => items.as_slice(),
+            _ => &[],
         };
+        let versions: Vec<&str> = items.iter().map(|item| name_of(item).unwrap_or_default()).collect();
+        let clusters = items.iter().map(cluster_of).collect();
         let stable = rollout.field("stable").and_then(name_of).and_then(|stable| position(&versions, stable));
-        Self { name: name_of(rollout).unwrap_or_default(), versions, stable, first: 0 }
+        Self { name: name_of(rollout).unwrap_or_default(), versions, stable, clusters, first: 0 }
     }
 
     /// The position of the version that this text names.
@@ -49,6 +53,10 @@ impl<'n> Known<'n> {
     }
 }
 
+fn cluster_of(version: &Node) -> &str {
+    version.field("cluster").and_then(Node::text).unwrap_or_default()
+}
+
 pub(super) fn position(names: &[&str], name: &str) -> Option<usize> {
     names.iter().position(|known| *known == name && !name.is_empty())
 }
@@ -59,4 +67,14 @@ pub(super) struct Names<'n> {
     pub(super) all: &'n [Known<'n>],
     /// Position of the rollout that is being read.
     pub(super) order: usize,
+}
+
+impl<'n> Names<'n> {
+    /// The first version in the document that has this cluster.
+    pub(super) fn version_of(&self, cluster: &str) -> Option<&'n str> {
+        self.all.iter().find_map(|rollout| {
+            let position = position(&rollout.clusters, cluster)?;
+            rollout.versions.get(position).copied()
+        })
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn rollout(
         fields.optional("failover", context, |at, context| failover::failover(at, context, known, None));
     let timeout = fields.optional("timeout", context, failover::timeout);
     let shadows = fields
-        .optional("shadow", context, |at, context| shadow::shadows(at, context, known, idempotent))
+        .optional("shadow", context, |at, context| shadow::shadows(at, context, names, idempotent))
         .unwrap_or_default();
     let mut serving: Vec<usize> = known.stable.into_iter().collect();
     serving.extend(failover.iter().flat_map(|failover| failover.to.iter().copied()));

@@ -2,13 +2,16 @@
 //!
 //! Without `idempotent`, a shadow without `methods` copies only methods that do not write.
 
+use super::compare::compare;
 use super::condition::{header_conditions, methods};
 use super::context::Context;
 use super::json::Node;
-use super::names::Known;
+use super::names::Names;
+use super::place::shown;
 use super::reader::{At, Fields};
 use super::scalar;
 use crate::hash::bucket::Ppm;
+use crate::plan::compare::Compare;
 use crate::plan::condition::HeaderCondition;
 use crate::plan::shadow::{
     DEFAULT_BODY_BYTES, Limits, MAX_BODY_BYTES, MAX_PER_SECOND, MAX_SHADOWS, METHOD_HEADERS, Protocol,
@@ -28,19 +31,21 @@ pub(super) struct Shadow<'n> {
     pub(super) limits: Limits,
     /// Hash of what the document says about comparing answers. `None` if they are not compared.
     pub(super) compare_hash: Option<u32>,
+    pub(super) compare: Option<Compare>,
 }
 
 pub(super) fn shadows<'n>(
     at: At<'n, '_>,
     context: &mut Context,
-    names: &Known<'_>,
+    names: Names<'_>,
     idempotent: bool,
 ) -> Option<Vec<Shadow<'n>>> {
-    let mut seen = Vec::new();
+    let known = names.all.get(names.order)?;
+    let (mut seen, mut taken) = (Vec::new(), Vec::new());
     at.list(context, 0..=MAX_SHADOWS, |at, context| {
         let mut fields = Fields::of(at, context)?;
         let version = fields.required("version", context, |at, context| {
-            let version = names.resolve(at, context)?;
+            let version = known.resolve(at, context)?;
             if seen.contains(&version) {
                 return at.problem(context, "duplicate shadow");
             }
@@ -69,7 +74,34 @@ pub(super) fn shadows<'n>(
             u32::try_from(scalar::integer(at, context, 1..=MAX_PER_SECOND.into())?).ok()
         });
         let compare_hash = fields.peek("compare").map(Node::hash);
-        fields.optional("compare", context, |_, _| Some(()));
+        let lacks_cluster = !fields.has("cluster");
+        let compare = fields.optional("compare", context, |at, context| {
+            if lacks_cluster {
+                at.problem::<()>(context, "needs `cluster`: compared copies have a cluster of their own");
+            }
+            compare(at, context)
+        });
+        if let Some(cluster) = cluster {
+            let compares = fields.has("compare");
+            let is_shared =
+                taken.iter().any(|(other, is_compared)| *other == cluster && (compares || *is_compared));
+            let message = match names.version_of(cluster).filter(|_| compares) {
+                Some(version) => Some(format!(
+                    "compared copies need a cluster of their own: {} is the cluster of version {}",
+                    shown(cluster),
+                    shown(version)
+                )),
+                None if is_shared => Some(format!(
+                    "compared copies need a cluster of their own: another shadow has {}",
+                    shown(cluster)
+                )),
+                None => None,
+            };
+            if let Some(message) = message {
+                at.enter("cluster", at.node, |at| at.problem::<()>(context, &message));
+            }
+            taken.push((cluster, compares));
+        }
         fields.later(&["baseline"], context);
         fields.finish(context);
         let safe = || SAFE_METHODS.map(|method| method.as_bytes().into()).into();
@@ -90,6 +122,7 @@ pub(super) fn shadows<'n>(
             headers,
             limits,
             compare_hash,
+            compare,
         })
     })
 }

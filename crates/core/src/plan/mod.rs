@@ -4,8 +4,10 @@
 //! `compile` makes plans.
 
 pub(crate) mod arm;
+pub(crate) mod compare;
 pub(crate) mod compatibility;
 pub(crate) mod condition;
+pub(crate) mod decimal;
 pub(crate) mod eligibility;
 pub(crate) mod failover;
 pub(crate) mod guardrails;

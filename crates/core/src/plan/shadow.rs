@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use super::compare::Compare;
 use super::condition::HeaderCondition;
 use super::version::Version;
 use crate::hash::bucket::{Ppm, Salt};
@@ -34,6 +35,7 @@ pub struct Shadow {
     pub(crate) protocol: Protocol,
     pub(crate) headers: Box<[HeaderCondition]>,
     pub(crate) limits: Limits,
+    pub(crate) compare: Option<Compare>,
 }
 
 /// How much a shadow takes.
@@ -173,6 +175,12 @@ impl Shadow {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// How its answers are compared with the live ones. `None` if they are not.
+    #[must_use]
+    pub fn compare(&self) -> Option<&Compare> {
+        self.compare.as_ref()
     }
 
     /// True if a copy would not repeat the call that already serves the request.
