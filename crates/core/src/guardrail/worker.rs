@@ -356,7 +356,8 @@ impl Treatment {
 
     /// Counts a pair for each signal that judges mismatches.
     fn compare(&mut self, guardrails: &Guardrails, ticket: &PairTicket, is_mismatch: bool) {
-        self.pending.first_ms.get_or_insert(ticket.began_ms);
+        let first = self.pending.first_ms.map_or(ticket.began_ms, |first| first.min(ticket.began_ms));
+        self.pending.first_ms = Some(first);
         if !self.is_warm(ticket.began_ms) {
             return;
         }
