@@ -8,11 +8,22 @@ use std::time::{Duration, SystemTime};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType};
-use rollout_core::{Edit, Nonce};
+use rollout_core::{Edit, Nonce, header};
 
 /// The headers of the request in their order, with pseudo-headers. Only in the request phase.
 pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+}
+
+/// True if the request is marked as a copy. Only in the request phase.
+pub(crate) fn is_copy() -> bool {
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, header::SHADOW)
+        .is_ok_and(|value| value.is_some())
+}
+
+/// Ends the stream without an answer, after the callback that calls this.
+pub(crate) fn end_stream() {
+    let _ = hostcalls::reset_http_response();
 }
 
 /// Carries out an edit of the request's headers.

@@ -1,4 +1,5 @@
-//! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks.
+//! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks. In the role
+//! `shadow` it has no document and needs no tick.
 //!
 //! Whether `on_configure` accepts a document depends on its bytes alone. Envoy runs it in a canary context first and then
 //! on every thread. If the result depended on anything else, it could differ between threads, and a worker would be left
@@ -9,9 +10,10 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
-use rollout_core::compile;
+use rollout_core::{Configuration, configuration};
 
 use crate::active::Active;
+use crate::copy::Copied;
 use crate::gauge::{self, Exposures};
 use crate::host;
 use crate::stream::Stream;
@@ -30,6 +32,8 @@ pub(crate) fn start() {
 
 #[derive(Default)]
 struct Root {
+    /// True if the streams are copies on their way through the cluster for copies.
+    is_shadow: bool,
     active: Option<Rc<Active>>,
     announced: bool,
     exposures: Exposures,
@@ -41,8 +45,8 @@ impl Context for Root {}
 /// if it is exported, the host calls it for each stream too. `on_delete`, which drops a context, is called in any case.
 impl Drop for Root {
     fn drop(&mut self) {
-        host::set_tick_period(Duration::ZERO);
         if let Some(active) = &self.active {
+            host::set_tick_period(Duration::ZERO);
             active.flush();
         }
     }
@@ -50,10 +54,14 @@ impl Drop for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
-        match compile(&host::document(size)) {
-            Ok(compiled) => {
+        match configuration(&host::document(size)) {
+            Ok(Configuration::Rollouts(compiled)) => {
                 self.active = Some(Rc::new(Active::new(compiled.plan)));
                 host::set_tick_period(TICK);
+                true
+            }
+            Ok(Configuration::Shadow) => {
+                self.is_shadow = true;
                 true
             }
             Err(refused) => {
@@ -81,6 +89,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        if self.is_shadow {
+            return Some(Box::new(Copied::default()));
+        }
         Some(Box::new(Stream::new(self.active.clone())))
     }
 

@@ -48,6 +48,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("health", 4),
     ("plan", 3),
     ("request", 2),
+    ("copy", 1),
     ("hash", 1),
     ("time", 1),
     ("header", 1),

@@ -14,5 +14,6 @@ mod plan;
 mod push;
 mod render;
 mod run;
+mod shadow;
 mod simulate;
 mod status;

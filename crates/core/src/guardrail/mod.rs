@@ -14,12 +14,14 @@ mod codec;
 mod dice;
 mod evidence;
 mod fleet;
+mod gamma;
 mod judge;
 mod measure;
 mod merge;
 mod mismatch;
 mod outcome;
 mod pending;
+mod proportion;
 mod record;
 mod sample_ratio;
 mod sequential;
@@ -47,6 +49,7 @@ pub use outcome::{
     Call, End, Ending, Outcome, Response, classify, classify_without_response, is_break_flag,
     is_failure_status, is_repeated, needs_flags,
 };
+pub use proportion::Interval;
 pub use record::{Feedback, Observed, SharedRecord, Withheld};
 pub use sequential::SequentialTest;
 pub use setting::{Setting, SplitMark, gives_stable};
