@@ -5,7 +5,6 @@
 //! here outlast every wait.
 
 #![expect(
-    clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
