@@ -62,7 +62,7 @@ prove-mismatches: ## Shadows that differ as much as allowed, and more, pair by p
 	@$(CARGO) test --release --package rollout-core --test guardrail_pairs -- --ignored --nocapture --test-threads 1
 
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
-	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
+	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof -- no_shape long_answers --nocapture --test-threads 1
 
 prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
 	@scripts/busy $(MAKE) --no-print-directory test

@@ -30,7 +30,7 @@ pub const DURATION: Family = Family { name: "rollout_request_duration_ms", label
 pub const SHADOWS: Family =
     Family { name: "rollout_shadow_total", labels: &["rollout", "version", "result"] };
 /// Differences between the answers of a shadow and those of stable, by where in the answer and by kind. A mismatch counts once for
-/// each of its differences. Models choose `pointer`, so its writer bounds it and keeps it free of `;.;`, which ends a label.
+/// each place and kind. Models choose `pointer`, so its writer bounds it and keeps it free of `;.;`, which ends a label.
 pub const SHADOW_DIFFERENCES: Family =
     Family { name: "rollout_shadow_differences_total", labels: &["rollout", "version", "pointer", "kind"] };
 /// Milliseconds from the start of a request to the response headers of its copy. A histogram.
@@ -40,8 +40,8 @@ pub const SHADOW_DURATION: Family =
 pub const SHADOW_PAIRS: Family = Family { name: "rollout_shadow_pairs", labels: &[] };
 /// Bytes of answers that are held for pairs. A gauge.
 pub const SHADOW_BYTES: Family = Family { name: "rollout_shadow_bytes", labels: &[] };
-/// Copies whose answer was seen in a VM that has no pair for them: the two filters do not share a VM.
-pub const SHADOW_UNPAIRED: Family = Family { name: "rollout_shadow_unpaired_total", labels: &[] };
+/// Workers in which copies have passed without a pair of the same VM in the last ten seconds: the two filters do not share a VM. A gauge.
+pub const SHADOW_UNPAIRED: Family = Family { name: "rollout_shadow_unpaired", labels: &[] };
 /// Requests that stable served although it does not accept them, because no other version may.
 pub const UNACCEPTABLE: Family =
     Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };

@@ -5,10 +5,17 @@ use serde_json::{Value, json};
 use crate::fake_envoy::{Metrics, anonymous, nobody, serve_metrics};
 use crate::run::{Place, Run, document};
 
-/// A place with `shadowed.json`, whose v3 gets copies, and the document's hash.
+/// A place with `shadowed.json`, whose v3 gets copies that are compared, and the document's hash.
 fn place() -> (Place, u64) {
+    let mut document = document(0.0);
+    document["rollouts"][0]["shadow"][0]["cluster"] = json!("fraud-v3-copies");
+    document["rollouts"][0]["shadow"][0]["compare"] = json!({});
+    place_with(&document)
+}
+
+fn place_with(document: &Value) -> (Place, u64) {
     let place = Place::with_documents();
-    place.write("shadowed.json", &document(0.0).to_string());
+    place.write("shadowed.json", &document.to_string());
     let hash = place.run(&["check", "shadowed.json", "--format", "json"]).json()["hash"].as_u64().unwrap();
     (place, hash)
 }
@@ -49,13 +56,13 @@ fn a_shadow_is_reported_with_what_matched_what_differed_and_what_was_not_compare
     A: counts since it started, 2h 13m 5s ago
 
     fraud-score: v3 against v1
-      sent      1000 copies to fraud-v3
+      sent      1000 copies to fraud-v3-copies
       compared  950 of 975 pairs (97.4359 %)
       matched   940 (98.9474 %); at confidence 0.95: 97.2512 % to 99.7458 %
       open      3 copies: without a result yet, or lost with a VM, or sent when nothing was compared
       2 were not sent: the request was longer than `max_body_bytes` (1048576)
       20 were not compared: the shadow failed, or had not answered when the pair ended
-      4 were not compared: an answer was longer than `compare.max_body_bytes`
+      4 were not compared: an answer was longer than `compare.max_body_bytes` (65536)
       1 was not compared: the client had left
       22 were left out: `compare.sample` did not choose the pair
 
@@ -84,13 +91,13 @@ fn counts_of_several_envoys_add_up_in_the_answer_for_programs() {
         answer,
         json!({"confidence": 0.99, "envoys": [envoy("A"), envoy("B")], "warnings": [], "rollouts": [
             {"name": "fraud-score", "stable": "v1", "shadows": [
-                {"version": "v3", "cluster": "fraud-v3", "compares": true, "sent": 2_000, "open": 6,
+                {"version": "v3", "cluster": "fraud-v3-copies", "compares": true, "sent": 2_000, "open": 6,
                  "not_sent": [cause("skipped_body", 4, "the request was longer than `max_body_bytes` (1048576)")],
                  "to_compare": 1_950, "compared": 1_900, "compared_percent": 97.4359,
                  "matched": 1_880, "matched_percent": 98.9474, "matched_interval_percent": [97.6633, 99.6471],
                  "not_compared": [
                     cause("shadow_error", 40, "the shadow failed, or had not answered when the pair ended"),
-                    cause("skipped_size", 8, "an answer was longer than `compare.max_body_bytes`"),
+                    cause("skipped_size", 8, "an answer was longer than `compare.max_body_bytes` (65536)"),
                     cause("skipped_abandoned", 2, "the client had left")],
                  "left_out": [cause("skipped_sample", 44, "`compare.sample` did not choose the pair")],
                  "latency_ms": {"shadow": {"answers": 1_994, "p50": 15.0, "p90": 30.8, "p99": 31.0},
@@ -148,7 +155,7 @@ fn an_envoy_that_can_not_be_asked_at_the_start_is_named_at_once() {
 
 #[test]
 fn copies_that_are_not_compared_are_counted_all_the_same() {
-    let (place, hash) = place();
+    let (place, hash) = place_with(&document(0.0));
     let sent = move |_| Metrics::serving(hash).copies("v3", "sent", 1).copies("v3", "skipped_rate", 3);
     let url = serve_metrics(sent);
     let run = shadow(&place, &[&url], &[]);
@@ -158,13 +165,25 @@ fn copies_that_are_not_compared_are_counted_all_the_same() {
 
     fraud-score: v3 against v1
       sent      1 copy to fraud-v3
-      compared  nothing: no pair of answers has a result
+      compared  nothing: the shadow has no `compare`
       3 were not sent: the second had had `max_per_second` copies
     ");
     let answer = shadow(&place, &[&url], &["--format", "json"]).json();
     let shadow = &answer["rollouts"][0]["shadows"][0];
     assert_eq!((&shadow["compares"], &shadow["open"]), (&json!(false), &json!(0)));
     assert_eq!(shadow["matched_interval_percent"], json!(null));
+}
+
+#[test]
+fn a_comparison_that_has_just_begun_has_open_pairs_only() {
+    let (place, hash) = place();
+    let url = serve_metrics(move |_| Metrics::serving(hash).copies("v3", "sent", 7));
+    let run = shadow(&place, &[&url], &[]);
+    assert!(run.out.contains("\n  compared  nothing yet\n  open      7 copies: "), "{}", run.out);
+    let answer = shadow(&place, &[&url], &["--format", "json"]).json();
+    let shadow = &answer["rollouts"][0]["shadows"][0];
+    assert_eq!((&shadow["compares"], &shadow["open"]), (&json!(true), &json!(7)));
+    assert_eq!((&shadow["compared_percent"], &shadow["matched_percent"]), (&json!(null), &json!(null)));
 }
 
 #[test]
@@ -194,7 +213,7 @@ fn an_envoy_with_another_document_without_the_filter_or_with_two_vms_is_warned_o
     let urls = [
         serve_metrics(|_| Metrics::serving(1)),
         serve_metrics(|_| Metrics::none()),
-        serve_metrics(move |_| Metrics::serving(hash).and("rollout_shadow_unpaired_total", 7)),
+        serve_metrics(move |_| Metrics::serving(hash).and("rollout_shadow_unpaired", 7)),
     ];
     let run = shadow(&place, &[&urls[0], &urls[1], &urls[2]], &["--format", "json"]);
     assert_eq!(run.code, 0);
@@ -204,8 +223,8 @@ fn an_envoy_with_another_document_without_the_filter_or_with_two_vms_is_warned_o
         json!([
             format!("Envoy at A serves hash 1, but the document has hash {hash}"),
             "no filter `rollout` serves a document in Envoy at B",
-            "Envoy at C has seen 7 answers to copies where no pair of theirs is held: \
-             the filters of the listener and of the cluster for copies do not share a VM, or a VM was reloaded",
+            "Envoy at C has 7 workers in which copies passed without a pair: \
+             the filters of the listener and of the cluster for copies do not share a VM",
         ])
     );
 }

@@ -5,8 +5,8 @@
 //! (`window`), or the version against stable with an always-valid test (`sequential`). Mismatches of a
 //! shadow (`mismatch`) are judged likewise, by a share or a test. Failures in a row (`streak`) and
 //! sample ratios (`sample_ratio`) are judged in the record itself. A verdict is latched on the shelf of the record
-//! (`shelf`). Several proxies are judged together (`fleet`) with each as a stratum (`strata`). Time is always an argument, and
-//! nothing here does I/O.
+//! (`shelf`). Several proxies are judged together (`fleet`) with each as a stratum (`strata`). Reports give shares with an interval
+//! (`proportion`). Time is always an argument, and nothing here does I/O.
 
 mod claim;
 mod codec;

@@ -48,10 +48,10 @@ pub(super) struct Rollout {
 pub(super) struct Shadow {
     pub(super) version: String,
     pub(super) cluster: String,
-    /// True if the document or the counts say that answers are compared.
+    /// True if the document compares answers.
     pub(super) compares: bool,
     pub(super) sent: u64,
-    /// Copies without a result: sent minus all results. Zero if nothing is compared.
+    /// Copies without a result: sent minus all results. Zero if answers were never compared.
     pub(super) open: u64,
     pub(super) not_sent: Vec<Cause>,
     /// Pairs that were to be compared.
@@ -155,8 +155,8 @@ fn documents<'a>(
 fn unpaired(answers: &Answers<'_>) -> impl Iterator<Item = String> {
     pages(answers).filter(|(_, page)| page.unpaired > 0).map(|(name, page)| {
         format!(
-            "Envoy at {name} has seen {} answers to copies where no pair of theirs is held: \
-             the filters of the listener and of the cluster for copies do not share a VM, or a VM was reloaded",
+            "Envoy at {name} has {} workers in which copies passed without a pair: \
+             the filters of the listener and of the cluster for copies do not share a VM",
             page.unpaired
         )
     })
@@ -271,13 +271,14 @@ impl Shadow {
         let mismatches = counted.counts.copies.get(MISMATCH).copied().unwrap_or_default();
         let matched = compared.saturating_sub(mismatches);
         let Interval { low, high } = Interval::of(Tally { observed: compared, bad: mismatches }, confidence);
+        let compares = counted.shadow.compare().is_some();
         let percent = |part, whole| (whole > 0).then(|| Percent::of(part, whole));
         Self {
             version: counted.shadow.version.name().to_owned(),
             cluster: counted.shadow.cluster().to_owned(),
-            compares: ended > 0,
+            compares,
             sent,
-            open: if ended > 0 { sent.saturating_sub(ended) } else { 0 },
+            open: if compares || ended > 0 { sent.saturating_sub(ended) } else { 0 },
             not_sent: counted.causes(Fate::NotSent),
             to_compare,
             compared,

@@ -43,7 +43,12 @@ pub(super) fn why(result: &str, shadow: &Shadow) -> String {
         "skipped_rate" => "the second had had `max_per_second` copies".to_owned(),
         "shadow_error" => "the shadow failed, or had not answered when the pair ended".to_owned(),
         "live_error" => "the live answer was an error of the proxy, or broke off".to_owned(),
-        "skipped_size" => "an answer was longer than `compare.max_body_bytes`".to_owned(),
+        "skipped_size" => match shadow.compare() {
+            Some(compare) => {
+                format!("an answer was longer than `compare.max_body_bytes` ({})", compare.max_body_bytes)
+            }
+            None => "an answer was longer than `compare.max_body_bytes`".to_owned(),
+        },
         "skipped_encoding" => "an answer had a `content-encoding` that is not decoded".to_owned(),
         "skipped_stream" => "an answer was a stream".to_owned(),
         "skipped_memory" => "the proxy held as many pairs or bytes as it may".to_owned(),

@@ -50,11 +50,12 @@ fn counts(shadow: &Shadow, confidence: f64) -> String {
     };
     let of = |percent: Option<Percent>| percent.map(|percent| format!(" ({percent})")).unwrap_or_default();
     field("sent", &format!("{} to {}", copies(shadow.sent), shadow.cluster));
-    if !shadow.compares {
-        field("compared", "nothing: no pair of answers has a result");
-    } else {
-        let (compared, all) = (shadow.compared, shadow.to_compare);
+    let (compared, all) = (shadow.compared, shadow.to_compare);
+    if all > 0 {
         field("compared", &format!("{compared} of {}{}", pairs(all), of(shadow.compared_percent)));
+    } else {
+        let why = if shadow.compares { "nothing yet" } else { "nothing: the shadow has no `compare`" };
+        field("compared", why);
     }
     if let Some([low, high]) = shadow.matched_interval_percent {
         let style = if shadow.matched == shadow.compared { GOOD } else { WARNING };
