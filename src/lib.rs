@@ -16,6 +16,7 @@ mod gauge;
 mod guard;
 mod host;
 mod metric;
+mod pairs;
 mod rate;
 mod root;
 mod serving;

@@ -1,5 +1,5 @@
 //! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks. In the role
-//! `shadow` it has no document and needs no tick.
+//! `shadow` it has no document, and its ticks only look after pairs.
 //!
 //! Whether `on_configure` accepts a document depends on its bytes alone. Envoy runs it in a canary context first and then
 //! on every thread. If the result depended on anything else, it could differ between threads, and a worker would be left
@@ -15,11 +15,14 @@ use rollout_core::{Configuration, configuration};
 use crate::active::Active;
 use crate::copy::Copied;
 use crate::gauge::{self, Exposures};
-use crate::host;
 use crate::stream::Stream;
+use crate::{host, pairs};
 
 /// Interval of ticks, and so the most that a counter is late.
 const TICK: Duration = Duration::from_millis(200);
+
+/// The same in the role `shadow`, which has nothing to do unless the other role is gone.
+const SHADOW_TICK: Duration = Duration::from_secs(1);
 
 /// Most problems that are logged. The limit protects the log; `rolloutctl check` shows all problems.
 const LOGGED: usize = 20;
@@ -45,8 +48,8 @@ impl Context for Root {}
 /// if it is exported, the host calls it for each stream too. `on_delete`, which drops a context, is called in any case.
 impl Drop for Root {
     fn drop(&mut self) {
+        host::set_tick_period(Duration::ZERO);
         if let Some(active) = &self.active {
-            host::set_tick_period(Duration::ZERO);
             active.flush();
         }
     }
@@ -62,6 +65,7 @@ impl RootContext for Root {
             }
             Ok(Configuration::Shadow) => {
                 self.is_shadow = true;
+                host::set_tick_period(SHADOW_TICK);
                 true
             }
             Err(refused) => {
@@ -79,6 +83,7 @@ impl RootContext for Root {
 
     /// The first tick announces the plan, because `on_configure` also runs in the canary context, which never serves.
     fn on_tick(&mut self) {
+        pairs::tick();
         let Some(active) = &self.active else { return };
         if !self.announced {
             active.announce();

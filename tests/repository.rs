@@ -107,6 +107,36 @@ fn the_documents_of_the_istio_manifests_have_no_problems() {
 }
 
 #[test]
+fn the_istio_cluster_for_copies_is_that_of_the_shipped_configuration_with_other_hosts() {
+    let own = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
+    let clusters = own["static_resources"]["clusters"].as_array().expect("clusters");
+    let shipped = clusters.iter().find(|cluster| cluster["name"] == "fraud-v3-copies").expect("it is there");
+    let manifest = testbed::yaml(&read(&workspace().join("envoy/istio/copies.yaml")));
+    let patches = manifest["spec"]["configPatches"].as_array().expect("patches");
+    let value = |kind: &str| {
+        let patch = patches.iter().find(|patch| patch["applyTo"] == kind).expect("a patch");
+        patch["patch"]["value"].clone()
+    };
+    let mut cluster = value("CLUSTER");
+    for (field, of) in shipped.as_object().expect("an object") {
+        if ["type", "load_assignment"].contains(&field.as_str()) {
+            cluster[field] = of.clone();
+        }
+    }
+    let source = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
+                  /http_filters/1/config_discovery/config_source";
+    *cluster.pointer_mut(source).expect("a source") = shipped.pointer(source).expect("a source").clone();
+    assert_eq!(&cluster, shipped);
+
+    let shadow = &value("EXTENSION_CONFIG");
+    let config = &shadow["typed_config"]["config"];
+    assert_eq!(shadow["name"], "rollout-shadow");
+    assert_eq!(config["configuration"]["value"], r#"{"role": "shadow"}"#);
+    let plugin = testbed::yaml(&read(&workspace().join("envoy/istio/wasmplugin.yaml")));
+    assert_eq!(config["vm_config"]["code"]["remote"]["http_uri"]["uri"], plugin["spec"]["url"]);
+}
+
+#[test]
 fn the_istio_routes_are_those_of_the_shipped_configuration() {
     let own = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
     let manager = &own["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];

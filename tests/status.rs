@@ -119,10 +119,14 @@ fn a_pipeline_stops_if_no_signal_saw_enough_of_a_version_that_always_fails() {
         &json!({"min_requests": 200,
                 "signals": [{"error_rate": {"max_percent": 20}}, {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}}]}),
     );
-    let load = Load::new(site.envoys[0].address()).connections(4).rate(24.0);
-    let load = load.start(|number| Request::get("/x").header("x-user-id", format!("user-{number}")));
+    let load = || Load::new(site.envoys[0].address()).connections(2).rate(12.0);
+    let request = |number: u64| Request::get("/x").header("x-user-id", format!("user-{number}"));
+    let loads = [
+        load().start(move |number| request(number * 2)),
+        load().http2().start(move |number| request(number * 2 + 1)),
+    ];
     let (code, answer) = site.tool(&["gate", "fraud.json", "--min-requests", "50"], &["--for", "10s"]);
-    load.stop();
+    loads.into_iter().for_each(|load| drop(load.stop()));
     assert_eq!(code, Some(2), "{answer}");
     let version = &answer["rollouts"][0]["versions"][0];
     let [rate, increase] = [0, 1].map(|position: usize| &version["signals"][position]);

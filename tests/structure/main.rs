@@ -40,10 +40,10 @@ fn walk<'i>(
 
 /// The rooms of the core with their floors: a file imports from lower floors and from its own room.
 const FLOORS: [(&str, u8); 14] = [
+    ("compare", 6),
     ("compile", 6),
     ("decide", 5),
     ("guardrail", 5),
-    ("compare", 4),
     ("decision", 4),
     ("health", 4),
     ("plan", 3),

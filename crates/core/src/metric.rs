@@ -40,8 +40,8 @@ pub const SHADOW_DURATION: Family =
 pub const SHADOW_PAIRS: Family = Family { name: "rollout_shadow_pairs", labels: &[] };
 /// Bytes of answers that are held for pairs. A gauge.
 pub const SHADOW_BYTES: Family = Family { name: "rollout_shadow_bytes", labels: &[] };
-/// Copies whose answer was seen in a VM that has no pair for them: the two filters do not share a VM.
-pub const SHADOW_UNPAIRED: Family = Family { name: "rollout_shadow_unpaired_total", labels: &[] };
+/// Workers in which copies have passed without a pair of the same VM in the last ten seconds: the two filters do not share a VM. A gauge.
+pub const SHADOW_UNPAIRED: Family = Family { name: "rollout_shadow_unpaired", labels: &[] };
 /// Requests that stable served although it does not accept them, because no other version may.
 pub const UNACCEPTABLE: Family =
     Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };

@@ -70,6 +70,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// What Envoy's counters of the resource begin with, after `extension_config_discovery.`
+    pub(crate) fn stat_prefix(self) -> &'static str {
+        match self {
+            Self::Rollout => "http_filter.rollout",
+            Self::Shadow => "upstream_http_filter.rollout-shadow",
+        }
+    }
+
     fn resource(self) -> &'static str {
         match self {
             Self::Rollout => RESOURCE,

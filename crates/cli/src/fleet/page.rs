@@ -157,7 +157,6 @@ impl Page {
             version.copy_latency = version.copy_latency.since(&before.copy_latency);
         }
         self.unmatched = self.unmatched.saturating_sub(before.unmatched);
-        self.unpaired = self.unpaired.saturating_sub(before.unpaired);
         self.counted = Some(self.at.saturating_duration_since(before.at));
         self
     }

@@ -9,6 +9,7 @@ mod enforce;
 mod explain;
 mod fake_envoy;
 mod gate;
+mod gate_copies;
 mod plan;
 mod push;
 mod render;

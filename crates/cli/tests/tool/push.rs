@@ -199,6 +199,34 @@ fn a_file_for_copies_that_is_not_an_ecds_file_stops_the_push_before_it_writes() 
 }
 
 #[test]
+fn an_envoy_that_rejects_the_module_for_copies_is_named_and_the_document_is_live() {
+    let place = Place::with_documents();
+    let hash = hash(&place, "good.json");
+    let (mut reads, mut asked) = (4, 0);
+    let url = serve(move |path| {
+        if path.starts_with("/clusters") {
+            return (200, clusters(&ALL));
+        }
+        if path.contains("upstream_http_filter") {
+            asked += 1;
+            let stat = |name: &str, value: u64| {
+                let prefix = "extension_config_discovery.upstream_http_filter.rollout-shadow";
+                json!({"name": format!("{prefix}.{name}"), "value": value})
+            };
+            let rejections = u64::from(asked > 2); // an old module does not have the role
+            let all = [stat("update_attempt", 1 + rejections), stat("config_fail", rejections)];
+            return (200, json!({"stats": all}).to_string());
+        }
+        reads += 1;
+        (200, stats(Some(hash), reads, 0))
+    });
+    let run = place.run(&[&FIRST[..], &["--envoy", &url]].concat());
+    assert!(run.code == 0 && run.out.contains("\nlive: "), "{run:?}");
+    let warning = format!("Envoy at {url} rejected `ecds-shadow.yaml`, so copies continue");
+    assert!(run.err.contains(&warning), "{run:?}");
+}
+
+#[test]
 fn a_json_target_stays_json_in_its_order() {
     let place = Place::with_documents();
     place.write(

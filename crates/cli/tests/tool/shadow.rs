@@ -213,7 +213,7 @@ fn an_envoy_with_another_document_without_the_filter_or_with_two_vms_is_warned_o
     let urls = [
         serve_metrics(|_| Metrics::serving(1)),
         serve_metrics(|_| Metrics::none()),
-        serve_metrics(move |_| Metrics::serving(hash).and("rollout_shadow_unpaired_total", 7)),
+        serve_metrics(move |_| Metrics::serving(hash).and("rollout_shadow_unpaired", 7)),
     ];
     let run = shadow(&place, &[&urls[0], &urls[1], &urls[2]], &["--format", "json"]);
     assert_eq!(run.code, 0);
@@ -223,8 +223,8 @@ fn an_envoy_with_another_document_without_the_filter_or_with_two_vms_is_warned_o
         json!([
             format!("Envoy at A serves hash 1, but the document has hash {hash}"),
             "no filter `rollout` serves a document in Envoy at B",
-            "Envoy at C has seen 7 answers to copies where no pair of theirs is held: \
-             the filters of the listener and of the cluster for copies do not share a VM, or a VM was reloaded",
+            "Envoy at C has 7 workers in which copies passed without a pair: \
+             the filters of the listener and of the cluster for copies do not share a VM",
         ])
     );
 }

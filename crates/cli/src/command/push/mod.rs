@@ -138,7 +138,7 @@ impl Prepared {
         let outcome = self.wait(watch, before);
         let live = matches!(outcome, Outcome::Live);
         if !matches!(outcome, Outcome::Rejected) {
-            self.shadow.write()?; // last, so that copies never run with a module that Envoy rejects
+            self.shadow.write_and_watch(watch.admin)?; // last, so that copies never run with a module that Envoy rejects
         }
         let (verdict, explanation) = match &outcome {
             Outcome::Live => {

@@ -158,8 +158,8 @@ fn documents<'a>(
 fn unpaired(answers: &Answers<'_>) -> impl Iterator<Item = String> {
     pages(answers).filter(|(_, page)| page.unpaired > 0).map(|(name, page)| {
         format!(
-            "Envoy at {name} has seen {} answers to copies where no pair of theirs is held: \
-             the filters of the listener and of the cluster for copies do not share a VM, or a VM was reloaded",
+            "Envoy at {name} has {} workers in which copies passed without a pair: \
+             the filters of the listener and of the cluster for copies do not share a VM",
             page.unpaired
         )
     })

@@ -1,0 +1,99 @@
+//! What becomes of a pair: a live answer, and the answer of a copy of its request.
+//!
+//! Only a whole answer of the model says anything. Whatever else ends one of the two, ends the pair with the cause.
+
+use super::side::Head;
+use crate::guardrail::{Call, Ending, Response, classify, classify_without_response};
+
+/// What becomes of a pair. Every pair ends with exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairResult {
+    /// The answers do not differ.
+    Match,
+    /// They do.
+    Mismatch,
+    /// The shadow gave no whole answer.
+    ShadowError,
+    /// Stable gave no whole answer, or a failure.
+    LiveError,
+    /// An answer is longer than `max_body_bytes`.
+    SkippedSize,
+    /// An answer is compressed.
+    SkippedEncoding,
+    /// An answer is a stream of events.
+    SkippedStream,
+    /// There was no room in the memory for answers.
+    SkippedMemory,
+    /// The copy is not in the sample.
+    SkippedSample,
+    /// The client left before its answer was whole.
+    SkippedAbandoned,
+    /// Another version than stable answered, or another filter did.
+    SkippedOther,
+}
+
+impl PairResult {
+    /// Number of results.
+    pub const COUNT: usize = 11;
+    /// All results, each at the position of [`PairResult::index`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Match,
+        Self::Mismatch,
+        Self::ShadowError,
+        Self::LiveError,
+        Self::SkippedSize,
+        Self::SkippedEncoding,
+        Self::SkippedStream,
+        Self::SkippedMemory,
+        Self::SkippedSample,
+        Self::SkippedAbandoned,
+        Self::SkippedOther,
+    ];
+
+    /// Position in [`PairResult::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in the public API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::Mismatch => "mismatch",
+            Self::ShadowError => "shadow_error",
+            Self::LiveError => "live_error",
+            Self::SkippedSize => "skipped_size",
+            Self::SkippedEncoding => "skipped_encoding",
+            Self::SkippedStream => "skipped_stream",
+            Self::SkippedMemory => "skipped_memory",
+            Self::SkippedSample => "skipped_sample",
+            Self::SkippedAbandoned => "skipped_abandoned",
+            Self::SkippedOther => "skipped_other",
+        }
+    }
+
+    /// What becomes of pairs whose live answer has this head: its headers, and Envoy's details and flags. `None` if it can be compared.
+    #[must_use]
+    pub fn of_head(head: &Head, details: &[u8], flags: u64) -> Option<Self> {
+        let call = Call { is_judged: true, is_grpc: true, ..Call::default() };
+        let grpc_status = head.first("grpc-status");
+        let response = Response { status: head.status(), grpc_status, details, flags, ..Response::default() };
+        match classify(call, &response) {
+            Ending::Answered => None,
+            Ending::Failed | Ending::Unanswered => Some(Self::LiveError),
+            Ending::Abandoned => Some(Self::SkippedAbandoned),
+            Ending::Foreign => Some(Self::SkippedOther),
+        }
+    }
+
+    /// What becomes of pairs whose live answer broke off with these flags.
+    #[must_use]
+    pub fn of_break(flags: u64) -> Self {
+        match classify_without_response(flags) {
+            Ending::Abandoned => Self::SkippedAbandoned,
+            Ending::Answered | Ending::Failed | Ending::Unanswered | Ending::Foreign => Self::LiveError,
+        }
+    }
+}
