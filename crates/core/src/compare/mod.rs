@@ -8,12 +8,13 @@
 mod answer;
 mod cursor;
 mod difference;
+mod index;
 mod number;
-mod order;
 mod report;
 mod text;
 mod unordered;
 mod walk;
+mod word;
 
 pub use crate::plan::compare::{Compare, JsonRules, Pattern};
 pub use crate::plan::decimal::Decimal;
