@@ -22,12 +22,13 @@ impl Head {
 
     /// The status; 0 if there is none.
     #[must_use]
-    pub(super) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         self.status
     }
 
     /// The first line of a header.
-    pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.lines.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
     }
 
