@@ -5,22 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::candidate::Candidate;
-use crate::fleet::VersionName;
-
-/// Results of pairs that were compared.
-const COMPARED: [&str; 2] = ["match", "mismatch"];
-
-/// Results of pairs that should have been compared and were not. Pairs outside the sample and answers of other versions than stable
-/// (`skipped_sample`, `skipped_other`) are not meant to be compared.
-const MISSED: [&str; 7] = [
-    "shadow_error",
-    "live_error",
-    "skipped_size",
-    "skipped_encoding",
-    "skipped_stream",
-    "skipped_memory",
-    "skipped_abandoned",
-];
+use crate::fleet::{Fate, VersionName};
 
 /// Least share of the copies, in percent.
 const LEAST_PERCENT: u64 = 90;
@@ -33,17 +18,19 @@ pub(super) struct Coverage {
     meant: u64,
     /// The results of the others, with their numbers.
     #[serde(skip)]
-    missed: Vec<(&'static str, u64)>,
+    missed: Vec<(String, u64)>,
 }
 
 impl Candidate<'_> {
     /// How many copies to the version were compared. `None` if no signal judges that.
     pub(super) fn coverage(&self) -> Option<Coverage> {
         self.positions().find(|position| self.is_of_copies(*position))?;
-        let count = |result: &'static str| self.counts.copies.get(result).copied().unwrap_or(0);
-        let compared = COMPARED.into_iter().map(count).fold(0, u64::saturating_add);
-        let missed = MISSED.into_iter().map(|result| (result, count(result))).filter(|(_, count)| *count > 0);
-        let missed: Vec<_> = missed.collect();
+        let with = |fate| {
+            let all = self.counts.copies.iter().filter(move |(result, _)| Fate::of(result) == fate);
+            all.filter(|(_, count)| **count > 0).map(|(result, count)| (result.clone(), *count))
+        };
+        let compared = with(Fate::Compared).fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
+        let missed: Vec<_> = with(Fate::Missed).collect();
         let meant = missed.iter().fold(compared, |sum, (_, count)| sum.saturating_add(*count));
         Some(Coverage { compared, meant, missed })
     }
