@@ -53,10 +53,3 @@ impl Active {
         self.guard.flush();
     }
 }
-
-/// Pairs outlive the root context and its streams.
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}

@@ -139,7 +139,6 @@ impl Guard {
 
     /// Starts tracking a pair: a request and its copy to a shadow. `None` if no signal judges its comparison. Call it for pairs
     /// that will be compared if all goes well, when the request is decided.
-    #[expect(dead_code, reason = "pairs are not captured yet")]
     pub(crate) fn begin_pair(
         &self,
         decision: &Decision,
@@ -150,7 +149,6 @@ impl Guard {
     }
 
     /// Records a pair whose answers were compared, however late that is. A pair that ends in another way is not recorded.
-    #[expect(dead_code, reason = "pairs are not captured yet")]
     pub(crate) fn compared(&self, ticket: &PairTicket, is_mismatch: bool) {
         let watch = self.by_version.get(ticket.version()).copied().flatten();
         let Some(watch) = watch.and_then(|watch| self.watches.get(watch)) else { return };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proxy_wasm::types::Bytes;
 use rollout_core::compare::{self, Difference, Ended, Fields, Head, Origin, PairId, PairResult, Pairs, Room};
-use rollout_core::guardrail::needs_flags;
+use rollout_core::guardrail::{PairTicket, needs_flags};
 use rollout_core::metric;
 use rollout_core::{Decision, Rollout, Shadow};
 
@@ -41,6 +41,8 @@ thread_local! {
 pub(crate) struct Owner {
     active: Rc<Active>,
     rollout: Rc<Rollout>,
+    /// For the guardrails of each shadow that has some.
+    tickets: Vec<PairTicket>,
 }
 
 /// Opens a pair for each copy whose answer is compared, and names them in the decision.
@@ -51,7 +53,9 @@ pub(crate) fn open(
     now: Duration,
 ) -> Option<PairId> {
     decision.compared().next()?;
-    let owner = Owner { active: Rc::clone(active), rollout: Rc::clone(&decision.rollout) };
+    let ticket = |shadow: &Rc<Shadow>| active.guard.begin_pair(decision, shadow, now);
+    let tickets = decision.compared().filter_map(ticket).collect();
+    let owner = Owner { active: Rc::clone(active), rollout: Rc::clone(&decision.rollout), tickets };
     let shadows = decision.compared().map(Rc::clone);
     let (id, ended) = PAIRS.with_borrow_mut(|pairs| pairs.open(Rc::new(owner), shadows, method, now));
     finish(ended);
@@ -160,6 +164,11 @@ pub(crate) fn tick() {
 fn finish(ended: Vec<Ended<Rc<Owner>>>) {
     for Ended { owner, shadow, result, differences } in ended {
         owner.active.metrics.count(Some(&shadow.version), Event::Pair(result));
+        let is_own = |ticket: &&PairTicket| ticket.version() == shadow.version.ordinal();
+        let ticket = owner.tickets.iter().find(is_own).filter(|_| result.is_compared());
+        if let Some(ticket) = ticket {
+            owner.active.guard.compared(ticket, result == PairResult::Mismatch);
+        }
         if result == PairResult::Mismatch {
             count_fields(&owner.rollout, &shadow, &differences);
             log(&owner, &shadow, &differences);

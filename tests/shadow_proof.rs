@@ -465,7 +465,7 @@ impl Site {
                 (counted("upstream_rq_active").sum::<u64>() == 0).then_some(())
             });
             // What fits into the buffers of connection and kernel comes on top of 1 MiB.
-            let most = 8 * (MIB * copies) as u64;
+            let most = MIB.saturating_mul(8).saturating_mul(copies) as u64;
             let read = counted("upstream_cx_rx_bytes_total").max();
             assert!(read <= Some(most), "{}: {read:?} bytes for {copies} copies", shadow.name());
         }

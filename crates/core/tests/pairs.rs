@@ -1,6 +1,7 @@
 //! The table of pairs: every pair ends exactly once, whatever comes in whatever order, and the table stays within its bounds.
 
 #![expect(
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "a test may stop with the reason"

@@ -10,9 +10,9 @@ mod answer;
 mod cursor;
 mod difference;
 mod field;
+mod index;
 mod line;
 mod number;
-mod order;
 mod pair;
 mod report;
 mod side;
@@ -20,6 +20,7 @@ mod table;
 mod text;
 mod unordered;
 mod walk;
+mod word;
 
 pub use crate::plan::compare::{Compare, JsonRules, Pattern};
 pub use crate::plan::decimal::Decimal;

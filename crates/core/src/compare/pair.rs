@@ -56,6 +56,12 @@ impl PairResult {
         self as usize
     }
 
+    /// True if both answers were whole and were compared.
+    #[must_use]
+    pub fn is_compared(self) -> bool {
+        matches!(self, Self::Match | Self::Mismatch)
+    }
+
     /// The name in the public API.
     #[must_use]
     pub fn name(self) -> &'static str {
