@@ -130,12 +130,30 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(plan: &Rc<Plan>) -> Self {
-        Self {
+        let metrics = Self {
             plan: Rc::clone(plan),
             counters: (0..=plan.versions()).map(|_| std::array::from_fn(|_| Counter::default())).collect(),
             durations: (0..plan.versions()).map(|_| Default::default()).collect(),
             waiting: RefCell::default(),
             dirty: RefCell::default(),
+        };
+        metrics.define_pairs();
+        metrics
+    }
+
+    /// Defines the series of compared copies at once. Envoy forgets a series with the last VM that has it, and this way those of an
+    /// upgraded module go on, so that the copies that are sent stay the sum of the results.
+    fn define_pairs(&self) {
+        let results = PairResult::ALL.into_iter().map(Event::Pair);
+        let events: Vec<Event> = results.chain([Event::Copy(CopyResult::Sent)]).collect();
+        let shadows = self.plan.rollouts().iter().flat_map(|rollout| rollout.shadows());
+        for shadow in shadows.filter(|shadow| shadow.compare().is_some()) {
+            let Some(row) = self.counters.get(shadow.version.ordinal()) else { continue };
+            for event in &events {
+                if let Some(counter) = row.get(event.index()) {
+                    counter.id.set(define(&self.plan, shadow.version.ordinal(), *event));
+                }
+            }
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) fn live_head(id: PairId, is_end: bool) {
     let head = Head::new(host::response_headers());
     let details = host::response_details().unwrap_or_default();
     let flags = if needs_flags(&details) { host::response_flags() } else { 0 };
-    match PairResult::of_head(&head, &details, flags) {
+    match head.live_result(&details, flags) {
         Some(result) => fail(id, Origin::Live, result),
         None => self::head(id, Origin::Live, head, is_end),
     }

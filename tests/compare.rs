@@ -1,7 +1,7 @@
 //! Answers of shadows compared with the live ones, in the real Envoy with the shipped clusters for copies: each shape of answer has
 //! the right result, every copy that is sent has exactly one, and the client never notices.
 
-#![expect(clippy::indexing_slicing, reason = "a test may stop with the reason")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -244,4 +244,120 @@ fn every_copy_that_is_sent_has_one_result_whatever_is_pushed_killed_or_left() {
         let held = ["pairs", "bytes"].map(|what| envoy.stat(&format!("wasmcustom.rollout_shadow_{what}")));
         (held == [0, 0]).then_some(())
     });
+}
+
+/// The fields in which answers differed, by label and kind.
+fn fields(envoy: &Envoy) -> BTreeMap<String, u64> {
+    let stats = envoy.stats("rollout_shadow_differences_total$");
+    let part = |name: &str, label: &str| {
+        name.split(&format!("{label}=.=")).nth(1)?.split(";.;").next().map(str::to_owned)
+    };
+    let field = |name: &str| Some(format!("{} {}", part(name, "pointer")?, part(name, "kind")?));
+    stats.iter().filter_map(|(name, count)| Some((field(name)?, *count))).collect()
+}
+
+#[test]
+fn differences_are_counted_by_field_and_logged_with_values_only_on_demand() {
+    let rules = json!({"json": {"ignore": ["/id"]}});
+    let site = Site::start(false, &rules);
+    let answer = |id: &str, scores: [f64; 3], name: &str| {
+        json_of(&json!({"id": id, "outputs": [{"data": scores, "name": name}], "secret": {"account": name}}))
+    };
+    site.live.set(answer("a", [0.25, 0.5, 0.75], "alice"));
+    site.shadow.set(answer("b", [0.25, 0.4, 0.6], "bob"));
+    let ask = || {
+        site.envoy
+            .client()
+            .send(Request::post("/infer", "{}").header("x-user-id", "user-77"))
+            .expect("an answer")
+    };
+    for _ in 0..20 {
+        ask();
+    }
+    assert_eq!(site.all_results(), BTreeMap::from([("mismatch".to_owned(), 20)]));
+    let expected =
+        [("/outputs/*/data/* number", 20), ("/outputs/*/name text", 20), ("/secret/account text", 20)];
+    assert_eq!(fields(&site.envoy), BTreeMap::from(expected.map(|(field, count)| (field.to_owned(), count))));
+
+    let lines = || -> Vec<Value> {
+        let log = site.envoy.log();
+        let json = log
+            .lines()
+            .filter_map(|line| line.find("{\"event\":\"shadow_mismatch\"").and_then(|at| line.get(at..)));
+        json.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let before = lines();
+    assert!((1..10).contains(&before.len()), "a line a second: {}", before.len());
+    let first = &before[0];
+    assert_eq!(
+        (&first["rollout"], &first["version"], &first["stable"]),
+        (&json!("m"), &json!("v2"), &json!("v1"))
+    );
+    let [one, other] = [&first["differences"][0], &first["differences"][1]];
+    assert_eq!((&one["pointer"], &one["kind"]), (&json!("/outputs/0/data/1"), &json!("number")), "{first}");
+    assert!((one["relative"].as_f64().expect("a number") - 0.2).abs() < 1e-9, "{first}");
+    assert_eq!(&other["pointer"], &json!("/outputs/0/data/2"));
+    let text = site.envoy.log();
+    for secret in ["alice", "bob", "user-77", "0.75"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+
+    site.push(2, &json!({"json": {"ignore": ["/id"]}, "log": "values", "redact": ["/secret"]}));
+    let after = site.envoy.wait_for("a line with values", |_| {
+        ask();
+        lines().into_iter().nth(before.len())
+    });
+    assert_eq!(after["differences"][0]["stable"], json!("0.5"), "{after}");
+    assert_eq!(after["differences"][0]["shadow"], json!("0.4"), "{after}");
+    let redacted =
+        after["differences"].as_array().expect("a list").iter().find(|of| of["pointer"] == "/secret/account");
+    assert_eq!(redacted.expect("it differs")["stable"], json!("***"), "{after}");
+    assert!(!site.envoy.log().contains("user-77"));
+}
+
+/// A module of the same code and other bytes.
+fn upgraded(folder: &std::path::Path) -> std::path::PathBuf {
+    let mut bytes = std::fs::read(testbed::module::build()).expect("the module can be read");
+    bytes.extend(b"\x00\x02\x01n"); // a custom section `n` without content
+    let path = folder.join("upgraded.wasm");
+    std::fs::write(&path, bytes).expect("the folder is writable");
+    path
+}
+
+#[test]
+fn an_upgrade_of_the_module_under_load_keeps_comparing() {
+    let site = Site::start(false, &json!({}));
+    for server in [&site.live, &site.shadow] {
+        server.set(bytes(500).after(Duration::from_millis(20)));
+    }
+    let load = Load::new(site.envoy.address()).connections(16).rate(300.0);
+    let load =
+        load.start(|number| Request::post("/infer", "{}").header("x-user-id", format!("user-{number}")));
+    site.envoy.wait_for("matches", |_| (site.results().get("match") > Some(&300)).then_some(()));
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let next = upgraded(folder.path());
+    let text =
+        json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document(2, &json!({}))});
+    assert_eq!(site.envoy.push_filter(testbed::envoy::wasm_filter(&next, text)), Outcome::Accepted);
+    // Until the clusters for copies have it too, new copies find no pair.
+    site.envoy.wait_for("copies without a pair", |envoy| {
+        (envoy.stat("wasmcustom.rollout_shadow_unpaired") > 0).then_some(())
+    });
+    let shadow = json!({"resources": [{"@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "rollout-shadow", "typed_config": testbed::envoy::shadow_filter(&next)}]});
+    assert_eq!(site.envoy.push_shadow(&shadow.to_string()), Outcome::Accepted);
+    site.envoy.wait_for("pairs again", |envoy| {
+        (envoy.stat("wasmcustom.rollout_shadow_unpaired") == 0).then_some(())
+    });
+    let before = site.results()["match"];
+    assert!(before > 300, "the counters of the last module go on: {before}");
+    site.envoy.wait_for("matches", |_| (site.results()["match"] > before + 600).then_some(()));
+    let report = load.stop();
+    assert_eq!(report.failed(), 0, "{report:?}");
+    // The copies in between never find their pairs.
+    let results = site.all_results();
+    println!("{} requests: {results:?}", report.sent);
+    assert_eq!(results.keys().map(String::as_str).collect::<Vec<_>>(), ["match", "shadow_error"]);
+    assert_eq!(site.envoy.vm_reloads(), 0);
 }

@@ -1,10 +1,10 @@
-"""Writes tests/vectors/proportion.json: intervals for a share that stay valid however often one looks.
+"""Writes tests/vectors/proportion/intervals.json: intervals for a share that stay valid however often one looks.
 
 The mixture of likelihoods is computed by integration, not by the gamma function that the core uses. With q = sin(t)^2, the density of
 Beta(1/2, 1/2) is uniform in the angle t, and the likelihood of n outcomes is a trigonometric polynomial of degree n in 2t, whose mean
 over more than n evenly spaced angles is its integral. Needs nothing except Python.
 
-    python3 tests/independent/proportion.py > tests/vectors/proportion.json
+    python3 tests/independent/proportion.py > tests/vectors/proportion/intervals.json
 """
 
 import json

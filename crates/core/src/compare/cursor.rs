@@ -3,6 +3,8 @@
 //! It reads what RFC 8259 allows, and the numbers `NaN`, `Infinity` and `-Infinity`, which Python writes. Bytes in strings are not
 //! checked to be UTF-8. It never goes back, so a text that is only skipped is read once, whatever its depth.
 
+use super::word;
+
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Invalid;
@@ -110,6 +112,10 @@ impl<'t> Cursor<'t> {
     fn digits(&mut self) -> Result<(), Invalid> {
         let [b'0'..=b'9', rest @ ..] = self.0 else { return Err(Invalid) };
         self.0 = rest;
+        while let Some((_, rest)) = self.0.split_first_chunk().filter(|(bytes, _)| word::are_digits(**bytes))
+        {
+            self.0 = rest;
+        }
         while let [b'0'..=b'9', rest @ ..] = self.0 {
             self.0 = rest;
         }
@@ -123,7 +129,7 @@ impl<'t> Cursor<'t> {
         let start = *self;
         loop {
             while let Some((bytes, rest)) = self.0.split_first_chunk::<8>() {
-                let plain = plain_bytes(*bytes);
+                let plain = word::plain_bytes(*bytes);
                 self.0 = if plain < 8 { self.0.get(plain..).unwrap_or_default() } else { rest };
                 if plain < 8 {
                     break;
@@ -224,17 +230,4 @@ impl<'t> Cursor<'t> {
         self.space();
         if self.0.is_empty() { Ok(()) } else { Err(Invalid) }
     }
-}
-
-/// How many of these bytes come before the first quote, backslash or control character. All eight are looked at together: the
-/// lowest bit that remains is that of the first such byte.
-fn plain_bytes(bytes: [u8; 8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGHS: u64 = ONES << 7;
-    let word = u64::from_le_bytes(bytes);
-    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let is_quote = is_zero(word ^ u64::from_le_bytes([b'"'; 8]));
-    let is_backslash = is_zero(word ^ u64::from_le_bytes([b'\\'; 8]));
-    let is_control = word.wrapping_sub(u64::from_le_bytes([0x20; 8])) & !word;
-    ((is_quote | is_backslash | is_control) & HIGHS).trailing_zeros() as usize >> 3
 }

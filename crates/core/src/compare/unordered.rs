@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::cursor::Cursor;
 use super::difference::Kind;
-use super::order::order;
+use super::index::Index;
 use super::report::Part;
 use super::walk::{Active, Stop, Walk, items};
 
@@ -48,7 +48,7 @@ impl<'t> Walk<'_, '_, 't> {
         }
         let mut pairs = Pairs::new(ours, theirs);
         self.pair_in_place(&mut pairs, active);
-        pairs.pair_equal();
+        pairs.pair_equal(&mut self.work);
         for live in (0..pairs.live.len()).filter(|live| pairs.is_lone(*live)).collect::<Vec<usize>>() {
             if !self.affords(pairs.copy.len()) {
                 break;
@@ -140,29 +140,18 @@ impl<'t> Pairs<'t> {
     }
 
     /// Pairs lone items that are written alike.
-    fn pair_equal(&mut self) {
-        let sorted = |items: &[&[u8]], partners: &[Option<usize>]| {
-            let lone: Vec<usize> =
-                (0..items.len()).filter(|item| partners.get(*item) == Some(&None)).collect();
-            let text = |place: usize| lone.get(place).and_then(|item| items.get(*item));
-            let places = order(lone.len(), &|one, other| (text(one), one) < (text(other), other));
-            places.into_iter().filter_map(|place| lone.get(place).copied()).collect::<Vec<usize>>()
-        };
-        let (ours, theirs) = (sorted(&self.live, &self.of_live), sorted(&self.copy, &self.of_copy));
-        let mut theirs = theirs.into_iter().peekable();
-        for live in ours {
-            let item = self.live.get(live).copied();
-            while let Some(copy) = theirs.peek().copied() {
-                let other = self.copy.get(copy).copied();
-                if other > item {
-                    break;
-                }
-                theirs.next();
-                if other == item {
-                    self.join(live, copy);
-                    break;
-                }
-            }
+    fn pair_equal(&mut self, work: &mut usize) {
+        let Self { live, copy, of_live, of_copy } = self;
+        let text = |position: usize| copy.get(position).copied();
+        let lone = |position: usize| text(position).filter(|_| of_copy.get(position) == Some(&None));
+        let mut index = Index::new(copy.len(), &lone);
+        let mut pairs = Vec::new();
+        for (position, (item, _)) in live.iter().zip(of_live).enumerate().filter(|(_, (_, of))| of.is_none())
+        {
+            pairs.extend(index.take(item, &text, work).map(|copy| (position, copy)));
+        }
+        for (live, copy) in pairs {
+            self.join(live, copy);
         }
     }
 

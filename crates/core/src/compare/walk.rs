@@ -1,18 +1,15 @@
 //! Walks two JSON texts side by side, without trees. Members are paired by name, items by position.
 //!
 //! While both objects have the same members in the same order, each text is read once. Where they do not, the rest of both
-//! objects is indexed and sorted by name, so its text is read again, level by level. That work has a budget, and so has the
+//! objects is indexed by name, so its text is read again, level by level. That work has a budget, and so has the
 //! matching of arrays without order (`unordered`). A value that the budget or the depth does not reach is compared as bytes:
 //! a match is always true, and a difference may be one of form only.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::iter::Peekable;
-use std::vec::IntoIter;
 
 use super::cursor::{Cursor, Invalid, Shape};
 use super::difference::Kind;
-use super::order::order;
+use super::index::Index;
 use super::report::{Found, Part, Report};
 use super::{number, text};
 use crate::plan::compare::{JsonRules, Pattern};
@@ -80,7 +77,7 @@ pub(super) struct Walk<'w, 'r, 't> {
     /// True if only the outcome counts: the first difference ends the walk.
     pub(super) is_trial: bool,
     /// Bytes that may still be read again.
-    work: usize,
+    pub(super) work: usize,
 }
 
 impl<'t> Walk<'_, '_, 't> {
@@ -169,32 +166,23 @@ impl<'t> Walk<'_, '_, 't> {
 
     /// Compares members that do not come in the same order.
     fn members(&mut self, live: &[Member<'t>], copy: &[Member<'t>], active: Active) -> Result<(), Stop> {
-        let (mut ours, mut theirs) = (by_name(live), by_name(copy));
-        loop {
-            let one = ours.peek().and_then(|position| live.get(*position));
-            let other = theirs.peek().and_then(|position| copy.get(*position));
-            let names = match (one, other) {
-                (None, None) => return Ok(()),
-                (Some(one), Some(other)) => one.name.cmp(&other.name),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-            };
-            match (one, other, names) {
-                (Some(one), Some(other), Ordering::Equal) => {
-                    let (mut live, mut copy) = (Cursor::of(one.value), Cursor::of(other.value));
-                    self.part(Part::Member(one.written), &mut live, &mut copy, active)?;
+        let name = |position: usize| copy.get(position).map(|member| member.name.as_ref());
+        let mut index = Index::new(copy.len(), &name);
+        for member in live {
+            match index.take(&member.name, &name, &mut self.work).and_then(|position| copy.get(position)) {
+                Some(partner) => {
+                    let (mut one, mut other) = (Cursor::of(member.value), Cursor::of(partner.value));
+                    self.part(Part::Member(member.written), &mut one, &mut other, active)?;
                 }
-                (Some(one), _, Ordering::Less) => self.lone(Kind::Missing, one, active)?,
-                (_, Some(other), _) => self.lone(Kind::Added, other, active)?,
-                (_, None, _) => return Ok(()),
-            }
-            if names.is_le() {
-                ours.next();
-            }
-            if names.is_ge() {
-                theirs.next();
+                None => self.lone(Kind::Missing, member, active)?,
             }
         }
+        for (position, member) in copy.iter().enumerate() {
+            if !index.is_taken(position) {
+                self.lone(Kind::Added, member, active)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reports a member that only one object has.
@@ -328,12 +316,6 @@ fn members<'t>(name: Option<&'t [u8]>, cursor: &mut Cursor<'t>) -> Result<Vec<Me
         next = cursor.member(false)?;
     }
     Ok(members)
-}
-
-/// The positions of members by name. Members of one name keep their order.
-fn by_name(members: &[Member<'_>]) -> Peekable<IntoIter<usize>> {
-    let key = |position: usize| (members.get(position).map(|member| &member.name), position);
-    order(members.len(), &|one, other| key(one) < key(other)).into_iter().peekable()
 }
 
 /// The rest of an array, from the item before which the cursor is.

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn intervals_are_those_of_an_independent_implementation() {
-        let vectors = include_str!("../../../../tests/vectors/proportion.json");
+        let vectors = include_str!("../../../../tests/vectors/proportion/intervals.json");
         let vectors: Value = serde_json::from_str(vectors).unwrap();
         let vectors = vectors["intervals"].as_array().unwrap();
         assert!(vectors.len() >= 50);

@@ -194,16 +194,20 @@ impl Worker {
     }
 
     /// Starts tracking a pair: a request that starts now, and its copy to a shadow. `None` if no signal judges its comparison.
+    ///
+    /// A request that another version than stable serves claims nothing: it is only compared if failover takes it to stable.
     pub fn begin_pair(&mut self, decision: &Decision, shadow: &Shadow, now: Duration) -> Option<PairTicket> {
         let ordinal = shadow.version.ordinal();
+        let is_of_stable = decision.version.ordinal() == self.stable;
         let treatment = self.treatments.iter_mut().find(|treatment| treatment.ordinal == ordinal)?;
         if !treatment.is_compared {
             return None;
         }
         let unit = decision.unit_hash.map_or(NO_UNIT, hash_bucket);
         let second = now.as_secs();
+        let may_claim = is_of_stable && unit != NO_UNIT;
         let is_claimed =
-            unit != NO_UNIT && treatment.paired.as_mut().is_some_and(|claims| claims.claim(unit, second));
+            may_claim && treatment.paired.as_mut().is_some_and(|claims| claims.claim(unit, second));
         let claim = is_claimed.then(|| Published { claim: claim(unit, second), fate: Fate::default() });
         if let Some(claim) = &claim {
             treatment.pending.claim_pair(claim.clone(), treatment.position);

@@ -10,17 +10,11 @@ use crate::fleet::VersionName;
 /// Results of pairs that were compared.
 const COMPARED: [&str; 2] = ["match", "mismatch"];
 
-/// Results of pairs that should have been compared and were not. Pairs outside the sample and answers of other versions than stable
-/// (`skipped_sample`, `skipped_other`) are not meant to be compared.
-const MISSED: [&str; 7] = [
-    "shadow_error",
-    "live_error",
-    "skipped_size",
-    "skipped_encoding",
-    "skipped_stream",
-    "skipped_memory",
-    "skipped_abandoned",
-];
+/// Results of pairs that are not meant to be compared: those outside the sample, and answers of other versions than stable.
+const LEFT_OUT: [&str; 2] = ["skipped_sample", "skipped_other"];
+
+/// What became of copies, before there is a pair.
+const NO_PAIR: [&str; 4] = ["sent", "skipped_body", "skipped_upgrade", "skipped_rate"];
 
 /// Least share of the copies, in percent.
 const LEAST_PERCENT: u64 = 90;
@@ -33,17 +27,23 @@ pub(super) struct Coverage {
     meant: u64,
     /// The results of the others, with their numbers.
     #[serde(skip)]
-    missed: Vec<(&'static str, u64)>,
+    missed: Vec<(String, u64)>,
 }
 
 impl Candidate<'_> {
     /// How many copies to the version were compared. `None` if no signal judges that.
     pub(super) fn coverage(&self) -> Option<Coverage> {
         self.positions().find(|position| self.is_of_copies(*position))?;
-        let count = |result: &'static str| self.counts.copies.get(result).copied().unwrap_or(0);
-        let compared = COMPARED.into_iter().map(count).fold(0, u64::saturating_add);
-        let missed = MISSED.into_iter().map(|result| (result, count(result))).filter(|(_, count)| *count > 0);
-        let missed: Vec<_> = missed.collect();
+        let results = self.counts.copies.iter().filter(|(_, count)| **count > 0);
+        let (mut compared, mut missed) = (0_u64, Vec::new());
+        for (result, count) in results {
+            let is_in = |list: &[&str]| list.contains(&result.as_str());
+            if is_in(&COMPARED) {
+                compared = compared.saturating_add(*count);
+            } else if !is_in(&LEFT_OUT) && !is_in(&NO_PAIR) {
+                missed.push((result.clone(), *count)); // also what only a newer filter counts
+            }
+        }
         let meant = missed.iter().fold(compared, |sum, (_, count)| sum.saturating_add(*count));
         Some(Coverage { compared, meant, missed })
     }

@@ -10,16 +10,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use rollout_core::Plan;
 
-use self::report::Report;
+use self::report::{Answers, Report};
 use super::named;
 use crate::args::{Format, Shadow};
 use crate::document::Document;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, Page};
 use crate::output;
-
-/// What every Envoy answered at about the same time, each with the name of its Envoy.
-type Answers<'f> = Vec<(&'f str, Result<Page>)>;
 
 pub(super) fn run(args: &Shadow, format: Format) -> Result<Exit> {
     let fleet = Fleet::new(&args.fleet.envoys)?;

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
+use anyhow::Result;
 use rollout_core::Plan;
 use rollout_core::guardrail::{Interval, Tally};
 use serde::Serialize;
 
-use super::Answers;
 use super::result::{Fate, MISMATCH, why};
 use crate::args;
 use crate::fleet::{Counts, Latency, Page, VersionName};
@@ -15,6 +15,9 @@ use crate::output::percent::Percent;
 
 /// Below this many percent of what was to be compared, the comparison says little about the rest.
 const ENOUGH_PERCENT: u64 = 90;
+
+/// What every Envoy answered at about the same time, each with the name of its Envoy.
+pub(super) type Answers<'f> = Vec<(&'f str, Result<Page>)>;
 
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -163,7 +166,7 @@ fn unpaired(answers: &Answers<'_>) -> impl Iterator<Item = String> {
 }
 
 impl Envoy {
-    fn new((name, answer): &(&str, anyhow::Result<Page>)) -> Self {
+    fn new((name, answer): &(&str, Result<Page>)) -> Self {
         let counted = answer.as_ref().ok().and_then(|page| page.counted);
         Self {
             url: (*name).to_owned(),
