@@ -502,6 +502,8 @@ fn no_shape_of_request_and_no_behaviour_of_a_shadow_changes_what_the_client_gets
 enum Part {
     /// There are no copies.
     Quiet,
+    /// The shadow answers with a few bytes.
+    Short,
     /// The module ends long answers.
     Ended,
     /// Envoy reads them to their end, because the cluster for copies lacks the module.
@@ -509,7 +511,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Quiet, Self::Ended, Self::ReadWhole];
+    const ALL: [Self; 4] = [Self::Quiet, Self::Short, Self::Ended, Self::ReadWhole];
 }
 
 /// Answers of 100 MB to copies, 50 per second if it is measured, and what a client and the worker notice. The parts take turns.
@@ -520,7 +522,8 @@ fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
     live.remember(0);
     shadow.remember(0);
     shadow.set(Behaviour::ok().body(vec![b'x'; 100_000_000]));
-    let clusters = ["ended-copies", "whole-copies"].map(|name| Cluster::new(name, &[shadow.port()]).copies());
+    let hosts = [("short", live.port()), ("ended", shadow.port()), ("whole", shadow.port())];
+    let clusters = hosts.map(|(name, port)| Cluster::new(&format!("{name}-copies"), &[port]).copies());
     let envoy = Envoy::builder().cluster(&live).clusters(clusters).tweak(|bootstrap| {
         let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
         let whole =
@@ -534,7 +537,7 @@ fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
             "stable": "live", "shadow": [{"version": "shadow", "percent": 100, "cluster": format!("{name}-copies")}],
             "versions": [{"name": "live", "cluster": "live"}, {"name": "shadow", "cluster": "elsewhere"}]})
     };
-    let document = json!({"revision": 1, "rollouts": [rollout("ended"), rollout("whole")]});
+    let document = json!({"revision": 1, "rollouts": hosts.map(|(name, _)| rollout(name))});
     assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
     envoy.wait_revision(1);
     let mut latencies: BTreeMap<Part, Vec<Duration>> = BTreeMap::new();
@@ -543,16 +546,17 @@ fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
     for part in (0..rounds).flat_map(|_| Part::ALL) {
         let path = match part {
             Part::Quiet => "/elsewhere",
+            Part::Short => "/short",
             Part::Ended => "/ended",
             Part::ReadWhole => "/whole",
         };
         let before = envoy.cpu_nanos();
         let copies = testbed::Load::new(envoy.address()).rate(rate as f64).requests(rate * seconds);
         let copies = copies.start(move |number| Request::get(path).header("x-user-id", format!("u{number}")));
-        // The client asks often, at the same times in each part, and is not copied.
+        // The client asks often, at the same times in each part but at others than the copies, and is not copied itself.
         let begun = Instant::now();
-        for number in 0..100 * seconds {
-            let due = begun + Duration::from_millis(10 * number);
+        for number in 0..140 * seconds {
+            let due = begun + Duration::from_millis(7 * number);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let asked = Instant::now();
             let answer = client.send(Request::get("/elsewhere")).expect("Envoy answers");
