@@ -17,6 +17,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use rollout_core::CopyResult;
 use serde_json::{Value, json};
 use testbed::client::Tunnel;
 use testbed::envoy::{Outcome, connection_manager};
@@ -302,15 +303,17 @@ impl Site {
         took
     }
 
-    /// What `rollout_shadow_total` has for a cell, by result.
-    fn counted(&self, shadow: Shadow, shape: Shape) -> BTreeMap<String, u64> {
+    /// What became of the copies of a cell, and of their pairs, by result.
+    fn counted(&self, shadow: Shadow, shape: Shape) -> [BTreeMap<String, u64>; 2] {
         let rollout = format!("rollout=.={}-{};.;", shadow.name(), shape.name);
         let all = self.envoy.stats("rollout_shadow_total$");
         let own = all.into_iter().filter_map(|(name, value)| {
             let result = name.split_once(&rollout)?.1.split_once("result=.=")?.1;
             Some((result.split(';').next()?.to_owned(), value))
         });
-        own.collect()
+        let is_of_copy = |result: &str| CopyResult::ALL.iter().any(|of| of.name() == result);
+        let (copies, pairs) = own.filter(|(_, count)| *count > 0).partition(|(result, _)| is_of_copy(result));
+        [copies, pairs]
     }
 }
 
@@ -331,7 +334,7 @@ fn adapt(cluster: &mut Value) {
 
 fn rollout(name: &str, shape: Shape) -> Value {
     let mut shadow = json!({"version": "shadow", "percent": 100, "cluster": format!("{name}-copies"),
-                            "headers": [{"name": "x-copy", "exact": "yes"}]});
+                            "headers": [{"name": "x-copy", "exact": "yes"}], "compare": {}});
     if shape.size == 4 * MIB && !shape.is_streamed {
         shadow["max_body_bytes"] = json!(4 * MIB);
     }
@@ -421,7 +424,15 @@ fn measure(shadows: &[Shadow], pairs: usize) -> (Cells, [u64; 2]) {
     for (shadow, shape) in shadows.iter().flat_map(|shadow| SHAPES.map(|shape| (*shadow, shape))) {
         let expected = BTreeMap::from([(shape.result.to_owned(), pairs(shape) as u64)]);
         let place = format!("{expected:?} for {} of {}", shape.name, shadow.name());
-        site.envoy.wait_for(&place, |_| (site.counted(shadow, shape) == expected).then_some(()));
+        site.envoy.wait_for(&place, |_| (site.counted(shadow, shape)[0] == expected).then_some(()));
+    }
+    if shadows.contains(&Shadow::Well) {
+        let [_, compared] = site.counted(Shadow::Well, SHAPES[0]);
+        assert_eq!(
+            compared.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["mismatch"],
+            "it answers something else"
+        );
     }
     site.assert_tried();
     site.assert_ended(pairs(SHAPES[0]));
