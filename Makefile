@@ -11,7 +11,7 @@ STEP := @scripts/step
 NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
-.PHONY: help wasm cli envoy demo test prove-busy prove-incidents prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
+.PHONY: help wasm cli envoy demo test prove-busy prove-incidents prove-mismatches prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
@@ -58,8 +58,11 @@ prove-splits: ## Forty rollouts a row whose split changes under shared timeouts 
 prove-incidents: ## Rollouts through shared incidents and failures, request by request; ROW, RUNS, SEED, MINUTES (long; not part of CI)
 	@$(CARGO) test --release --package rollout-core --test guardrail_incidents -- --ignored --nocapture --test-threads 1
 
+prove-mismatches: ## Shadows that differ as much as allowed, and more, pair by pair; ROW, RUNS, SEED, MINUTES (long; not part of CI)
+	@$(CARGO) test --release --package rollout-core --test guardrail_pairs -- --ignored --nocapture --test-threads 1
+
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
-	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof no_shape -- --nocapture
+	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof -- no_shape long_answers --nocapture --test-threads 1
 
 prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
 	@scripts/busy $(MAKE) --no-print-directory test

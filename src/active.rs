@@ -20,6 +20,13 @@ pub(crate) struct Active {
     pub(crate) rates: Rates,
 }
 
+/// What was recorded after the last tick must not be lost: pairs of a replaced plan may end long after its root context.
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 impl Active {
     pub(crate) fn new(plan: Plan) -> Self {
         let plan = Rc::new(plan);

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rollout_core::guardrail::{
-    FORMAT, Guarded, Guardrails, Latch, Merge, Outcome, Setting, Shelf, SplitMark, Ticket, Worker, merge,
+    FORMAT, Guarded, Guardrails, Latch, Merge, Outcome, PairTicket, Setting, Shelf, SplitMark, Ticket,
+    Worker, merge,
 };
 use rollout_core::metric::{IS_WARMING_UP, IS_WITHHELD, TRIPS, WITHHELD};
-use rollout_core::{Decision, Health, Plan, Rollout, State, Time};
+use rollout_core::{Decision, Health, Plan, Rollout, Shadow, State, Time};
 
 use crate::gauge::{Gauges, Series};
 use crate::serving::Serving;
@@ -134,6 +135,25 @@ impl Guard {
         if let Some((watch, guardrails)) = self.watch(decision).zip(decision.rollout.guardrails()) {
             watch.worker.borrow_mut().record_late_failure(guardrails, ticket, now);
         }
+    }
+
+    /// Starts tracking a pair: a request and its copy to a shadow. `None` if no signal judges its comparison. Call it for pairs
+    /// that will be compared if all goes well, when the request is decided.
+    pub(crate) fn begin_pair(
+        &self,
+        decision: &Decision,
+        shadow: &Shadow,
+        now: Duration,
+    ) -> Option<PairTicket> {
+        self.watch(decision)?.worker.borrow_mut().begin_pair(decision, shadow, now)
+    }
+
+    /// Records a pair whose answers were compared, however late that is. A pair that ends in another way is not recorded.
+    pub(crate) fn compared(&self, ticket: &PairTicket, is_mismatch: bool) {
+        let watch = self.by_version.get(ticket.version()).copied().flatten();
+        let Some(watch) = watch.and_then(|watch| self.watches.get(watch)) else { return };
+        let Some(judged) = self.judged(watch) else { return };
+        watch.worker.borrow_mut().record_pair(judged.guardrails, ticket, is_mismatch);
     }
 
     /// Stops tracking a request whose end says nothing about its version.

@@ -15,6 +15,16 @@ pub(crate) fn request_headers() -> Vec<(String, Bytes)> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
 }
 
+/// The first line of a request header. Only in the request phase.
+pub(crate) fn request_header(name: &str) -> Option<Bytes> {
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+}
+
+/// Ends the stream without an answer, after the callback that calls this.
+pub(crate) fn end_stream() {
+    let _ = hostcalls::reset_http_response();
+}
+
 /// Carries out an edit of the request's headers.
 pub(crate) fn edit_request(edit: &Edit<'_>) {
     self::edit(MapType::HttpRequestHeaders, edit);
@@ -57,6 +67,16 @@ pub(crate) fn response_flags() -> u64 {
 /// The first line of a response header. Only in the response phase.
 pub(crate) fn response_header(name: &str) -> Option<Bytes> {
     hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
+}
+
+/// The headers of the response in their order, with `:status`. Only in the response phase.
+pub(crate) fn response_headers() -> Vec<(String, Bytes)> {
+    hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default()
+}
+
+/// The piece of the response body that has just arrived.
+pub(crate) fn response_body(size: usize) -> Bytes {
+    hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
 }
 
 /// The first line of a trailer. Only after the trailers have arrived.
@@ -147,6 +167,11 @@ pub(crate) fn define_histogram(name: &str) -> Option<u32> {
 /// Adds to a counter. The host rejects zero.
 pub(crate) fn increment(metric: u32, by: u32) {
     let _ = hostcalls::increment_metric(metric, i64::from(by));
+}
+
+/// Adds to a gauge that all workers share. The change may be negative.
+pub(crate) fn add_to_gauge(metric: u32, change: i64) {
+    let _ = hostcalls::increment_metric(metric, change);
 }
 
 /// Sets a gauge, or adds a value to a histogram.

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use rollout_core::compare::PairResult;
 use rollout_core::guardrail::{Outcome, Tally};
 use rollout_core::metric::{self, Family};
 use rollout_core::{CopyResult, MAX_TARGETS, Plan, Reason, Rollout, Target, Version};
@@ -63,13 +64,15 @@ pub(crate) enum Event {
     /// Failover to the target at this position.
     Failover(usize),
     Copy(CopyResult),
+    Pair(PairResult),
     Unacceptable,
 }
 
 impl Event {
     const COUNT: usize = Self::FAILOVERS + MAX_TARGETS;
     const COPIES: usize = Reason::COUNT + 4;
-    const FAILOVERS: usize = Self::COPIES + CopyResult::COUNT;
+    const PAIRS: usize = Self::COPIES + CopyResult::COUNT;
+    const FAILOVERS: usize = Self::PAIRS + PairResult::COUNT;
 
     /// The event of an outcome. `None` if it is a success.
     pub(crate) fn of(outcome: Outcome) -> Option<Self> {
@@ -87,9 +90,21 @@ impl Event {
             Self::Abandoned => Reason::COUNT + 2,
             Self::Retry => Reason::COUNT + 3,
             Self::Copy(result) => Self::COPIES.saturating_add(result.index()),
+            Self::Pair(result) => Self::PAIRS.saturating_add(result.index()),
             Self::Failover(place) => Self::FAILOVERS.saturating_add(place),
         }
     }
+}
+
+/// What took its time.
+#[derive(Clone, Copy)]
+pub(crate) enum Took {
+    Request,
+    Copy,
+}
+
+impl Took {
+    const COUNT: usize = 2;
 }
 
 /// A counter of one version: what is not written to the host yet, and the id of its series.
@@ -104,23 +119,41 @@ pub(crate) struct Metrics {
     plan: Rc<Plan>,
     /// By version and event. The last row is for requests that matched no rollout.
     counters: Vec<[Counter; Event::COUNT]>,
-    /// Histograms by version.
-    durations: Vec<Cell<Option<u32>>>,
+    /// Histograms by version and kind.
+    durations: Vec<[Cell<Option<u32>>; Took::COUNT]>,
     /// Versions with the milliseconds that they took, which are not written yet: a call of the host costs less on the tick than inside a
     /// request.
-    waiting: RefCell<Vec<(usize, u64)>>,
+    waiting: RefCell<Vec<(usize, Took, u64)>>,
     /// Counters with something pending.
     dirty: RefCell<Vec<(usize, Event)>>,
 }
 
 impl Metrics {
     pub(crate) fn new(plan: &Rc<Plan>) -> Self {
-        Self {
+        let metrics = Self {
             plan: Rc::clone(plan),
-            counters: (0..=plan.versions()).map(|_| Default::default()).collect(),
-            durations: (0..plan.versions()).map(|_| Cell::default()).collect(),
+            counters: (0..=plan.versions()).map(|_| std::array::from_fn(|_| Counter::default())).collect(),
+            durations: (0..plan.versions()).map(|_| Default::default()).collect(),
             waiting: RefCell::default(),
             dirty: RefCell::default(),
+        };
+        metrics.define_pairs();
+        metrics
+    }
+
+    /// Defines the series of compared copies at once. Envoy forgets a series with the last VM that has it, and this way those of an
+    /// upgraded module go on, so that the copies that are sent stay the sum of the results.
+    fn define_pairs(&self) {
+        let results = PairResult::ALL.into_iter().map(Event::Pair);
+        let events: Vec<Event> = results.chain([Event::Copy(CopyResult::Sent)]).collect();
+        let shadows = self.plan.rollouts().iter().flat_map(|rollout| rollout.shadows());
+        for shadow in shadows.filter(|shadow| shadow.compare().is_some()) {
+            let Some(row) = self.counters.get(shadow.version.ordinal()) else { continue };
+            for event in &events {
+                if let Some(counter) = row.get(event.index()) {
+                    counter.id.set(define(&self.plan, shadow.version.ordinal(), *event));
+                }
+            }
         }
     }
 
@@ -147,10 +180,10 @@ impl Metrics {
     }
 
     /// Records the time that a version took to its response headers.
-    pub(crate) fn record_duration(&self, version: &Version, milliseconds: u64) {
+    pub(crate) fn record_duration(&self, version: &Version, kind: Took, milliseconds: u64) {
         let is_full = {
             let mut waiting = self.waiting.borrow_mut();
-            waiting.push((version.ordinal(), milliseconds));
+            waiting.push((version.ordinal(), kind, milliseconds));
             waiting.len() >= MAX_WAITING
         };
         if is_full {
@@ -159,10 +192,12 @@ impl Metrics {
     }
 
     fn flush_durations(&self) {
-        for (row, milliseconds) in self.waiting.borrow_mut().drain(..) {
-            let Some(histogram) = self.durations.get(row) else { continue };
+        for (row, kind, milliseconds) in self.waiting.borrow_mut().drain(..) {
+            let Some(histogram) = self.durations.get(row).and_then(|row| row.get(kind as usize)) else {
+                continue;
+            };
             if histogram.get().is_none() {
-                histogram.set(define_duration(&self.plan, row));
+                histogram.set(define_duration(&self.plan, row, kind));
             }
             if let Some(id) = histogram.get() {
                 host::set_metric(id, milliseconds);
@@ -197,10 +232,14 @@ fn find_version(plan: &Plan, row: usize) -> Option<(&Rollout, &Version)> {
     all.find(|(_, version)| version.ordinal() == row)
 }
 
-/// Defines the histogram of a version.
-fn define_duration(plan: &Plan, row: usize) -> Option<u32> {
+/// Defines a histogram of a version.
+fn define_duration(plan: &Plan, row: usize, kind: Took) -> Option<u32> {
     let (rollout, version) = find_version(plan, row)?;
-    series(metric::DURATION, &[rollout.name(), version.name()], host::define_histogram)
+    let family = match kind {
+        Took::Request => metric::DURATION,
+        Took::Copy => metric::SHADOW_DURATION,
+    };
+    series(family, &[rollout.name(), version.name()], host::define_histogram)
 }
 
 /// Defines the series of one counter.
@@ -222,6 +261,9 @@ fn define(plan: &Plan, row: usize, event: Event) -> Option<u32> {
             series(metric::FAILOVERS, &[rollout, version, to], host::define_counter)
         }
         Event::Copy(result) => {
+            series(metric::SHADOWS, &[rollout, version, result.name()], host::define_counter)
+        }
+        Event::Pair(result) => {
             series(metric::SHADOWS, &[rollout, version, result.name()], host::define_counter)
         }
         Event::Unacceptable => series(metric::UNACCEPTABLE, &[rollout, version], host::define_counter),

@@ -1,4 +1,5 @@
-//! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks.
+//! The root context, one per configuration and thread: compiles the document, holds the plan, and ticks. In the role
+//! `shadow` it has no document, and its ticks only look after pairs.
 //!
 //! Whether `on_configure` accepts a document depends on its bytes alone. Envoy runs it in a canary context first and then
 //! on every thread. If the result depended on anything else, it could differ between threads, and a worker would be left
@@ -9,15 +10,19 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
-use rollout_core::compile;
+use rollout_core::{Configuration, configuration};
 
 use crate::active::Active;
+use crate::copy::Copied;
 use crate::gauge::{self, Exposures};
-use crate::host;
 use crate::stream::Stream;
+use crate::{host, pairs};
 
 /// Interval of ticks, and so the most that a counter is late.
 const TICK: Duration = Duration::from_millis(200);
+
+/// The same in the role `shadow`, which has nothing to do unless the other role is gone.
+const SHADOW_TICK: Duration = Duration::from_secs(1);
 
 /// Most problems that are logged. The limit protects the log; `rolloutctl check` shows all problems.
 const LOGGED: usize = 20;
@@ -30,6 +35,8 @@ pub(crate) fn start() {
 
 #[derive(Default)]
 struct Root {
+    /// True if the streams are copies on their way through the cluster for copies.
+    is_shadow: bool,
     active: Option<Rc<Active>>,
     announced: bool,
     exposures: Exposures,
@@ -50,10 +57,15 @@ impl Drop for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
-        match compile(&host::document(size)) {
-            Ok(compiled) => {
+        match configuration(&host::document(size)) {
+            Ok(Configuration::Rollouts(compiled)) => {
                 self.active = Some(Rc::new(Active::new(compiled.plan)));
                 host::set_tick_period(TICK);
+                true
+            }
+            Ok(Configuration::Shadow) => {
+                self.is_shadow = true;
+                host::set_tick_period(SHADOW_TICK);
                 true
             }
             Err(refused) => {
@@ -71,6 +83,7 @@ impl RootContext for Root {
 
     /// The first tick announces the plan, because `on_configure` also runs in the canary context, which never serves.
     fn on_tick(&mut self) {
+        pairs::tick();
         let Some(active) = &self.active else { return };
         if !self.announced {
             active.announce();
@@ -81,6 +94,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        if self.is_shadow {
+            return Some(Box::new(Copied::default()));
+        }
         Some(Box::new(Stream::new(self.active.clone())))
     }
 

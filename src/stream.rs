@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use rollout_core::compare::{Origin, PairId, PairResult};
 use rollout_core::guardrail::{
     Call, Outcome, Response, Ticket, classify, classify_without_response, is_break_flag, is_failure_status,
     is_repeated, needs_flags,
@@ -14,8 +15,8 @@ use rollout_core::guardrail::{
 use rollout_core::{Ask, Decision, Now, Reason, Target, Time, decide, request_edits};
 
 use crate::active::Active;
-use crate::host;
-use crate::metric::Event;
+use crate::metric::{Event, Took};
+use crate::{host, pairs};
 
 pub(crate) struct Stream {
     active: Option<Rc<Active>>,
@@ -23,6 +24,8 @@ pub(crate) struct Stream {
     started: Duration,
     call: Call,
     ticket: Option<Ticket>,
+    /// Names the pairs that wait for the answer.
+    pair: Option<PairId>,
     /// True if there were response headers.
     has_response: bool,
     /// True if the request was recorded as fine and may still fail.
@@ -37,6 +40,7 @@ impl Stream {
             started: Duration::ZERO,
             call: Call::default(),
             ticket: None,
+            pair: None,
             has_response: false,
             may_fail_late: false,
         }
@@ -47,9 +51,8 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(Active { plan, metrics, guard, rates }) = self.active.as_deref() else {
-            return Action::Continue;
-        };
+        let Some(active) = &self.active else { return Action::Continue };
+        let Active { plan, metrics, guard, rates } = &**active;
         let headers = host::request_headers();
         let source = plan.reads_source_address().then(host::source_address).flatten();
         let lines = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
@@ -64,6 +67,7 @@ impl HttpContext for Stream {
             decision.limit_copies(|shadow, per_second| {
                 rates.take(shadow, Ask { second: self.started.as_secs(), per_second })
             });
+            self.pair = pairs::open(active, decision, request.method(), self.started);
         }
         for edit in request_edits(decision.as_ref(), &request) {
             host::edit_request(&edit);
@@ -109,19 +113,37 @@ impl HttpContext for Stream {
         self.ticket = record(active, decision, self.ticket.take(), outcome, now);
         self.may_fail_late = self.ticket.is_some() && outcome.is_some_and(|of| of.may_fail_late(!is_end));
         let target: Option<&Target> = answered.map(|(_, target)| target);
+        match self.pair {
+            Some(pair) if decision.is_of_stable(target) => pairs::live_head(pair, is_end),
+            Some(pair) => pairs::fail(pair, Origin::Live, PairResult::SkippedOther),
+            None => {}
+        }
         for edit in decision.response_edits(&active.plan, target) {
             host::edit_response(&edit);
         }
         Action::Continue
     }
 
+    fn on_http_response_body(&mut self, size: usize, is_end: bool) -> Action {
+        if let Some(pair) = self.pair {
+            pairs::body(pair, Origin::Live, size, is_end);
+        }
+        Action::Continue
+    }
+
     /// Reads the gRPC status. Trailers of other requests are ignored.
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        if self.call.is_grpc {
-            let status = host::response_trailer("grpc-status");
-            if status.is_some_and(|status| is_failure_status(&status)) {
-                self.fail_late();
-            }
+        let status = (self.call.is_grpc || self.pair.is_some())
+            .then(|| host::response_trailer("grpc-status"))
+            .flatten();
+        let is_failure = status.as_deref().is_some_and(is_failure_status);
+        if is_failure && self.call.is_grpc {
+            self.fail_late();
+        }
+        match self.pair {
+            Some(pair) if is_failure => pairs::fail(pair, Origin::Live, PairResult::LiveError),
+            Some(pair) => pairs::end(pair, Origin::Live, status),
+            None => {}
         }
         Action::Continue
     }
@@ -130,6 +152,9 @@ impl HttpContext for Stream {
 /// The end of a request. If there was no answer, or if it broke off after its headers, the response flags show why.
 impl Drop for Stream {
     fn drop(&mut self) {
+        if let Some(pair) = self.pair {
+            pairs::fail(pair, Origin::Live, PairResult::of_break(host::response_flags()));
+        }
         if !self.has_response {
             self.end_without_response();
         } else if self.may_fail_late && is_break_flag(host::response_flags()) {
@@ -182,7 +207,7 @@ impl Stream {
         let outcome = ending.outcome(status, took, marks);
         if let Some(latency) = outcome.filter(|of| of.is_answer()).and_then(|of| of.waited) {
             let milliseconds = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-            active.metrics.record_duration(&decision.version, milliseconds);
+            active.metrics.record_duration(&decision.version, Took::Request, milliseconds);
         }
         outcome
     }

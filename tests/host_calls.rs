@@ -75,13 +75,14 @@ struct Expected<'r> {
     instructions: u64,
 }
 
+fn table(rows: &Rows) -> BTreeMap<String, usize> {
+    rows.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect()
+}
+
 /// Panics unless a settled request makes exactly these calls and entries, and stays in its budget of instructions.
 #[track_caller]
 fn expect(document: &str, path: &str, expected: &Expected<'_>) {
     let counts = Guest::start(&testbed::module::build(), document).settled(&request(path));
-    let table = |rows: &Rows| -> BTreeMap<String, usize> {
-        rows.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect()
-    };
     let Counts { calls, entries, instructions } = counts;
     println!("{instructions} instructions");
     assert_eq!(calls, table(expected.calls), "host calls");
@@ -102,6 +103,7 @@ fn a_request_that_no_rollout_matches_costs_one_read_of_its_headers() {
                 ("context_create", 1),
                 ("delete", 1),
                 ("request_headers", 1),
+                ("response_body", 1),
                 ("response_headers", 1),
             ],
             instructions: 15_300,
@@ -122,6 +124,7 @@ const DECIDED: Expected<'static> = Expected {
         ("context_create", 1),
         ("delete", 1),
         ("request_headers", 1),
+        ("response_body", 1),
         ("response_headers", 1),
     ],
     instructions: 22_000,
@@ -152,7 +155,30 @@ fn a_version_with_failover_costs_one_look_at_the_attempts() {
 #[test]
 fn a_shadow_costs_one_header() {
     let calls = [&[("add_header_map_value request", 5)], &DECIDED.calls[1..]].concat();
-    expect(&rollout(shadow), MATCHED, &Expected { calls: &calls, instructions: 25_800, ..DECIDED });
+    expect(&rollout(shadow), MATCHED, &Expected { calls: &calls, instructions: 26_600, ..DECIDED });
+}
+
+/// A copy in the role `shadow`, where the filter of the listener has marked it.
+fn copy() -> Exchange {
+    request(MATCHED).and("x-rollout-shadow", "fraud-v3-copies").response(&[
+        (":status", "200"),
+        ("content-type", "application/json"),
+        ("content-length", "300"),
+    ])
+}
+
+#[test]
+fn a_copy_in_its_cluster_costs_its_mark_and_the_length_of_its_answer() {
+    let counts = Guest::start(&testbed::module::build(), r#"{"role": "shadow"}"#).settled(&copy());
+    println!("{} instructions", counts.instructions);
+    let calls = [
+        ("get_header_map_value request x-rollout-pair", 1),
+        ("get_header_map_value request x-rollout-shadow", 1),
+        ("get_header_map_value response content-length", 1),
+    ];
+    assert_eq!(counts.calls, table(&calls));
+    assert_eq!(counts.entries, table(DECIDED.entries));
+    assert!(counts.instructions < 2_600, "{}", counts.instructions);
 }
 
 #[test]

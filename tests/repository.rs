@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rollout_core::compile;
+use rollout_core::{compile, metric};
 use serde_json::Value;
 use testbed::module::{self, workspace};
 
@@ -107,6 +107,36 @@ fn the_documents_of_the_istio_manifests_have_no_problems() {
 }
 
 #[test]
+fn the_istio_cluster_for_copies_is_that_of_the_shipped_configuration_with_other_hosts() {
+    let own = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
+    let clusters = own["static_resources"]["clusters"].as_array().expect("clusters");
+    let shipped = clusters.iter().find(|cluster| cluster["name"] == "fraud-v3-copies").expect("it is there");
+    let manifest = testbed::yaml(&read(&workspace().join("envoy/istio/copies.yaml")));
+    let patches = manifest["spec"]["configPatches"].as_array().expect("patches");
+    let value = |kind: &str| {
+        let patch = patches.iter().find(|patch| patch["applyTo"] == kind).expect("a patch");
+        patch["patch"]["value"].clone()
+    };
+    let mut cluster = value("CLUSTER");
+    for (field, of) in shipped.as_object().expect("an object") {
+        if ["type", "load_assignment"].contains(&field.as_str()) {
+            cluster[field] = of.clone();
+        }
+    }
+    let source = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
+                  /http_filters/1/config_discovery/config_source";
+    *cluster.pointer_mut(source).expect("a source") = shipped.pointer(source).expect("a source").clone();
+    assert_eq!(&cluster, shipped);
+
+    let shadow = &value("EXTENSION_CONFIG");
+    let config = &shadow["typed_config"]["config"];
+    assert_eq!(shadow["name"], "rollout-shadow");
+    assert_eq!(config["configuration"]["value"], r#"{"role": "shadow"}"#);
+    let plugin = testbed::yaml(&read(&workspace().join("envoy/istio/wasmplugin.yaml")));
+    assert_eq!(config["vm_config"]["code"]["remote"]["http_uri"]["uri"], plugin["spec"]["url"]);
+}
+
+#[test]
 fn the_istio_routes_are_those_of_the_shipped_configuration() {
     let own = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
     let manager = &own["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
@@ -124,6 +154,31 @@ fn the_istio_routes_are_those_of_the_shipped_configuration() {
     }
     let early = "early_header_mutation_extensions";
     assert!(patches.iter().any(|patch| patch["typed_config"][early] == manager[early]));
+}
+
+#[test]
+fn every_metric_is_in_the_reference_and_every_label_of_it_in_the_shipped_configuration() {
+    let reference = read(&workspace().join("docs/reference.md"));
+    let tags = testbed::yaml(&read(&workspace().join("envoy/envoy.yaml")));
+    let tags = tags["stats_config"]["stats_tags"].as_array().expect("tags").clone();
+    let mesh = testbed::yaml(&read(&workspace().join("envoy/istio/mesh-config.yaml")));
+    let mesh = mesh["meshConfig"]["defaultConfig"]["extraStatTags"].as_array().expect("tags").clone();
+    for family in metric::FAMILIES {
+        let name = format!("`{}`", family.name);
+        let rows = reference.lines().filter(|line| line.starts_with('|'));
+        let cells: Vec<Vec<&str>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+        let named = |row: &&Vec<&str>| row.get(1).is_some_and(|cell| cell.split(", ").any(|of| of == name));
+        let row = cells.iter().find(named).unwrap_or_else(|| panic!("the reference has no row for {name}"));
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+        assert_eq!(row.get(3), Some(&labels.as_str()), "{name}");
+        for label in family.labels {
+            let regex = format!(r"^wasmcustom\.(?:.*;\.;)?({label}=\.=(.*?);\.;)");
+            let tag = serde_json::json!({"tag_name": label, "regex": regex});
+            assert!(tags.contains(&tag), "envoy.yaml has no {tag}");
+            assert!(mesh.contains(&Value::from(*label)), "mesh-config.yaml has no {label}");
+        }
+    }
 }
 
 #[test]

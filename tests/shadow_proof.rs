@@ -25,6 +25,10 @@ use testbed::{Behaviour, Client, Cluster, Envoy, PATIENCE, Request, Upstream};
 
 const MIB: usize = 1 << 20;
 
+/// Where a cluster has its HTTP options.
+const OPTIONS: &str =
+    "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
 /// Longer than any wait of this test.
 const FOREVER: Duration = Duration::from_secs(3_600);
 
@@ -38,11 +42,13 @@ enum Shadow {
     ReadsSlowly,
     NeverAnswers,
     Answers100Mb,
+    /// Of unknown length, for as long as somebody reads.
+    AnswersWithoutEnd,
     Resets,
 }
 
 impl Shadow {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Well,
         Self::Dead,
         Self::Unreachable,
@@ -50,8 +56,14 @@ impl Shadow {
         Self::ReadsSlowly,
         Self::NeverAnswers,
         Self::Answers100Mb,
+        Self::AnswersWithoutEnd,
         Self::Resets,
     ];
+
+    /// True if its answers are too long for a copy.
+    fn is_long(self) -> bool {
+        matches!(self, Self::Answers100Mb | Self::AnswersWithoutEnd)
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -62,6 +74,7 @@ impl Shadow {
             Self::ReadsSlowly => "reads-slowly",
             Self::NeverAnswers => "never-answers",
             Self::Answers100Mb => "answers-100-mb",
+            Self::AnswersWithoutEnd => "answers-no-end",
             Self::Resets => "resets",
         }
     }
@@ -89,6 +102,7 @@ impl Server {
             Shadow::ReadsSlowly => Self::Faulty(Faulty::start(Fault::ReadsSlowly(50_000))),
             Shadow::NeverAnswers => upstream(Behaviour::delayed(FOREVER)),
             Shadow::Answers100Mb => upstream(Behaviour::ok().body(vec![b'x'; 100_000_000])),
+            Shadow::AnswersWithoutEnd => upstream(Behaviour::ok().endless(vec![b'x'; 16_384])),
             Shadow::Resets => upstream(Behaviour::reset()),
         }
     }
@@ -303,13 +317,12 @@ impl Site {
 /// Lets copies last longer than any wait: what ends a copy must not be what saves the client. And gives those of 4 MiB what
 /// `render clusters` writes for them.
 fn adapt(cluster: &mut Value) {
-    let options = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let duration = format!("{options}/common_http_protocol_options/max_stream_duration");
+    let duration = format!("{OPTIONS}/common_http_protocol_options/max_stream_duration");
     if let Some(duration) = cluster.pointer_mut(&duration) {
         *duration = json!("3600s");
     }
     if cluster["name"].as_str().is_some_and(|name| name.contains("-4m-")) {
-        let buffer = cluster.pointer_mut(&format!("{options}/http_filters/0/typed_config/max_request_bytes"));
+        let buffer = cluster.pointer_mut(&format!("{OPTIONS}/http_filters/0/typed_config/max_request_bytes"));
         *buffer.expect("copies are buffered") = json!(4 * MIB);
         cluster["circuit_breakers"] = json!({"thresholds": [
             {"max_connections": 16, "max_pending_requests": 4, "max_requests": 12, "max_retries": 0}]});
@@ -360,8 +373,6 @@ fn tunnel(address: SocketAddr, request: &Request) -> Duration {
 /// Latencies of one cell.
 #[derive(Default)]
 struct Cell {
-    /// While no copy is under way that a shadow still answers.
-    quiet: Vec<Duration>,
     plain: Vec<Duration>,
     copied: Vec<Duration>,
 }
@@ -380,10 +391,6 @@ impl Cell {
             [0.5, 0.99].map(|share| (quantile(&mut self.copied, share), quantile(&mut self.plain, share)));
         format!("yes {:.2} {:.2} {:+.1}", p50.0 / p50.1, p99.0 / p99.1, p50.0 - p50.1)
     }
-
-    fn against_quiet(&mut self) -> String {
-        format!("{:.2}", quantile(&mut self.copied, 0.5) / quantile(&mut self.quiet, 0.5))
-    }
 }
 
 type Cells = BTreeMap<(Shadow, &'static str), Cell>;
@@ -396,18 +403,10 @@ const BRIEF: usize = 2;
 fn measure(shadows: &[Shadow], pairs: usize) -> (Cells, [u64; 2]) {
     let site = Site::start(shadows);
     let mut cells = Cells::new();
-    let is_measured = pairs > BRIEF;
     // A large body takes as long as ten small ones.
     let pairs = |shape: Shape| if shape.size > 2 * MIB { pairs.div_ceil(10) } else { pairs };
     let before = site.envoy.rss_kib() / 1024;
     for shape in SHAPES {
-        if is_measured {
-            site.wait_for_answers();
-            for shadow in shadows {
-                let cell = cells.entry((*shadow, shape.name)).or_default();
-                cell.quiet.extend((0..pairs(shape)).map(|_| site.ask(*shadow, shape, false)));
-            }
-        }
         for pair in 0..pairs(shape) {
             for shadow in shadows {
                 let cell = cells.entry((*shadow, shape.name)).or_default();
@@ -425,18 +424,9 @@ fn measure(shadows: &[Shadow], pairs: usize) -> (Cells, [u64; 2]) {
         site.envoy.wait_for(&place, |_| (site.counted(shadow, shape) == expected).then_some(()));
     }
     site.assert_tried();
+    site.assert_ended(pairs(SHAPES[0]));
     assert_eq!(site.envoy.vm_reloads(), 0);
     (cells, [before, after])
-}
-
-impl Site {
-    /// Waits until no copy is under way to a shadow that answers.
-    fn wait_for_answers(&self) {
-        let active = r"^cluster\.(well|answers-100-mb)-.*-copies\.upstream_rq_active$";
-        self.envoy.wait_for("the end of all answers", |envoy| {
-            (envoy.stats(active).values().sum::<u64>() == 0).then_some(())
-        });
-    }
 }
 
 impl Site {
@@ -464,6 +454,24 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Panics unless long answers have ended long before their end.
+    fn assert_ended(&self, copies: usize) {
+        for shadow in self.shadows.keys().filter(|shadow| shadow.is_long()) {
+            let counted = |name: &str| {
+                self.envoy.stats(&format!(r"^cluster\.{}-.*-copies\.{name}$", shadow.name())).into_values()
+            };
+            self.envoy.wait_for("the end of long answers", |_| {
+                (counted("upstream_rq_active").sum::<u64>() == 0).then_some(())
+            });
+            // What fits into the buffers of connection and kernel comes on top of 1 MiB.
+            let most = MIB.saturating_mul(8).saturating_mul(copies) as u64;
+            let read = counted("upstream_cx_rx_bytes_total").max();
+            assert!(read <= Some(most), "{}: {read:?} bytes for {copies} copies", shadow.name());
+        }
+    }
+}
+
 /// Pairs of a copied and a plain request for each cell: `PAIRS`, or enough to show bytes and counts.
 fn pairs() -> Option<usize> {
     std::env::var("PAIRS").ok().and_then(|pairs| pairs.parse().ok())
@@ -475,30 +483,100 @@ fn no_shape_of_request_and_no_behaviour_of_a_shadow_changes_what_the_client_gets
         measure(&Shadow::ALL, BRIEF);
         return;
     };
-    // What answers with 100 MB keeps the whole worker busy, so it has an Envoy of its own.
-    let (loud, others): (Vec<_>, Vec<_>) =
-        Shadow::ALL.into_iter().partition(|shadow| *shadow == Shadow::Answers100Mb);
-    let (mut cells, [before, after]) = measure(&others, pairs);
-    let (own, [loud_before, loud_after]) = measure(&loud, pairs);
-    cells.extend(own);
+    let (mut cells, [before, after]) = measure(&Shadow::ALL, pairs);
     let row = |head: &str, fields: Vec<String>| {
         let fields: String = fields.iter().map(|field| format!(" {field:>19}")).collect();
         println!("{head:<12}{fields}");
     };
     println!("\nbytes equal; latency copied / not copied, interleaved: p50, p99, and milliseconds of p50");
-    let names = Shadow::ALL.map(|shadow| shadow.name().to_owned()).to_vec();
-    row("", [names, vec!["against quiet".to_owned()]].concat());
+    row("", Shadow::ALL.map(|shadow| shadow.name().to_owned()).to_vec());
     for shape in SHAPES {
-        let mut compared =
-            Shadow::ALL.map(|shadow| cells.entry((shadow, shape.name)).or_default().compared()).to_vec();
-        let loud = cells.entry((Shadow::Answers100Mb, shape.name)).or_default();
-        compared.push(loud.against_quiet());
-        row(shape.name, compared);
+        let compared = Shadow::ALL.map(|shadow| cells.entry((shadow, shape.name)).or_default().compared());
+        row(shape.name, compared.to_vec());
     }
-    println!(
-        "RSS of Envoy in MiB: {before} → {after}, and with answers of 100 MB {loud_before} → {loud_after}.\n\
-         against quiet: p50 of copied requests against requests while no answer of 100 MB is read."
-    );
+    println!("RSS of Envoy in MiB: {before} → {after}");
+}
+
+/// What becomes of the answers of copies in a part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// There are no copies.
+    Quiet,
+    /// The module ends long answers.
+    Ended,
+    /// Envoy reads them to their end, because the cluster for copies lacks the module.
+    ReadWhole,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Quiet, Self::Ended, Self::ReadWhole];
+}
+
+/// Answers of 100 MB to copies, 50 per second if it is measured, and what a client and the worker notice. The parts take turns.
+#[test]
+fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
+    let (rounds, seconds, rate) = pairs().map_or((1, 1, 5), |pairs| (pairs.min(20), 2, 50));
+    let [live, shadow] = ["live", "shadow"].map(Upstream::start);
+    live.remember(0);
+    shadow.remember(0);
+    shadow.set(Behaviour::ok().body(vec![b'x'; 100_000_000]));
+    let clusters = ["ended-copies", "whole-copies"].map(|name| Cluster::new(name, &[shadow.port()]).copies());
+    let envoy = Envoy::builder().cluster(&live).clusters(clusters).tweak(|bootstrap| {
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
+        let whole =
+            clusters.iter_mut().find(|cluster| cluster["name"] == "whole-copies").expect("it is there");
+        let filters = whole.pointer_mut(&format!("{OPTIONS}/http_filters")).and_then(Value::as_array_mut);
+        filters.expect("filters").retain(|filter| filter["name"] != "rollout-shadow");
+    });
+    let envoy = envoy.start();
+    let rollout = |name: &str| {
+        json!({"name": name, "match": [{"path": {"prefix": format!("/{name}")}}], "unit": [{"header": "x-user-id"}],
+            "stable": "live", "shadow": [{"version": "shadow", "percent": 100, "cluster": format!("{name}-copies")}],
+            "versions": [{"name": "live", "cluster": "live"}, {"name": "shadow", "cluster": "elsewhere"}]})
+    };
+    let document = json!({"revision": 1, "rollouts": [rollout("ended"), rollout("whole")]});
+    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+    envoy.wait_revision(1);
+    let mut latencies: BTreeMap<Part, Vec<Duration>> = BTreeMap::new();
+    let mut cpu: BTreeMap<Part, u64> = BTreeMap::new();
+    let client = envoy.client();
+    for part in (0..rounds).flat_map(|_| Part::ALL) {
+        let path = match part {
+            Part::Quiet => "/elsewhere",
+            Part::Ended => "/ended",
+            Part::ReadWhole => "/whole",
+        };
+        let before = envoy.cpu_nanos();
+        let copies = testbed::Load::new(envoy.address()).rate(rate as f64).requests(rate * seconds);
+        let copies = copies.start(move |number| Request::get(path).header("x-user-id", format!("u{number}")));
+        // The client asks often, at the same times in each part, and is not copied.
+        let begun = Instant::now();
+        for number in 0..100 * seconds {
+            let due = begun + Duration::from_millis(10 * number);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let asked = Instant::now();
+            let answer = client.send(Request::get("/elsewhere")).expect("Envoy answers");
+            latencies.entry(part).or_default().push(asked.elapsed());
+            assert_eq!((answer.status, answer.upstream()), (200, "live".into()));
+        }
+        let report = copies.finish();
+        assert_eq!(report.failed(), 0, "{report:?}");
+        envoy.wait_for("the end of the copies", |envoy| {
+            let active = envoy.stats(r"^cluster\..*-copies\.upstream_rq_active$");
+            (active.values().sum::<u64>() == 0).then_some(())
+        });
+        *cpu.entry(part).or_default() += envoy.cpu_nanos() - before;
+    }
+    let read = |name: &str| envoy.stat(&format!("cluster.{name}-copies.upstream_cx_rx_bytes_total"));
+    let copies = rate * seconds * rounds as u64;
+    assert!(read("ended") < copies * 8 * MIB as u64, "{} bytes of {copies} answers", read("ended"));
+    assert!(read("whole") > copies * 8 * MIB as u64, "the shadow answers with 100 MB");
+    assert_eq!(envoy.vm_reloads(), 0);
+    for (part, times) in &mut latencies {
+        let [p50, p99] = [0.5, 0.99].map(|share| quantile(times, share));
+        let extra = cpu[part].saturating_sub(cpu[&Part::Quiet]) as f64 / copies as f64 / 1e6;
+        println!("{part:?}: p50 {p50:.2} ms, p99 {p99:.2} ms, CPU per copied request {extra:.2} ms more");
+    }
 }
 
 #[test]

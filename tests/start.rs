@@ -57,9 +57,13 @@ impl Checkout {
         for name in ["envoy/start", "dist", "bin"] {
             fs::create_dir_all(at.join(name)).expect("the folder is writable");
         }
-        for name in
-            ["envoy/envoy.yaml", "envoy/ecds.yaml", "envoy/start/models.yaml", "envoy/start/canary.json"]
-        {
+        for name in [
+            "envoy/envoy.yaml",
+            "envoy/ecds.yaml",
+            "envoy/ecds-shadow.yaml",
+            "envoy/start/models.yaml",
+            "envoy/start/canary.json",
+        ] {
             let text = fs::read_to_string(module::workspace().join(name)).expect("a shipped file");
             fs::write(at.join(name), checkout.with_own_ports(&text)).expect("the folder is writable");
         }

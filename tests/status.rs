@@ -119,10 +119,14 @@ fn a_pipeline_stops_if_no_signal_saw_enough_of_a_version_that_always_fails() {
         &json!({"min_requests": 200,
                 "signals": [{"error_rate": {"max_percent": 20}}, {"error_rate": {"max_increase_percent": 2, "confidence": 0.99}}]}),
     );
-    let load = Load::new(site.envoys[0].address()).connections(4).rate(24.0);
-    let load = load.start(|number| Request::get("/x").header("x-user-id", format!("user-{number}")));
+    let load = || Load::new(site.envoys[0].address()).connections(2).rate(12.0);
+    let request = |number: u64| Request::get("/x").header("x-user-id", format!("user-{number}"));
+    let loads = [
+        load().start(move |number| request(number * 2)),
+        load().http2().start(move |number| request(number * 2 + 1)),
+    ];
     let (code, answer) = site.tool(&["gate", "fraud.json", "--min-requests", "50"], &["--for", "10s"]);
-    load.stop();
+    loads.into_iter().for_each(|load| drop(load.stop()));
     assert_eq!(code, Some(2), "{answer}");
     let version = &answer["rollouts"][0]["versions"][0];
     let [rate, increase] = [0, 1].map(|position: usize| &version["signals"][position]);
@@ -181,4 +185,43 @@ fn a_push_that_raises_a_latched_version_says_that_the_latch_holds() {
         let (code, text) = push(&document, "json");
         assert_eq!((code, text.contains("latched")), (Some(0), false), "{same}: {text}");
     }
+}
+
+#[test]
+fn copies_of_a_real_proxy_are_reported_with_how_long_it_has_counted() {
+    const REQUESTS: u64 = 40;
+    let tool = module::rolloutctl();
+    let clusters = ["fraud-v1", "fraud-v2-copies"].map(Upstream::start);
+    let envoy = Envoy::builder().clusters(&clusters).concurrency(2).start();
+    let document = json!({"revision": 1, "rollouts": [{
+        "name": "fraud", "unit": [{"header": "x-user-id"}], "stable": "v1",
+        "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
+        "shadow": [{"version": "v2", "percent": 100, "cluster": "fraud-v2-copies"}]
+    }]});
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("fraud.json"), document.to_string()).expect("written");
+    assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
+    envoy.wait_revision(1);
+    let report = Load::new(envoy.address())
+        .connections(2)
+        .requests(REQUESTS)
+        .run(|number| Request::get("/x").header("x-user-id", format!("user-{number}")));
+    assert_eq!((report.sent, report.failed()), (REQUESTS, 0));
+    let answer = envoy.wait_for("all that the proxy counts", |envoy| {
+        let mut command = Command::new(&tool);
+        command.current_dir(folder.path()).args(["shadow", "fraud.json", "--format", "json", "--envoy"]);
+        let output = command.arg(envoy.admin_url()).output().expect("rolloutctl runs");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let shadow = &answer["rollouts"][0]["shadows"][0];
+        let is_counted = shadow["sent"] == REQUESTS && !shadow["latency_ms"]["stable"].is_null();
+        (is_counted && answer["envoys"][0]["counted_seconds"].as_u64() > Some(0)).then_some(answer)
+    });
+    assert_eq!(answer["warnings"], json!([]), "{answer}");
+    let shadow = &answer["rollouts"][0]["shadows"][0];
+    let of = ["version", "cluster", "compares", "open", "latency_ms"].map(|field| &shadow[field]);
+    let [version, cluster, compares, open, latency] = of;
+    assert_eq!((version, cluster), (&json!("v2"), &json!("fraud-v2-copies")), "{answer}");
+    assert_eq!((compares, open), (&json!(false), &json!(0)), "{answer}");
+    assert_eq!(latency["stable"]["answers"], REQUESTS, "{answer}");
 }

@@ -107,6 +107,7 @@ impl<'e> Evaluation<'e> {
             is_unacceptable: !case.demand.accepts(served.version),
             is_repeatable: self.request.retries.are_wanted || chain.contains(&true),
             chain,
+            pair: None,
             unit_hash,
         }
     }

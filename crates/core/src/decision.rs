@@ -111,6 +111,8 @@ pub struct Decision {
     /// itself can't be seen.
     pub is_repeatable: bool,
     pub(crate) chain: Chain,
+    /// The name of the call for its copies. `None` if no answer is compared.
+    pub pair: Option<String>,
     /// Hash of the unit for guardrails. `None` if there are none, or if the request has no unit.
     pub unit_hash: Option<u32>,
 }
@@ -172,16 +174,33 @@ impl Decision {
         let assignment = [(header::ASSIGNMENT, self.assignment_after(request.assignments()))];
         let shadows = self.shadow_clusters().zip(header::SHADOWS);
         let shadows = shadows.map(move |(cluster, name)| (name, bytes(cluster)));
+        let pair = self.pair.as_deref().map(|pair| (header::PAIR, bytes(pair)));
         let prefix = self.version.path_prefix.as_ref();
         let path = prefix.and_then(|prefix| prefix.replaced_in(request.target));
         let path = path.map(|path| (":path", Cow::Owned(path)));
-        own.chain(fallbacks).chain(retry).chain(assignment).chain(shadows).chain(path)
+        own.chain(fallbacks).chain(retry).chain(assignment).chain(shadows).chain(pair).chain(path)
     }
 
     /// The clusters that get a copy, in document order.
     pub fn shadow_clusters(&self) -> impl Iterator<Item = &str> {
+        self.sent().map(|shadow| shadow.cluster())
+    }
+
+    /// The shadows that get a copy whose answer is compared.
+    pub fn compared(&self) -> impl Iterator<Item = &Rc<Shadow>> {
+        self.sent().filter(|shadow| shadow.compare().is_some())
+    }
+
+    fn sent(&self) -> impl Iterator<Item = &Rc<Shadow>> {
         let sent = self.copies.iter().flatten().filter(|copy| copy.result == CopyResult::Sent);
-        sent.map(|copy| copy.shadow.cluster())
+        sent.map(|copy| &copy.shadow)
+    }
+
+    /// True if stable answered, which is compared. `answered` is the failover target that answered, if one did.
+    #[must_use]
+    pub fn is_of_stable(&self, answered: Option<&Target>) -> bool {
+        let stable = self.rollout.stable();
+        answered.map_or(self.version.ordinal() == stable.ordinal(), |target| target.to() == stable.name())
     }
 
     /// Skips each copy that its shadow's rate leaves no room for. `may_take` is asked once for each copy that would be sent

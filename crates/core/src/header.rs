@@ -16,6 +16,8 @@ pub const PICK: &str = "x-rollout-pick";
 pub const SHADOWS: [&str; 3] = ["x-rollout-shadow-1", "x-rollout-shadow-2", "x-rollout-shadow-3"];
 /// Marks a copy. The route sets it.
 pub const SHADOW: &str = "x-rollout-shadow";
+/// Names the pair of a copy whose answer is compared. The copy loses it before it is sent.
+pub const PAIR: &str = "x-rollout-pair";
 /// `<rollout>=<version>`, on requests, and on responses if the rollout exposes it.
 pub const ASSIGNMENT: &str = "x-rollout-assignment";
 /// The host that the assigned version asks for. The route applies it.

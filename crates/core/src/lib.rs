@@ -23,6 +23,7 @@
 
 pub mod compare;
 mod compile;
+mod copy;
 mod decide;
 mod decision;
 pub mod guardrail;
@@ -35,8 +36,10 @@ mod plan;
 mod request;
 mod time;
 
+pub use compile::configuration::{Configuration, configuration};
 pub use compile::problem::{Problem, Refused};
 pub use compile::{Compiled, MAX_BYTES, compile};
+pub use copy::{CopyAnswer, MAX_COPY_ANSWER};
 pub use decide::{decide, decide_unit};
 pub use decision::{Decision, Edit, Reason, request_edits};
 pub use hash::bucket::{BUCKETS, Bucket, Ppm, Salt};

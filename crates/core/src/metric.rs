@@ -29,6 +29,19 @@ pub const DURATION: Family = Family { name: "rollout_request_duration_ms", label
 /// Copies, by the version that got them and by result.
 pub const SHADOWS: Family =
     Family { name: "rollout_shadow_total", labels: &["rollout", "version", "result"] };
+/// Differences between the answers of a shadow and those of stable, by where in the answer and by kind. A mismatch counts once for
+/// each place and kind. Models choose `pointer`, so its writer bounds it and keeps it free of `;.;`, which ends a label.
+pub const SHADOW_DIFFERENCES: Family =
+    Family { name: "rollout_shadow_differences_total", labels: &["rollout", "version", "pointer", "kind"] };
+/// Milliseconds from the start of a request to the response headers of its copy. A histogram.
+pub const SHADOW_DURATION: Family =
+    Family { name: "rollout_shadow_duration_ms", labels: &["rollout", "version"] };
+/// Pairs of answers that wait for their end. A gauge.
+pub const SHADOW_PAIRS: Family = Family { name: "rollout_shadow_pairs", labels: &[] };
+/// Bytes of answers that are held for pairs. A gauge.
+pub const SHADOW_BYTES: Family = Family { name: "rollout_shadow_bytes", labels: &[] };
+/// Workers in which copies have passed without a pair of the same VM in the last ten seconds: the two filters do not share a VM. A gauge.
+pub const SHADOW_UNPAIRED: Family = Family { name: "rollout_shadow_unpaired", labels: &[] };
 /// Requests that stable served although it does not accept them, because no other version may.
 pub const UNACCEPTABLE: Family =
     Family { name: "rollout_unacceptable_total", labels: &["rollout", "version"] };
@@ -59,6 +72,32 @@ pub const REVISION: Family = Family { name: "rollout_config_revision", labels: &
 /// Hash of the current document. A gauge.
 pub const HASH: Family = Family { name: "rollout_config_hash", labels: &["plugin"] };
 
+/// All of them.
+pub const FAMILIES: [Family; 22] = [
+    REQUESTS,
+    FAILURES,
+    ABANDONED,
+    RETRIES,
+    FAILOVERS,
+    DURATION,
+    SHADOWS,
+    SHADOW_DIFFERENCES,
+    SHADOW_DURATION,
+    SHADOW_PAIRS,
+    SHADOW_BYTES,
+    SHADOW_UNPAIRED,
+    UNACCEPTABLE,
+    EXPOSURE,
+    TRIPS,
+    WITHHELD,
+    IS_WITHHELD,
+    IS_WARMING_UP,
+    OBSERVATIONS,
+    ROLLED_BACK,
+    REVISION,
+    HASH,
+];
+
 /// The value of a label that has none.
 pub const NONE: &str = "-";
 /// The value of labels if there are too many series.
@@ -85,5 +124,6 @@ mod tests {
             "rollout=.=fraud-score;.;version=.=v2;.;reason=.=assigned;.;rollout_requests_total"
         );
         assert_eq!(HASH.series(&[]), "plugin=.=other;.;rollout_config_hash");
+        assert_eq!(SHADOW_PAIRS.series(&[]), "rollout_shadow_pairs");
     }
 }

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 /// The exports that the filter needs. All others are removed.
-const KEEP: [&str; 13] = [
+const KEEP: [&str; 14] = [
     "_initialize",
     "malloc",
     "memory",
@@ -17,6 +17,7 @@ const KEEP: [&str; 13] = [
     "proxy_on_delete",
     "proxy_on_memory_allocate",
     "proxy_on_request_headers",
+    "proxy_on_response_body",
     "proxy_on_response_headers",
     "proxy_on_response_trailers",
     "proxy_on_tick",

@@ -69,6 +69,43 @@ pub(crate) struct Gate {
     pub(crate) plugin: String,
 }
 
+/// Report how the answers of shadows compare with those of stable, over all Envoys
+///
+/// For each shadow: what became of its copies, how many answers were compared and matched, why others were not compared, the latency
+/// of both sides, and where the answers differ most. Counts are sums over all Envoys, each since its start. The interval for the
+/// share of matches stays valid however often you look. `shadow` does not judge: `gate` does.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rolloutctl shadow rollout.json --envoy http://127.0.0.1:9901
+  rolloutctl shadow rollout.json --envoy 10.0.0.1:9901 --envoy 10.0.0.2:9901 --rollout fraud-score --watch 5s
+  rolloutctl shadow rollout.json --envoy 127.0.0.1:9901 --format json | jq '.rollouts[].shadows[].differences'
+
+With --watch, shadow repeats until it is interrupted, as status does. If an Envoy can't be asked, shadow names it, \
+reports what the others have counted, and ends with exit code 1.")]
+pub(crate) struct Shadow {
+    /// The document that the Envoys serve
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
+    /// Only this rollout
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rollout: Option<String>,
+    /// Report only what is counted from now on, in this time: `90s`, `5m`; for a model that has been replaced since the start
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "watch")]
+    pub(crate) duration: Option<Duration>,
+    /// Confidence of the interval for the share of matches, 0.5 to 0.9999999
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = confidence)]
+    pub(crate) confidence: f64,
+    /// Refresh at this interval
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2s", value_parser = interval)]
+    pub(crate) watch: Option<Duration>,
+    /// Name of the filter's plugin in Envoy
+    #[arg(long, value_name = "NAME", default_value = crate::envoy::ecds::RESOURCE)]
+    pub(crate) plugin: String,
+}
+
 /// The Envoys to ask.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Fleet {
@@ -85,4 +122,10 @@ fn interval(text: &str) -> Result<Duration, String> {
     } else {
         Ok(duration)
     }
+}
+
+/// A confidence in the range that a document takes.
+fn confidence(text: &str) -> Result<f64, String> {
+    let confidence = text.parse().ok().filter(|confidence| (0.5..=0.999_999_9).contains(confidence));
+    confidence.ok_or_else(|| "expected a number from 0.5 to 0.9999999".to_owned())
 }

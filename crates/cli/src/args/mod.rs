@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use rollout_core::{NotATime, Time};
 
-pub(crate) use fleet::{Gate, Status};
+pub(crate) use fleet::{Gate, Shadow, Status};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     Render(Render),
     Push(Push),
     Status(Status),
+    Shadow(Shadow),
     Gate(Gate),
     Completions(Completions),
 }
@@ -219,6 +220,7 @@ pub(crate) enum Render {
 Examples:
   rolloutctl render ecds rollout.json --wasm /etc/envoy/rollout_filter.wasm > ecds.yaml
   rolloutctl render ecds rollout.json --wasm rollout_filter.wasm --format json > ecds.json
+  rolloutctl render ecds rollout.json --wasm /etc/envoy/rollout_filter.wasm --shadow > ecds-shadow.yaml
 
 To replace a file that Envoy is watching, use `rolloutctl push`: with a shell's `>`, Envoy can read a \
 half-written file.")]
@@ -229,6 +231,9 @@ pub(crate) struct RenderEcds {
     /// Path of the filter's module as Envoy sees it; made absolute
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) wasm: PathBuf,
+    /// Write the resource `rollout-shadow` instead, for the clusters for copies; it does not depend on the document
+    #[arg(long)]
+    pub(crate) shadow: bool,
 }
 
 /// Write the clusters that failover and shadows need
@@ -256,6 +261,9 @@ pub(crate) struct RenderClusters {
 /// Replaces the configuration of the wasm resource `rollout` and the file's `version_info`. Every other value stays; comments in a
 /// YAML file are lost. The new file is written next to the old one and renamed over it, with the same permissions. If the path is
 /// a symbolic link, the link stays and the file that it points to is replaced.
+///
+/// The clusters for copies read the same module from a second file, `ecds-shadow.yaml` next to `ecds.yaml`. Push writes it too, but
+/// only if the module or its VM has changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

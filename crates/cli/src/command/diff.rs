@@ -33,7 +33,7 @@ struct Change {
     name: String,
     moved_percent: Percent,
     moves: Vec<Move>,
-    /// What explains the moves. Absent if nothing has to be explained.
+    /// What explains the moves, or a change that moves nobody. Absent if nothing has to be explained.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
@@ -126,7 +126,9 @@ fn change(
         }
     }
     moves.sort_by_key(|found| std::cmp::Reverse(found.percent)); // stable: document order among equals
-    let note = old.zip(new).and_then(|(old, new)| taken_back(old, new));
+    let notes = old.zip(new).map(|(old, new)| [taken_back(old, new), compared_differently(old, new)]);
+    let notes: Vec<String> = notes.into_iter().flatten().flatten().collect();
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
     Change { name: name.to_owned(), moved_percent: Percent::of(moved, population.units), moves, note }
 }
 
@@ -143,6 +145,17 @@ fn taken_back(old: PlannedRollout<'_>, new: PlannedRollout<'_>) -> Option<String
             version.name()
         )
     })
+}
+
+/// A note if answers of shadows are compared by other rules, which decides nothing.
+fn compared_differently(old: PlannedRollout<'_>, new: PlannedRollout<'_>) -> Option<String> {
+    let changed = new.rollout.shadows().filter(|shadow| {
+        let before = old.rollout.shadows().find(|before| before.version.name() == shadow.version.name());
+        before.is_some_and(|before| before.compare() != shadow.compare())
+    });
+    let names: Vec<_> = changed.map(|shadow| shadow.version.name()).collect();
+    let says = || format!("how answers of {} are compared changes, which moves nobody", names.join(" and "));
+    (!names.is_empty()).then(says)
 }
 
 fn text(answer: &Comparison, now: Time) -> String {
@@ -177,8 +190,9 @@ fn moves_text(answer: &Comparison) -> String {
     }
     let sections = answer.rollouts.iter().map(|change| {
         let name = paint(TITLE, &change.name);
+        let note = change.note.iter().map(|note| format!("  {note}\n")).collect::<String>();
         if change.moves.is_empty() {
-            return format!("{name}: {}\n", paint(GOOD, "no unit moves"));
+            return format!("{name}: {}\n{note}", paint(GOOD, "no unit moves"));
         }
         let shown = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
         let rows = change
@@ -187,7 +201,6 @@ fn moves_text(answer: &Comparison) -> String {
             .map(|found| vec![shown(&found.from), shown(&found.to), found.percent.to_string()]);
         let table = output::table(&["from", "to", "units"], 2, rows);
         let moved = paint(WARNING, format_args!("{} of the units move", change.moved_percent));
-        let note = change.note.iter().map(|note| format!("  {note}\n")).collect::<String>();
         format!("{name}: {}{moved}\n{table}{note}", presence(change))
     });
     sections.collect::<Vec<_>>().join("\n")

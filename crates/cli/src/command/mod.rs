@@ -9,6 +9,7 @@ mod named;
 mod plan;
 mod push;
 mod render;
+mod shadow;
 mod simulate;
 mod status;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Verb::Render(Render::Clusters(args)) => render::clusters(&args, format),
         Verb::Push(args) => push::run(&args, format),
         Verb::Status(args) => status::run(&args, format),
+        Verb::Shadow(args) => shadow::run(&args, format),
         Verb::Gate(args) => gate::run(&args, format),
         Verb::Completions(args) => completions::run(&args),
     }

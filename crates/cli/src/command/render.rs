@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::args::{Format, RenderClusters, RenderEcds};
 use crate::document::Document;
-use crate::envoy::ecds::{Resources, Syntax};
+use crate::envoy::ecds::{Kind, Resources, Syntax};
 use crate::envoy::{backstop, copies};
 use crate::exit::Exit;
 use crate::output;
@@ -16,9 +16,14 @@ use crate::yaml::node::Node;
 
 pub(super) fn ecds(args: &RenderEcds, format: Format) -> Result<Exit> {
     let document = Document::read(&args.file)?.load()?;
-    let mut resources = Resources::new()?;
+    let mut resources = Resources::new(Kind::Rollout)?;
     resources.set_module(&args.wasm)?;
     resources.set_document(&document.text, document.compiled.plan.hash())?;
+    if args.shadow {
+        let mut shadow = Resources::new(Kind::Shadow)?;
+        shadow.follow(&mut resources)?;
+        resources = shadow;
+    }
     let syntax = match format {
         Format::Text => Syntax::Yaml,
         Format::Json => Syntax::Json,

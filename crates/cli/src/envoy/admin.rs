@@ -10,10 +10,13 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Uri;
 
-use crate::envoy::ecds::RESOURCE;
+use crate::envoy::ecds::Kind;
 
 /// The longest answer in bytes. Protects memory; an Envoy with thousands of hosts answers some tens of MiB.
 const MAX_ANSWER: u64 = 256 << 20;
+
+/// The interval between questions about a push. The filter reports a document on its first tick, 200 ms after it begins to serve.
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// An Envoy's admin interface.
 pub(crate) struct Admin {
@@ -26,7 +29,7 @@ pub(crate) struct Admin {
 pub(crate) struct Status {
     /// Hash of the current document. `None` if no document serves.
     pub(crate) hash: Option<u64>,
-    /// Number of times that Envoy has read the file. `None` if it does not count that.
+    /// Number of times that Envoy has read the file. `None` if it does not count that, or watches no such file.
     pub(crate) reads: Option<u64>,
     /// Number of times that Envoy has rejected what it read.
     pub(crate) rejections: u64,
@@ -79,21 +82,21 @@ impl Admin {
 
     /// The state of the filter whose plugin has this name.
     pub(crate) fn status(&self, plugin: &str) -> Result<Status> {
-        let filter = format!("{}%7Chttp_filter%5C.{RESOURCE}%5C.", metric::HASH.name);
-        let stats: Stats = self.get(&format!("/stats?format=json&filter={filter}"))?;
+        let stats = self.discovery_stats(Kind::Rollout, &format!("{}%7C", metric::HASH.name))?;
         let gauge = format!("wasmcustom.{}", metric::HASH.series(&[plugin]));
-        let value = |name: &str| {
-            let mut found =
-                stats.stats.iter().filter(|stat| stat.get("name").and_then(Value::as_str) == Some(name));
-            found.next()?.get("value")?.as_u64()
-        };
-        let discovery =
-            |name: &str| value(&format!("extension_config_discovery.http_filter.{RESOURCE}.{name}"));
-        Ok(Status {
-            hash: value(&gauge),
-            reads: discovery("update_attempt"),
-            rejections: discovery("config_fail").unwrap_or(0),
-        })
+        Ok(Status { hash: value(&stats, &gauge), ..discovery(&stats, Kind::Rollout) })
+    }
+
+    /// What Envoy reports of the module in clusters for copies. There is no document.
+    pub(crate) fn shadow_status(&self) -> Result<Status> {
+        let stats = self.discovery_stats(Kind::Shadow, "")?;
+        Ok(discovery(&stats, Kind::Shadow))
+    }
+
+    /// The counters of a resource, and whatever else the filter matches.
+    fn discovery_stats(&self, kind: Kind, filter: &str) -> Result<Stats> {
+        let prefix = kind.stat_prefix().replace('.', "%5C.");
+        self.get(&format!("/stats?format=json&filter={filter}{prefix}%5C."))
     }
 
     /// The JSON answer to a path.
@@ -110,6 +113,18 @@ impl Admin {
         serde_json::from_slice(&body)
             .with_context(|| format!("its answer to {path} is not the JSON that Envoy sends"))
     }
+}
+
+/// The value of a counter or gauge.
+fn value(stats: &Stats, name: &str) -> Option<u64> {
+    let mut found = stats.stats.iter().filter(|stat| stat.get("name").and_then(Value::as_str) == Some(name));
+    found.next()?.get("value")?.as_u64()
+}
+
+fn discovery(stats: &Stats, kind: Kind) -> Status {
+    let count =
+        |name: &str| value(stats, &format!("extension_config_discovery.{}.{name}", kind.stat_prefix()));
+    Status { hash: None, reads: count("update_attempt"), rejections: count("config_fail").unwrap_or(0) }
 }
 
 /// Replaces the library's message for a timeout, which names one of the library's settings.

@@ -1,7 +1,7 @@
 //! The Envoy clusters for copies: a shadow that hangs, or does not read, can hurt no client through them.
 //!
 //! Envoy's `buffer` filter holds a copy until its body is complete, so the client's upload never waits for the shadow. Limits bound
-//! what copies hold in memory and how long. `docs/strategies/shadow.md` explains it; `envoy/envoy.yaml` does the same.
+//! what copies hold in memory and how long. The filter's module ends a copy whose answer is too long. `docs/strategies/shadow.md` explains it; `envoy/envoy.yaml` does the same.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,17 @@ const FILTERS: &str = r#"
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
     max_request_bytes: 0
+- name: rollout-shadow
+  config_discovery:
+    config_source:
+      path_config_source: {path: ./ecds-shadow.yaml}
+      resource_api_version: V3
+    default_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
+    apply_default_config_without_warming: true
+    type_urls:
+    - type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+    - type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
 - name: envoy.filters.http.upstream_codec
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec

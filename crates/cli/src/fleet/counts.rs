@@ -21,8 +21,17 @@ pub(crate) struct Counts {
     pub(crate) failovers: u64,
     /// Requests that a shadow may copy, by what became of the copy.
     pub(crate) copies: BTreeMap<String, u64>,
+    /// Where and how the answers of a shadow differed from those of stable.
+    pub(crate) differences: BTreeMap<Difference, u64>,
     /// By name.
     pub(crate) signals: BTreeMap<String, Signal>,
+}
+
+/// A way in which answers differ. Both texts come from the filter, and `pointer` is chosen by models.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Difference {
+    pub(crate) pointer: String,
+    pub(crate) kind: String,
 }
 
 /// What a signal has observed.
@@ -80,13 +89,9 @@ impl Counts {
             let (trips, withheld) = (with(left.trips, right.trips), with(left.withheld, right.withheld));
             (name.clone(), Signal { seen, trips, withheld })
         });
-        let results: BTreeSet<&String> = self.copies.keys().chain(other.copies.keys()).collect();
-        let copies = results.into_iter().map(|result| {
-            let of = |counts: &Self| counts.copies.get(result).copied().unwrap_or_default();
-            (result.clone(), with(of(self), of(other)))
-        });
         Self {
-            copies: copies.collect(),
+            copies: zip(&self.copies, &other.copies, with),
+            differences: zip(&self.differences, &other.differences, with),
             requests: with(self.requests, other.requests),
             forced: with(self.forced, other.forced),
             answers: with(self.answers, other.answers),
@@ -97,4 +102,15 @@ impl Counts {
             signals: signals.collect(),
         }
     }
+}
+
+/// Combines the counts of each key. A key that one side does not have counts zero there.
+fn zip<K: Ord + Clone>(
+    one: &BTreeMap<K, u64>,
+    other: &BTreeMap<K, u64>,
+    with: fn(u64, u64) -> u64,
+) -> BTreeMap<K, u64> {
+    let keys: BTreeSet<&K> = one.keys().chain(other.keys()).collect();
+    let of = |counts: &BTreeMap<K, u64>, key: &K| counts.get(key).copied().unwrap_or_default();
+    keys.into_iter().map(|key| (key.clone(), with(of(one, key), of(other, key)))).collect()
 }

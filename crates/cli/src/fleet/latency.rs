@@ -33,6 +33,16 @@ impl Latency {
         [self.0.as_slice(), other.0.as_slice()].concat().into()
     }
 
+    /// What was counted since `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let known = |bucket: &Bucket| {
+            let mut same = before.0.iter().filter(|of| of.lower_bound.total_cmp(&bucket.lower_bound).is_eq());
+            same.next().map_or(0, |of| of.count)
+        };
+        let newer = |bucket: &Bucket| Bucket { count: bucket.count.saturating_sub(known(bucket)), ..*bucket };
+        Self(self.0.iter().map(newer).collect())
+    }
+
     /// The number of answers.
     pub(crate) fn count(&self) -> u64 {
         self.0.iter().map(|bucket| bucket.count).sum()
@@ -77,5 +87,13 @@ mod tests {
     fn histograms_of_several_proxies_add_up_bucket_by_bucket() {
         let sum = latency(&[(1.0, 0.1, 2), (3.0, 0.1, 1)]).plus(&latency(&[(2.0, 0.1, 5), (3.0, 0.1, 7)]));
         assert_eq!(sum, latency(&[(1.0, 0.1, 2), (2.0, 0.1, 5), (3.0, 0.1, 8)]));
+    }
+
+    #[test]
+    fn what_was_counted_since_is_the_difference_bucket_by_bucket() {
+        let before = latency(&[(1.0, 0.1, 2), (3.0, 0.1, 1)]);
+        let since = latency(&[(1.0, 0.1, 2), (2.0, 0.1, 5), (3.0, 0.1, 8)]).since(&before);
+        assert_eq!(since, latency(&[(1.0, 0.1, 0), (2.0, 0.1, 5), (3.0, 0.1, 7)]));
+        assert_eq!(since.count(), 12);
     }
 }

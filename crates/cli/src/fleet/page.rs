@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rollout_core::guardrail::Tally;
@@ -10,13 +10,17 @@ use rollout_core::{Ppm, Reason, metric};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::counts::{Counts, Signal};
+use super::counts::{Counts, Difference, Signal};
 use super::latency::Latency;
 use super::series::Series;
 use crate::envoy::admin::Admin;
 
-/// All metrics of wasm modules. Histograms come as buckets, the only form that can be added up over proxies.
-const PATH: &str = "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom";
+/// All metrics of wasm modules, and how long the proxy has counted. Histograms come as buckets, the only form that can be added up over proxies.
+const PATH: &str =
+    "/stats?format=json&histogram_buckets=detailed&filter=%5Ewasmcustom%7C%5Eserver%5C.uptime%24";
+
+/// Seconds since the proxy started, which Envoy updates every few seconds.
+const UPTIME: &str = "server.uptime";
 
 /// The metrics of one Envoy.
 #[derive(Debug, Clone)]
@@ -28,6 +32,10 @@ pub(crate) struct Page {
     pub(crate) versions: BTreeMap<VersionName, Version>,
     /// Requests that no rollout matched.
     pub(crate) unmatched: u64,
+    /// Copies whose answer was seen where no pair of theirs is held.
+    pub(crate) unpaired: u64,
+    /// The time in which all this was counted: since the proxy started. `None` if it does not say.
+    pub(crate) counted: Option<Duration>,
 }
 
 /// Which version of which rollout.
@@ -61,6 +69,8 @@ pub(crate) struct Plugin {
 pub(crate) struct Version {
     pub(crate) counts: Counts,
     pub(crate) latency: Latency,
+    /// Of its answers to copies.
+    pub(crate) copy_latency: Latency,
     /// `None` for a stable version.
     pub(crate) exposure: Option<Ppm>,
     /// `None` for a version without guardrails.
@@ -99,10 +109,19 @@ struct Histogram {
 impl Page {
     pub(crate) fn ask(admin: &Admin) -> Result<Self> {
         let stats: Stats = admin.get(PATH)?;
-        let mut page =
-            Self { at: Instant::now(), plugins: BTreeMap::new(), versions: BTreeMap::new(), unmatched: 0 };
+        let mut page = Self {
+            at: Instant::now(),
+            plugins: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            unmatched: 0,
+            unpaired: 0,
+            counted: None,
+        };
         for stat in &stats.stats {
             match stat {
+                Stat::Value { name, value } if name == UPTIME => {
+                    page.counted = Some(Duration::from_secs(*value))
+                }
                 Stat::Value { name, value } => page.add(name, *value),
                 Stat::Histograms { histograms } => histograms.details.iter().for_each(|of| page.time(of)),
                 Stat::Other(IgnoredAny) => {}
@@ -116,12 +135,30 @@ impl Page {
         self.versions.get(name)
     }
 
-    /// True if a counter is less than before: the proxy has restarted.
+    /// True if a counter or the uptime is less than before: the proxy has restarted.
     pub(crate) fn went_back(&self, before: &Self) -> bool {
         let none = Counts::default();
-        before.versions.iter().any(|(name, before)| {
-            self.versions.get(name).map_or(&none, |now| &now.counts).went_back(&before.counts)
-        })
+        let is_younger = self.counted.zip(before.counted).is_some_and(|(now, before)| now < before);
+        is_younger
+            || before.versions.iter().any(|(name, before)| {
+                self.versions.get(name).map_or(&none, |now| &now.counts).went_back(&before.counts)
+            })
+    }
+
+    /// What was counted since `before`, and everything if the proxy has restarted. Gauges stay.
+    pub(crate) fn since(mut self, before: &Self) -> Self {
+        if self.went_back(before) {
+            return self;
+        }
+        for (name, version) in &mut self.versions {
+            let Some(before) = before.versions.get(name) else { continue };
+            version.counts = version.counts.since(&before.counts);
+            version.latency = version.latency.since(&before.latency);
+            version.copy_latency = version.copy_latency.since(&before.copy_latency);
+        }
+        self.unmatched = self.unmatched.saturating_sub(before.unmatched);
+        self.counted = Some(self.at.saturating_duration_since(before.at));
+        self
     }
 
     fn add(&mut self, name: &str, value: u64) {
@@ -149,6 +186,11 @@ impl Page {
             counts.failovers = counts.failovers.saturating_add(value);
         } else if let Some([rollout, version, result]) = series.of(&metric::SHADOWS) {
             self.counts(rollout, version).copies.insert(result.to_owned(), value);
+        } else if let Some([rollout, version, pointer, kind]) = series.of(&metric::SHADOW_DIFFERENCES) {
+            let difference = Difference { pointer: pointer.to_owned(), kind: kind.to_owned() };
+            self.counts(rollout, version).differences.insert(difference, value);
+        } else if let Some([]) = series.of(&metric::SHADOW_UNPAIRED) {
+            self.unpaired = value;
         } else if let Some([rollout, version]) = series.of(&metric::EXPOSURE) {
             self.entry(rollout, version).exposure = u32::try_from(value).ok().and_then(Ppm::new);
         } else if let Some([rollout, version]) = series.of(&metric::ROLLED_BACK) {
@@ -170,11 +212,13 @@ impl Page {
     }
 
     fn time(&mut self, histogram: &Histogram) {
-        let series = Series::parse(&histogram.name);
-        if let Some([rollout, version]) = series.and_then(|series| series.of(&metric::DURATION)) {
+        let Some(series) = Series::parse(&histogram.name) else { return };
+        if let Some([rollout, version]) = series.of(&metric::DURATION) {
             let version = self.entry(rollout, version);
             version.counts.answers = histogram.totals.count();
             version.latency = histogram.totals.clone();
+        } else if let Some([rollout, version]) = series.of(&metric::SHADOW_DURATION) {
+            self.entry(rollout, version).copy_latency = histogram.totals.clone();
         }
     }
 

@@ -109,6 +109,20 @@ pub(crate) fn times(number: u64) -> String {
     if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
 
+/// Text that somebody else has chosen, with whatever could change what a terminal shows as an escape: control characters, and marks
+/// that turn the direction of writing.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let escaped = character.escape_debug();
+        match character.is_control() || escaped.to_string().starts_with("\\u") {
+            true => shown.extend(escaped),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
 /// A table, indented under its title. The first `names` columns are text, the others are numbers.
 pub(crate) fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -133,6 +147,20 @@ pub(crate) fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_others_can_not_drive_the_terminal() {
+        for (text, shown) in [
+            ("/outputs/*/data", "/outputs/*/data"),
+            ("/preis in €/größe/数", "/preis in €/größe/数"),
+            ("/it's \"quoted\"\\", "/it's \"quoted\"\\"),
+            ("/a\x1b[2J\r\n\tb", "/a\\u{1b}[2J\\r\\n\\tb"),
+            ("/\u{9b}31m\u{7f}", "/\\u{9b}31m\\u{7f}"),
+            ("/\u{202e}evil\u{2066}", "/\\u{202e}evil\\u{2066}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+    }
 
     #[test]
     fn an_answer_without_colour_leaves_nothing_of_the_one_before_it_either() {

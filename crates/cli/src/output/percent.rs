@@ -16,6 +16,13 @@ impl Percent {
         let parts = scaled.checked_div(whole).unwrap_or(0);
         Self(u32::try_from(parts).unwrap_or(u32::MAX))
     }
+
+    /// The least and the most of an interval of shares, rounded outwards.
+    pub(crate) fn around(low: f64, high: f64) -> [Self; 2] {
+        let parts =
+            |share: f64, round: fn(f64) -> f64| round((share * 1_000_000.0).clamp(0.0, 1_000_000.0)) as u32;
+        [Self(parts(low, f64::floor)), Self(parts(high, f64::ceil))]
+    }
 }
 
 impl From<Ppm> for Percent {

@@ -78,6 +78,13 @@ impl Node {
         }
     }
 
+    /// Removes a field of an object, if it has it.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Self::Object(fields) = self {
+            fields.retain(|(key, _)| key != name);
+        }
+    }
+
     pub(crate) fn from_json(text: &str) -> Result<Self> {
         Ok(serde_json::from_str::<Value>(text)?.into())
     }

@@ -5,13 +5,14 @@ use crate::run::Place;
 #[test]
 fn wrong_usage_is_could_not_and_never_the_answer_no() {
     let place = Place::with_documents();
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 8] = [
         &[],
         &["frobnicate"],
         &["check"],
         &["explain", "good.json", "--at", "yesterday"],
         &["explain", "good.json", "--source-ip", "somewhere"],
         &["simulate", "good.json", "--units", "0"],
+        &["shadow", "good.json", "--envoy", "127.0.0.1:9", "--confidence", "1"],
         &["simulate", "good.json", "--units", "100000001"],
     ];
     for args in wrong {
@@ -24,7 +25,7 @@ fn wrong_usage_is_could_not_and_never_the_answer_no() {
 #[test]
 fn every_verb_has_help_with_examples() {
     let place = Place::new();
-    let verbs: [&[&str]; 9] = [
+    let verbs: [&[&str]; 12] = [
         &["check"],
         &["explain"],
         &["simulate"],
@@ -33,6 +34,9 @@ fn every_verb_has_help_with_examples() {
         &["render", "ecds"],
         &["render", "clusters"],
         &["push"],
+        &["status"],
+        &["shadow"],
+        &["gate"],
         &["completions"],
     ];
     for verb in verbs {

@@ -110,3 +110,24 @@ fn two_bad_documents_are_told_apart() {
     assert_eq!(run.code, 3);
     assert!(run.json()["problems"][0]["path"].as_str().unwrap().starts_with("`bad.json`: "));
 }
+
+#[test]
+fn comparing_answers_of_shadows_by_other_rules_moves_nobody_and_is_said() {
+    let place = Place::new();
+    let mut document = document(5.0);
+    document["rollouts"][0]["shadow"][0]["cluster"] = json!("fraud-v3-copies");
+    place.write("old.json", &document.to_string());
+    let mut diff = |compare: serde_json::Value, rest: &[&str]| {
+        document["rollouts"][0]["shadow"][0]["compare"] = compare;
+        place.write("new.json", &document.to_string());
+        place.run(&[&["diff", "old.json", "new.json", "--units", "100"], rest].concat())
+    };
+    let run = diff(json!({"status": false}), &[]);
+    let says = "how answers of v3 are compared changes, which moves nobody";
+    assert_eq!((run.code, run.out), (0, format!("fraud-score: no unit moves\n  {says}\n")));
+    let run = diff(json!({"status": false}), &["--format", "json"]);
+    assert_eq!(run.json()["rollouts"][0]["note"], says);
+    place.write("old.json", &place.read("new.json"));
+    let run = diff(json!({"headers": [], "status": false}), &[]);
+    assert_eq!(run.out, "fraud-score: no unit moves\n", "the same rules in other words");
+}

@@ -265,3 +265,23 @@ fn a_rollback_that_can_not_be_is_refused_with_what_there_is() {
         assert!(run.err.contains("`requests`, line 1") && run.err.contains(says), "{run:?}");
     }
 }
+
+#[test]
+fn shadows_whose_answers_are_compared_are_marked() {
+    let place = Place::new();
+    let mut document = document(50.0);
+    document["rollouts"][0]["shadow"][0]["cluster"] = json!("fraud-v3-copies");
+    let mut explain = |compare: Value, rest: &[&str]| {
+        document["rollouts"][0]["shadow"][0]["compare"] = compare;
+        place.write("shadowed.json", &document.to_string());
+        let args = ["explain", "shadowed.json", "--host", "ml.example.com", "--path", "/v2/x"];
+        place.run(&[&args[..], &["--header", "x-user-id: alice"], rest].concat())
+    };
+    let run = explain(json!({}), &[]);
+    assert!(run.out.contains("\nshadows   fraud-v3-copies (compared)\n"), "{}", run.out);
+    let run = explain(json!({"sample": 2.5}), &[]);
+    assert!(run.out.contains("\nshadows   fraud-v3-copies (2.5000 % compared)\n"), "{}", run.out);
+    let answer = explain(json!({}), &["--format", "json"]).json();
+    let copies = json!(["fraud-v3-copies"]);
+    assert_eq!((&answer["shadows"], &answer["compared"]), (&copies, &copies));
+}

@@ -97,10 +97,38 @@ impl Metrics {
         self.of("v2", &format!("signal=.={signal};.;{metric}"), value)
     }
 
+    /// Adds what became of copies to a version, or of their pairs.
+    pub(crate) fn copies(self, version: &str, result: &str, count: u64) -> Self {
+        self.of(version, &format!("result=.={result};.;rollout_shadow_total"), count)
+    }
+
+    /// Adds how often the answers of v3 differ at a place.
+    pub(crate) fn differs(self, pointer: &str, kind: &str, count: u64) -> Self {
+        self.of(
+            "v3",
+            &format!("pointer=.={pointer};.;kind=.={kind};.;rollout_shadow_differences_total"),
+            count,
+        )
+    }
+
+    /// Adds the seconds since the proxy started.
+    pub(crate) fn uptime(mut self, seconds: u64) -> Self {
+        self.stats.push(json!({"name": "server.uptime", "value": seconds}));
+        self
+    }
+
     /// Adds a histogram of one bucket a value: milliseconds and how many.
-    pub(crate) fn latency(mut self, version: &str, buckets: &[(u64, u64)]) -> Self {
-        let name =
-            format!("wasmcustom.rollout=.=fraud-score;.;version=.={version};.;rollout_request_duration_ms");
+    pub(crate) fn latency(self, version: &str, buckets: &[(u64, u64)]) -> Self {
+        self.histogram(version, "rollout_request_duration_ms", buckets)
+    }
+
+    /// Adds the same of the answers to copies.
+    pub(crate) fn copy_latency(self, version: &str, buckets: &[(u64, u64)]) -> Self {
+        self.histogram(version, "rollout_shadow_duration_ms", buckets)
+    }
+
+    fn histogram(mut self, version: &str, metric: &str, buckets: &[(u64, u64)]) -> Self {
+        let name = format!("wasmcustom.rollout=.=fraud-score;.;version=.={version};.;{metric}");
         let bucket = |(lower, count): &(u64, u64)| json!({"lower_bound": lower, "width": 1, "count": count});
         let totals: Vec<Value> = buckets.iter().map(bucket).collect();
         self.histograms.push(json!({"name": name, "totals": totals, "intervals": [], "percentiles": []}));

@@ -30,7 +30,7 @@ fn a_new_file_is_what_render_writes() {
     assert_eq!(place.read("ecds.yaml"), rendered);
     assert_eq!(
         place.names(),
-        ["bad.json", "ecds.yaml", "filter.wasm", "good.json"],
+        ["bad.json", "ecds-shadow.yaml", "ecds.yaml", "filter.wasm", "good.json"],
         "nothing is left beside"
     );
     assert_eq!(
@@ -117,6 +117,115 @@ resources:
     assert_eq!(place.read("ecds.yaml"), after.replace(code, local));
 }
 
+/// The plugin of an ECDS file in JSON.
+fn plugin(place: &Place, file: &str) -> Value {
+    let value: Value = serde_json::from_str(&place.read(file)).unwrap();
+    value["resources"][0]["typed_config"]["config"].clone()
+}
+
+const ROLE: &str = r#"{"role": "shadow"}"#;
+
+#[test]
+fn the_clusters_for_copies_get_the_same_module_in_the_same_vm_in_their_own_role() {
+    let place = Place::with_documents();
+    assert_eq!(place.run(&FIRST).code, 0);
+    let render = ["render", "ecds", "good.json", "--wasm", "filter.wasm", "--shadow"];
+    assert_eq!(place.read("ecds-shadow.yaml"), place.run(&render).out);
+    assert_eq!(place.run(&["push", "good.json", "--to", "ecds.json", "--wasm", "filter.wasm"]).code, 0);
+    let [main, shadow] = ["ecds.json", "ecds-shadow.json"].map(|file| plugin(&place, file));
+    assert_eq!(main["vm_config"], shadow["vm_config"]);
+    assert_eq!(shadow["configuration"]["value"], ROLE);
+    let own = ["name", "root_id", "failure_policy"].map(|field| shadow[field].as_str().unwrap().to_owned());
+    assert_eq!(own, ["rollout-shadow", "rollout-shadow", "FAIL_OPEN"]);
+}
+
+#[test]
+fn the_file_for_copies_changes_only_with_the_module_or_its_vm() {
+    let place = Place::with_documents();
+    place.write("ecds-shadow.yaml", include_str!("../../../../envoy/ecds-shadow.yaml"));
+    assert_eq!(place.run(&FIRST).code, 0);
+    let first = place.read("ecds-shadow.yaml");
+    let inode = || fs::metadata(place.path("ecds-shadow.yaml")).unwrap().ino();
+    let known = inode();
+    place.write("other.json", &document(7.0).to_string());
+    assert_eq!(place.run(&["push", "other.json", "--to", "ecds.yaml"]).code, 0);
+    assert_eq!(inode(), known, "a push of a document leaves it alone");
+    assert_eq!(place.run(&[&AGAIN[..], &["--wasm", "/opt/next.wasm"]].concat()).code, 0);
+    let module = place.path("filter.wasm").display().to_string();
+    assert_eq!(place.read("ecds-shadow.yaml"), first.replace(&module, "/opt/next.wasm"));
+}
+
+#[test]
+fn an_installation_from_before_gets_the_file_for_copies_with_all_that_makes_its_vm() {
+    let place = Place::with_documents();
+    let resource = |name: &str, config: Value| {
+        let kind = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+        json!({"node": "mine", "resources": [{"name": name, "typed_config": {"@type": kind, "config": config}}]})
+    };
+    let main = json!({
+        "name": "mine", "root_id": "mine",
+        "vm_config": {
+            "vm_id": "own", "environment_variables": {"key_values": {"A": "1"}},
+            "code": {"remote": {"sha256": "0123", "http_uri": {"uri": "https://a/b.wasm"}}}
+        },
+        "capability_restriction_config": {"allowed_capabilities": {"proxy_log": {}}}
+    });
+    let mut copies =
+        json!({"name": "copies", "failure_policy": "FAIL_OPEN", "vm_config": {"vm_id": "another"}});
+    place.write("ecds.json", &resource("rollout", main.clone()).to_string());
+    for is_known in [false, true] {
+        if is_known {
+            place.write("ecds-shadow.json", &resource("rollout-shadow", copies.take()).to_string());
+        }
+        assert_eq!(place.run(&["push", "good.json", "--to", "ecds.json"]).code, 0);
+        let shadow = plugin(&place, "ecds-shadow.json");
+        for field in ["vm_config", "capability_restriction_config"] {
+            assert_eq!(shadow[field], main[field], "{field}");
+        }
+        assert_eq!([&shadow["configuration"]["value"], &shadow["failure_policy"]], [ROLE, "FAIL_OPEN"]);
+        assert_eq!(shadow["name"], if is_known { "copies" } else { "rollout-shadow" });
+        assert_eq!(place.read("ecds-shadow.json").contains("\"node\": \"mine\""), is_known, "the rest stays");
+    }
+}
+
+#[test]
+fn a_file_for_copies_that_is_not_an_ecds_file_stops_the_push_before_it_writes() {
+    let place = Place::with_documents();
+    place.write("ecds-shadow.yaml", "- a");
+    let run = place.run(&FIRST);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("`ecds-shadow.yaml` is not an ECDS file"), "{run:?}");
+    assert_eq!(place.names(), ["bad.json", "ecds-shadow.yaml", "good.json"]);
+}
+
+#[test]
+fn an_envoy_that_rejects_the_module_for_copies_is_named_and_the_document_is_live() {
+    let place = Place::with_documents();
+    let hash = hash(&place, "good.json");
+    let (mut reads, mut asked) = (4, 0);
+    let url = serve(move |path| {
+        if path.starts_with("/clusters") {
+            return (200, clusters(&ALL));
+        }
+        if path.contains("upstream_http_filter") {
+            asked += 1;
+            let stat = |name: &str, value: u64| {
+                let prefix = "extension_config_discovery.upstream_http_filter.rollout-shadow";
+                json!({"name": format!("{prefix}.{name}"), "value": value})
+            };
+            let rejections = u64::from(asked > 2); // an old module does not have the role
+            let all = [stat("update_attempt", 1 + rejections), stat("config_fail", rejections)];
+            return (200, json!({"stats": all}).to_string());
+        }
+        reads += 1;
+        (200, stats(Some(hash), reads, 0))
+    });
+    let run = place.run(&[&FIRST[..], &["--envoy", &url]].concat());
+    assert!(run.code == 0 && run.out.contains("\nlive: "), "{run:?}");
+    let warning = format!("Envoy at {url} rejected `ecds-shadow.yaml`, so copies continue");
+    assert!(run.err.contains(&warning), "{run:?}");
+}
+
 #[test]
 fn a_json_target_stays_json_in_its_order() {
     let place = Place::with_documents();
@@ -133,6 +242,7 @@ fn a_json_target_stays_json_in_its_order() {
         place.read("good.json")
     );
     assert!(text.starts_with("{\n  \"z\": 1.5,"), "{text}");
+    assert!(serde_json::from_str::<Value>(&place.read("ecds-shadow.json")).is_ok());
 }
 
 #[test]
@@ -256,6 +366,7 @@ fn a_hash_that_was_live_before_proves_nothing_until_the_file_was_read() {
         _ => (200, stats(Some(hash), 5, 3)),
     });
     assert_eq!((run.code, &run.json()["live"]), (1, &json!(false)));
+    assert!(!place.path("ecds-shadow.yaml").exists(), "copies never run with a module that Envoy rejects");
     assert!(run.err.contains("rejected"), "{run:?}");
 }
 

@@ -46,6 +46,34 @@ fn the_resource_carries_the_document_as_it_is() {
 }
 
 #[test]
+fn the_resource_for_clusters_for_copies_is_the_same_module_in_the_role_shadow() {
+    let place = Place::with_documents();
+    let run = place.run(&["render", "ecds", "good.json", "--wasm", "/etc/envoy/filter.wasm", "--shadow"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    insta::assert_snapshot!(run.out, @r#"
+    version_info: ""
+    resources:
+    - "@type": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+      name: rollout-shadow
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+        config:
+          name: rollout-shadow
+          root_id: rollout-shadow
+          failure_policy: FAIL_OPEN
+          vm_config:
+            vm_id: rollout
+            runtime: envoy.wasm.runtime.v8
+            code:
+              local:
+                filename: "/etc/envoy/filter.wasm"
+          configuration:
+            "@type": type.googleapis.com/google.protobuf.StringValue
+            value: "{\"role\": \"shadow\"}"
+    "#);
+}
+
+#[test]
 fn each_cluster_of_a_document_gets_its_backstop_once() {
     let place = Place::new();
     let rollout = |name: &str| {
@@ -161,6 +189,12 @@ fn each_shadowed_version_gets_a_cluster_for_copies_that_bounds_their_memory() {
         assert_eq!(cluster["load_assignment"], Value::Null);
         let options = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
         assert_eq!(options["http_filters"][0]["typed_config"]["max_request_bytes"], bytes);
+        let names: Vec<&Value> =
+            options["http_filters"].as_array().unwrap().iter().map(|filter| &filter["name"]).collect();
+        assert_eq!(
+            names,
+            ["envoy.filters.http.buffer", "rollout-shadow", "envoy.filters.http.upstream_codec"]
+        );
         assert_eq!(options["common_http_protocol_options"]["max_stream_duration"], "30s");
         assert_eq!(cluster["per_connection_buffer_limit_bytes"], 32_768);
         let limits = &cluster["circuit_breakers"]["thresholds"][0];

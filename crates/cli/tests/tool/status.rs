@@ -277,10 +277,7 @@ fn watched_rates(urls: &[&String], version: usize) -> Vec<Option<f64>> {
 #[test]
 fn copies_are_shown_by_what_became_of_them_and_add_up_over_envoys() {
     let shadowed = |_| {
-        metrics(1)
-            .of("v3", "result=.=sent;.;rollout_shadow_total", 40)
-            .of("v3", "result=.=skipped_body;.;rollout_shadow_total", 2)
-            .of("v3", "result=.=skipped_rate;.;rollout_shadow_total", 3)
+        metrics(1).copies("v3", "sent", 40).copies("v3", "skipped_body", 2).copies("v3", "skipped_rate", 3)
     };
     let urls = [serve_metrics(shadowed), serve_metrics(shadowed)];
     let run = status(&[&urls[0], &urls[1]], &[]);
@@ -289,4 +286,18 @@ fn copies_are_shown_by_what_became_of_them_and_add_up_over_envoys() {
     let versions = &answer["rollouts"][0]["versions"];
     assert_eq!(versions[2]["copies"], json!({"sent": 80, "skipped_body": 4, "skipped_rate": 6}));
     assert_eq!(versions[0].get("copies"), None);
+}
+
+#[test]
+fn results_of_pairs_are_shown_after_the_copies_that_were_sent() {
+    let url = serve_metrics(|_| {
+        ["skipped_size", "shadow_error", "mismatch", "match", "live_error", "sent"]
+            .iter()
+            .zip(1..)
+            .fold(metrics(1), |metrics, (result, count)| metrics.copies("v3", result, count))
+    });
+    let run = status(&[&url], &[]);
+    let line =
+        "\n  copies to v3: 6 sent, 4 match, 3 mismatch, 5 live_error, 2 shadow_error, 1 skipped_size\n";
+    assert!(run.out.contains(line), "{}", run.out);
 }

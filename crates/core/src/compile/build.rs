@@ -13,7 +13,7 @@ use crate::hash::bucket::{Ppm, Salt};
 use crate::header;
 use crate::plan::arm::Arm;
 use crate::plan::failover::{Failover, Target};
-use crate::plan::guardrails::{Guarded, Guardrails, fingerprint};
+use crate::plan::guardrails::{Guarded, Guardrails, Rule, fingerprint};
 use crate::plan::rollout::{Freeze, Override, Rollout};
 use crate::plan::scheme::Scheme;
 use crate::plan::shadow::Shadow;
@@ -94,18 +94,29 @@ pub(super) fn build(parts: RolloutSpec<'_>, context: &mut Context) -> Option<Rol
     })
 }
 
-/// The guardrails with the versions that they judge: every version that serves, except stable.
+/// The guardrails with the versions that they judge: every version that serves, except stable, and those whose copies a signal
+/// judges.
 fn guardrails(parts: &RolloutSpec<'_>, versions: &[Rc<Version>], salt: &str) -> Option<Guardrails> {
     let rules = parts.guardrails.as_ref()?;
     let stable = versions.get(parts.stable)?;
     let (rearm, hash) = (rules.rearm.to_string(), rules.hash.to_string());
-    let epoch = fingerprint(&[parts.strategy.kind(), stable.name(), stable.cluster(), &rearm, &hash]);
-    let judged =
-        versions.iter().filter(|version| version.ordinal != stable.ordinal && !version.is_shadow_only);
-    let guarded = judged.map(|version| Guarded {
-        version: Rc::clone(version),
-        identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
-        epoch,
+    let common = [parts.strategy.kind(), stable.name(), stable.cluster(), &rearm, &hash];
+    let judges_pairs = rules.signals.iter().any(|signal| matches!(signal.rule, Rule::ShadowMismatch { .. }));
+    let guarded = versions.iter().enumerate().filter_map(|(position, version)| {
+        let compared = parts.compared(position).filter(|_| judges_pairs);
+        let is_judged = version.ordinal != stable.ordinal && (!version.is_shadow_only || compared.is_some());
+        let how = compared.map(|shadow| {
+            let cluster = shadow.cluster.unwrap_or(version.cluster()).to_owned();
+            [shadow.compare_hash.unwrap_or(0).to_string(), cluster]
+        });
+        let words: Vec<&str> = common.into_iter().chain(how.iter().flatten().map(String::as_str)).collect();
+        is_judged.then(|| Guarded {
+            version: Rc::clone(version),
+            identity: fingerprint(&[parts.name, version.name(), version.cluster()]),
+            epoch: fingerprint(&words),
+            is_compared: compared.is_some(),
+            is_named: parts.is_named(position),
+        })
     });
     Some(Guardrails {
         window: rules.window,

@@ -230,9 +230,10 @@ impl RolloutSpec<'_> {
         let compared = |kind: &str| {
             signals.iter().any(|signal| match &signal.rule {
                 Rule::Rate(measure, Limit::Increase { .. }) => of_clients(measure) == Some(kind),
-                Rule::Rate(_, Limit::Share(_)) | Rule::SampleRatio { .. } | Rule::ConsecutiveFailures(_) => {
-                    false
-                }
+                Rule::Rate(_, Limit::Share(_))
+                | Rule::SampleRatio { .. }
+                | Rule::ConsecutiveFailures(_)
+                | Rule::ShadowMismatch { .. } => false,
             })
         };
         for (number, signal) in signals.iter().enumerate() {
@@ -249,14 +250,31 @@ impl RolloutSpec<'_> {
 
     fn warn_of_guardrails(&self, at: At<'_, '_>, context: &mut Context) {
         let Some(guardrails) = &self.guardrails else { return };
+        let judges_pairs =
+            guardrails.signals.iter().any(|signal| matches!(signal.rule, Rule::ShadowMismatch { .. }));
+        let compared = |position: &usize| judges_pairs && self.compared(*position).is_some();
         let mut judged = (0..self.versions.len()).filter(|position| *position != self.stable);
-        if !judged.any(|position| self.may_serve(position)) {
+        if !judged.any(|position| self.may_serve(position) || compared(&position)) {
             at.warning(context, "`guardrails` have no effect: no version except stable gets requests");
+        }
+        if guardrails.names_action && guardrails.action != Action::Warn {
+            let compared = (0..self.versions.len()).filter(compared);
+            for position in compared.filter(|position| !self.is_named(*position)) {
+                let name = shown(self.versions.get(position).map_or("", |version| version.name));
+                let message = format!(
+                    "`shadow_mismatch` only warns about version {name}, because the strategy does not name it"
+                );
+                at.enter("guardrails", at.node, |at| {
+                    at.enter("action", at.node, |at| at.warning(context, &message));
+                });
+            }
         }
         self.warn_of_hanging(at, context);
         self.warn_of_blame(at, context, &guardrails.signals);
         let compares = |rule: &Rule| match rule {
-            Rule::Rate(_, Limit::Increase { .. }) | Rule::SampleRatio { .. } => true,
+            Rule::Rate(_, Limit::Increase { .. })
+            | Rule::SampleRatio { .. }
+            | Rule::ShadowMismatch { .. } => true,
             Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) => false,
         };
         let only_compares = guardrails.signals.iter().all(|signal| compares(&signal.rule));

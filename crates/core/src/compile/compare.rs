@@ -79,10 +79,10 @@ fn json(at: At<'_, '_>, context: &mut Context) -> Option<JsonRules> {
 fn tolerance(at: At<'_, '_>, context: &mut Context, most: f64, words: &str) -> Option<Decimal> {
     let value = scalar::number(at, context, 0.0..=most, words)?;
     let mut power = 1.0;
-    for places in 0..=19 {
+    for exponent in (-19..=0).rev() {
         let mantissa = (value * power).round();
         if mantissa / power == value && mantissa <= 1e15 {
-            return Some(Decimal { mantissa: mantissa as u128, exponent: -places });
+            return Some(Decimal { mantissa: mantissa as u128, exponent });
         }
         power *= 10.0;
     }

@@ -20,6 +20,8 @@ pub(super) struct Guardrails {
     pub(super) min_requests: u64,
     pub(super) warm_up: Duration,
     pub(super) action: Action,
+    /// True if the document says which action.
+    pub(super) names_action: bool,
     pub(super) dry_run: bool,
     pub(super) rearm: u64,
     pub(super) signals: Vec<Signal>,
@@ -30,7 +32,8 @@ pub(super) struct Guardrails {
 const DEFAULT_WINDOW_MS: u64 = 30_000;
 const DEFAULT_MIN_REQUESTS: i64 = 50;
 
-pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardrails> {
+/// The guardrails. `has_pairs` is true if answers to copies are compared with what stable answers.
+pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context, has_pairs: bool) -> Option<Guardrails> {
     let mut fields = Fields::of(at, context)?;
     let window =
         fields.optional("window", context, |at, context| scalar::duration(at, context, 1_000..=3_600_000));
@@ -41,6 +44,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
     };
     let min_requests =
         fields.optional("min_requests", context, whole(1, 1_000_000_000)).unwrap_or(DEFAULT_MIN_REQUESTS);
+    let names_action = fields.has("action");
     let action = fields.optional("action", context, |at, context| {
         Some(match at.one_word(context, &["rollback", "freeze", "warn"])? {
             "freeze" => Action::Freeze,
@@ -53,7 +57,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
     let signals = fields.required("signals", context, |at, context| {
         let mut names = Vec::new();
         at.list(context, 1..=MAX_SIGNALS, |at, context| {
-            let (name, rule) = signal(at, context)?;
+            let (name, rule) = signal(at, context, has_pairs)?;
             warn_of_few(at, context, &rule, min_requests);
             names.push(name);
             let number = names.iter().filter(|known| **known == name).count();
@@ -67,6 +71,7 @@ pub(super) fn guardrails(at: At<'_, '_>, context: &mut Context) -> Option<Guardr
         min_requests: u64::try_from(min_requests).ok()?,
         warm_up: Duration::from_millis(warm_up.unwrap_or(0)),
         action: action.unwrap_or(Action::Rollback),
+        names_action,
         dry_run,
         rearm: u64::try_from(rearm).ok()?,
         signals: signals?,
@@ -100,7 +105,7 @@ const KINDS: [&str; 8] = [
     "shadow_mismatch",
 ];
 
-fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)> {
+fn signal(at: At<'_, '_>, context: &mut Context, has_pairs: bool) -> Option<(&'static str, Rule)> {
     let (kind, node) = at.one_of(context, &KINDS)?;
     at.enter(kind, node, |at| match kind {
         "error_rate" => rate(at, context, ["error_rate", "error_rate_increase"], Measure::Failure),
@@ -135,7 +140,18 @@ fn signal(at: At<'_, '_>, context: &mut Context) -> Option<(&'static str, Rule)>
             fields.finish(context);
             Some(("sample_ratio", Rule::SampleRatio { confidence: confidence? }))
         }
-        _ => at.problem(context, "not supported yet"),
+        _ => {
+            let mut fields = Fields::of(at, context)?;
+            let most = fields.required("max_percent", context, fraction);
+            let has_confidence = fields.has("confidence");
+            let confidence = fields.optional("confidence", context, confidence);
+            fields.finish(context);
+            if !has_pairs {
+                at.problem::<()>(context, "needs a shadow with `compare`, of a version other than stable");
+            }
+            let is_complete = confidence.is_some() == has_confidence;
+            is_complete.then_some(("shadow_mismatch", Rule::ShadowMismatch { most: most?, confidence }))
+        }
     })
 }
 
@@ -168,6 +184,11 @@ fn status(at: At<'_, '_>, context: &mut Context) -> Option<RangeInclusive<u16>> 
     })
 }
 
+/// A percentage as a share.
+fn fraction(at: At<'_, '_>, context: &mut Context) -> Option<f64> {
+    Some(f64::from(scalar::percent(at, context)?.get()) / 1e6)
+}
+
 /// The name of the signal. It depends on whether the signal compares with stable.
 fn named(limit: &Limit, names: [&'static str; 2]) -> &'static str {
     let [alone, compared] = names;
@@ -180,8 +201,6 @@ fn named(limit: &Limit, names: [&'static str; 2]) -> &'static str {
 /// `max_percent`, or `max_increase_percent` with its `confidence`.
 fn share(fields: &mut Fields<'_, '_>, context: &mut Context) -> Option<Limit> {
     let at = fields.at();
-    let fraction =
-        |at: At<'_, '_>, context: &mut Context| Some(f64::from(scalar::percent(at, context)?.get()) / 1e6);
     match (fields.has("max_percent"), fields.has("max_increase_percent")) {
         (true, false) => Some(Limit::Share(fields.required("max_percent", context, fraction)?)),
         (false, true) => {

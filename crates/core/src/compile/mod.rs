@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod compatibility;
 mod condition;
+pub(crate) mod configuration;
 mod context;
 mod cookie;
 mod dependency;
@@ -69,15 +70,12 @@ pub struct Compiled {
 ///
 /// Returns all problems of the document at once, each with its path.
 pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
-    if bytes.len() > MAX_BYTES {
-        return Err(whole_document(format!("larger than {MAX_BYTES} bytes")));
-    }
-    if bytes.starts_with(BYTE_ORDER_MARK) {
-        return Err(whole_document("begins with a byte order mark: save it as UTF-8 without one".to_owned()));
-    }
-    let node = parse(bytes)?;
+    compile_node(&read(bytes)?)
+}
+
+fn compile_node(node: &Node) -> Result<Compiled, Refused> {
     let mut context = Context::default();
-    let parts = document(At { node: &node, place: &Place::DOCUMENT }, &mut context);
+    let parts = document(At { node, place: &Place::DOCUMENT }, &mut context);
     let hash = node.hash(); // after reading, when it is known which texts of a `Struct` are numbers
     match parts.filter(|_| context.problems.all.is_empty()) {
         Some(parts) => {
@@ -86,6 +84,17 @@ pub fn compile(bytes: &[u8]) -> Result<Compiled, Refused> {
         }
         None => Err(Refused { hash: Some(hash), problems: context.problems.all }),
     }
+}
+
+/// The tree of a document that is not too large.
+fn read(bytes: &[u8]) -> Result<Node, Refused> {
+    if bytes.len() > MAX_BYTES {
+        return Err(whole_document(format!("larger than {MAX_BYTES} bytes")));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        return Err(whole_document("begins with a byte order mark: save it as UTF-8 without one".to_owned()));
+    }
+    parse(bytes)
 }
 
 /// Parses JSON text, or the wire form of a `Struct`. Errors are about JSON, because that is what people write.

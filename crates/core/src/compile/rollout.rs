@@ -84,7 +84,11 @@ pub(super) fn rollout(
         warn_of_shared_salt(at, context, ChosenSalt { salt: salt.into(), rollout, unit, strategy });
     }
     let lists_all = shadows.len() == fields.peek("shadow").map_or(0, Node::length);
-    let guardrails = fields.optional("guardrails", context, guardrails::guardrails);
+    let is_compared =
+        |shadow: &shadow::Shadow<'_>| shadow.compare_hash.is_some() && Some(shadow.version) != known.stable;
+    let has_pairs = !lists_all || shadows.iter().any(is_compared);
+    let guardrails =
+        fields.optional("guardrails", context, |at, context| guardrails::guardrails(at, context, has_pairs));
     fields.finish(context);
 
     // Positions mean something only if every version could be read. Other gaps are problems, so the defaults below never serve.

@@ -5,6 +5,7 @@
 use super::compare::compare;
 use super::condition::{header_conditions, methods};
 use super::context::Context;
+use super::json::Node;
 use super::names::Names;
 use super::place::shown;
 use super::reader::{At, Fields};
@@ -28,6 +29,8 @@ pub(super) struct Shadow<'n> {
     pub(super) protocol: Protocol,
     pub(super) headers: Box<[HeaderCondition]>,
     pub(super) limits: Limits,
+    /// Hash of what the document says about comparing answers. `None` if they are not compared.
+    pub(super) compare_hash: Option<u32>,
     pub(super) compare: Option<Compare>,
 }
 
@@ -70,6 +73,7 @@ pub(super) fn shadows<'n>(
         let max_per_second = fields.optional("max_per_second", context, |at, context| {
             u32::try_from(scalar::integer(at, context, 1..=MAX_PER_SECOND.into())?).ok()
         });
+        let compare_hash = fields.peek("compare").map(Node::hash);
         let lacks_cluster = !fields.has("cluster");
         let compare = fields.optional("compare", context, |at, context| {
             if lacks_cluster {
@@ -117,6 +121,7 @@ pub(super) fn shadows<'n>(
             protocol,
             headers,
             limits,
+            compare_hash,
             compare,
         })
     })

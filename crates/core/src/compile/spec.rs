@@ -87,6 +87,18 @@ impl RolloutSpec<'_> {
         is_shadow && !self.serving.contains(&position)
     }
 
+    /// True if the strategy names the version at this position.
+    pub(super) fn is_named(&self, position: usize) -> bool {
+        let by_buckets = self.bucketing.iter().flat_map(Bucketing::treatments);
+        self.strategy.treatments().into_iter().chain(by_buckets).any(|named| named == position)
+    }
+
+    /// The shadow whose copies to the version at this position are compared with what stable answers. `None` if none are.
+    pub(super) fn compared(&self, position: usize) -> Option<&Shadow<'_>> {
+        let mut shadows = self.shadows.iter().filter(|_| position != self.stable);
+        shadows.find(|shadow| shadow.version == position && shadow.compare_hash.is_some())
+    }
+
     /// True if requests that another version can't serve may go to this one.
     fn is_fallback(&self, position: usize) -> bool {
         let moves = self.api.is_some() || self.versions.iter().any(|version| version.features.is_some());

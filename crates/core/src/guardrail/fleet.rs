@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::mismatch::RateTest;
 use super::share::{Counted, Window, helps};
 use super::strata::StratifiedTest;
 use super::tally::Sides;
@@ -20,6 +21,7 @@ enum Memory {
     /// The window of each proxy.
     Windows(Vec<Window>),
     Comparison(StratifiedTest),
+    Mismatches(RateTest),
 }
 
 /// The memory of every signal of one version, over all proxies.
@@ -31,7 +33,10 @@ impl FleetJudge {
     #[must_use]
     pub fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
-            Rule::Rate(_, Limit::Share(_)) => Memory::Windows(Vec::new()),
+            Rule::Rate(_, Limit::Share(_)) | Rule::ShadowMismatch { confidence: None, .. } => {
+                Memory::Windows(Vec::new())
+            }
+            Rule::ShadowMismatch { confidence: Some(_), .. } => Memory::Mismatches(RateTest::default()),
             Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(StratifiedTest::default()),
             Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => Memory::None,
         };
@@ -51,6 +56,11 @@ impl FleetJudge {
             }
             (Some(Memory::Comparison(test)), Some(Rule::Rate(_, Limit::Increase { null, .. }))) => {
                 test.observe(*null, observed);
+            }
+            // No side is compared with another, so the sum over the proxies is one sample.
+            (Some(Memory::Mismatches(test)), Some(Rule::ShadowMismatch { most, .. })) => {
+                let sum = observed.iter().fold(Sides::default(), |sum, sides| sum.plus(*sides));
+                test.observe(*most, sum.version, now.as_secs());
             }
             _ => {}
         }
@@ -77,6 +87,13 @@ impl FleetJudge {
                 let observed = windows.iter().map(Window::sides).fold(Sides::default(), Sides::plus);
                 Some(Finding::Share { observed, limit: *limit })
             }
+            (Memory::Windows(windows), Rule::ShadowMismatch { most, .. }) => {
+                let observed = windows.iter().map(Window::sides).fold(Sides::default(), Sides::plus);
+                Some(Finding::Share { observed, limit: *most })
+            }
+            (Memory::Mismatches(test), Rule::ShadowMismatch { most, confidence: Some(confidence) }) => {
+                Some(test.finding(*most, *confidence))
+            }
             (Memory::Comparison(test), Rule::Rate(_, Limit::Increase { null, confidence })) => {
                 Some(Finding::Increase {
                     observed: test.compared(),
@@ -92,7 +109,12 @@ impl FleetJudge {
     /// What the signal at this position has found, if that is too much and enough has been seen.
     fn exceeded(&self, guardrails: &Guardrails, position: usize) -> Option<Finding> {
         let finding = self.finding(guardrails, position)?;
-        (finding.is_exceeded() && finding.is_enough(guardrails)).then_some(finding)
+        let is_of_several_units = match self.0.get(position) {
+            Some(Memory::Mismatches(test)) => test.is_of_several_units(),
+            Some(Memory::None | Memory::Windows(_) | Memory::Comparison(_)) | None => true,
+        };
+        let condemns = finding.is_exceeded() && finding.is_enough(guardrails) && is_of_several_units;
+        condemns.then_some(finding)
     }
 
     /// True if a rollback by the limit at this position would not help, because stable is as bad.

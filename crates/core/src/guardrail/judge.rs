@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::codec::{Reader, Writer};
+use super::mismatch::RateTest;
 use super::sequential::SequentialTest;
 use super::share::{Counted, Window, helps};
 use super::tally::Sides;
@@ -20,6 +21,7 @@ enum Memory {
     None,
     Window(Box<Window>),
     Comparison(SequentialTest),
+    Mismatches(RateTest),
 }
 
 /// The memory of every signal of one version.
@@ -30,7 +32,10 @@ impl Judge {
     /// A judge that has seen nothing.
     pub(crate) fn new(guardrails: &Guardrails) -> Self {
         let memory = |(_, rule): (u16, &Rule)| match rule {
-            Rule::Rate(_, Limit::Share(_)) => Memory::Window(Box::default()),
+            Rule::Rate(_, Limit::Share(_)) | Rule::ShadowMismatch { confidence: None, .. } => {
+                Memory::Window(Box::default())
+            }
+            Rule::ShadowMismatch { confidence: Some(_), .. } => Memory::Mismatches(RateTest::default()),
             Rule::Rate(_, Limit::Increase { .. }) => Memory::Comparison(SequentialTest::default()),
             Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => Memory::None,
         };
@@ -53,7 +58,7 @@ impl Judge {
         for memory in &mut self.0 {
             match memory {
                 Memory::Window(window) => window.cut(),
-                Memory::None | Memory::Comparison(_) => {}
+                Memory::None | Memory::Comparison(_) | Memory::Mismatches(_) => {}
             }
         }
     }
@@ -72,6 +77,9 @@ impl Judge {
             (Some(Memory::Window(window)), _) => window.add(slot(guardrails.window, now), counted),
             (Some(Memory::Comparison(comparison)), Some(Rule::Rate(_, Limit::Increase { null, .. }))) => {
                 comparison.observe(*null, observed);
+            }
+            (Some(Memory::Mismatches(test)), Some(Rule::ShadowMismatch { most, .. })) => {
+                test.observe(*most, observed.version, now.as_secs());
             }
             _ => {}
         }
@@ -96,6 +104,7 @@ impl Judge {
     /// True if the action is a rollback that would not help, because stable is as bad as the version.
     fn is_shared(&self, guardrails: &Guardrails, verdict: &Verdict) -> bool {
         match (guardrails.action_of(verdict.position), verdict.finding, self.0.get(verdict.position)) {
+            // Mismatches have no side of stable, so nothing is withheld.
             (Action::Rollback, Finding::Share { limit, .. }, Some(Memory::Window(window))) => {
                 !helps(limit, window.parts().into_iter())
             }
@@ -106,6 +115,7 @@ impl Judge {
     fn is_of_several_units(&self, position: usize) -> bool {
         match self.0.get(position) {
             Some(Memory::Window(window)) => window.is_of_several_units(),
+            Some(Memory::Mismatches(test)) => test.is_of_several_units(),
             Some(Memory::None | Memory::Comparison(_)) | None => true,
         }
     }
@@ -115,6 +125,12 @@ impl Judge {
         match (self.0.get(position)?, &guardrails.signals.get(position)?.rule) {
             (Memory::Window(window), Rule::Rate(_, Limit::Share(limit))) => {
                 Some(Finding::Share { observed: window.sides(), limit: *limit })
+            }
+            (Memory::Window(window), Rule::ShadowMismatch { most, .. }) => {
+                Some(Finding::Share { observed: window.sides(), limit: *most })
+            }
+            (Memory::Mismatches(test), Rule::ShadowMismatch { most, confidence: Some(confidence) }) => {
+                Some(test.finding(*most, *confidence))
             }
             (Memory::Comparison(comparison), Rule::Rate(_, Limit::Increase { null, confidence })) => {
                 let (observed, e_value) = (comparison.total(), comparison.e_value());
@@ -135,6 +151,7 @@ impl Judge {
                 Memory::None => {}
                 Memory::Window(window) => window.encode(out, Counted::encode),
                 Memory::Comparison(comparison) => comparison.encode(out),
+                Memory::Mismatches(test) => test.encode(out),
             }
         }
     }
@@ -146,6 +163,7 @@ impl Judge {
                 Memory::None => {}
                 Memory::Window(window) => **window = Window::decode(bytes, Counted::decode)?,
                 Memory::Comparison(comparison) => *comparison = SequentialTest::decode(bytes)?,
+                Memory::Mismatches(test) => *test = RateTest::decode(bytes)?,
             }
         }
         Some(judge)

@@ -59,10 +59,10 @@ pub fn merge(shelf: &[u8], worker: &Worker, position: usize, setting: &Setting<'
     }
 }
 
-/// The latch that verdicts set. Sample ratios only warn, and a dry run sets none.
+/// The latch that verdicts set. Some signals only warn, and a dry run sets none.
 fn latched(verdicts: &[Verdict], setting: &Setting<'_>) -> Option<Latch> {
     let guardrails = setting.guardrails;
-    let acts = |verdict: &Verdict| guardrails.action_of(verdict.position) != Action::Warn;
+    let acts = |verdict: &Verdict| guardrails.action_on(setting.guarded, verdict.position) != Action::Warn;
     let is_latched = !guardrails.is_dry_run() && verdicts.iter().any(acts);
     is_latched.then(|| Latch {
         rearm: guardrails.rearm(),

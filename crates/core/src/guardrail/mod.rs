@@ -2,10 +2,11 @@
 //!
 //! Each worker records outcomes (`worker`) and merges them (`merge`) into a record that all workers share (`record`). In
 //! the record, outcomes become evidence (`evidence`). The signals judge it (`judge`): shares over a sliding window
-//! (`window`), or the version against stable with an always-valid test (`sequential`). Failures in a row (`streak`) and
+//! (`window`), or the version against stable with an always-valid test (`sequential`). Mismatches of a
+//! shadow (`mismatch`) are judged likewise, by a share or a test. Failures in a row (`streak`) and
 //! sample ratios (`sample_ratio`) are judged in the record itself. A verdict is latched on the shelf of the record
-//! (`shelf`). Several proxies are judged together (`fleet`) with each as a stratum (`strata`). Time is always an argument, and
-//! nothing here does I/O.
+//! (`shelf`). Several proxies are judged together (`fleet`) with each as a stratum (`strata`). Reports give shares with an interval
+//! (`proportion`). Time is always an argument, and nothing here does I/O.
 
 mod claim;
 mod codec;
@@ -13,11 +14,14 @@ mod codec;
 mod dice;
 mod evidence;
 mod fleet;
+mod gamma;
 mod judge;
 mod measure;
 mod merge;
+mod mismatch;
 mod outcome;
 mod pending;
+mod proportion;
 mod record;
 mod sample_ratio;
 mod sequential;
@@ -40,10 +44,12 @@ pub use crate::plan::guardrails::{
 pub use evidence::{Evidence, Observation};
 pub use fleet::FleetJudge;
 pub use merge::{Merge, merge};
+pub use mismatch::PairTicket;
 pub use outcome::{
     Call, End, Ending, Outcome, Response, classify, classify_without_response, is_break_flag,
     is_failure_status, is_repeated, needs_flags,
 };
+pub use proportion::Interval;
 pub use record::{Feedback, Observed, SharedRecord, Withheld};
 pub use sequential::SequentialTest;
 pub use setting::{Setting, SplitMark, gives_stable};

@@ -4,6 +4,7 @@
 
 use super::claim::{Claim, Published};
 use super::evidence::Observation;
+use super::mismatch::SeenPair;
 use super::setting::SplitMark;
 use super::share::Counted;
 use super::sketch::Sketch;
@@ -28,6 +29,9 @@ pub(crate) struct Pending {
     pub(crate) split: SplitMark,
     pub(crate) claims: Vec<Published>,
     pub(crate) observations: Vec<Seen>,
+    /// The claims of pairs whose requests have started, and the pairs that were compared.
+    pub(crate) pair_claims: Vec<Published>,
+    pub(crate) pairs: Vec<SeenPair>,
     /// For failures in a row.
     pub(crate) recent: Recent,
     /// New units.
@@ -73,6 +77,21 @@ impl Pending {
             self.claims.push(published);
         } else {
             published.fate.lose(position);
+        }
+    }
+
+    /// Adds a claim of a pair.
+    pub(crate) fn claim_pair(&mut self, published: Published, position: usize) {
+        if self.pair_claims.len() < MAX_OBSERVATIONS {
+            self.pair_claims.push(published);
+        } else {
+            published.fate.lose(position);
+        }
+    }
+
+    pub(crate) fn offer_pair(&mut self, pair: SeenPair) {
+        if self.pairs.len() < MAX_OBSERVATIONS {
+            self.pairs.push(pair);
         }
     }
 

@@ -10,6 +10,7 @@ use super::claim::{Claim, Claimed};
 use super::codec::{Reader, Writer};
 use super::evidence::Evidence;
 use super::judge::Judge;
+use super::mismatch::{Admission, SeenPair};
 use super::pending::{Pending, Seen};
 use super::sample_ratio::SampleRatio;
 use super::setting::{Setting, SplitMark};
@@ -37,6 +38,8 @@ pub(crate) struct Found {
 pub struct Feedback {
     /// For each claim of the worker, true if another worker came first.
     pub(crate) lost: Vec<bool>,
+    /// The same for claims of pairs.
+    pub(crate) lost_pairs: Vec<bool>,
     /// True if a later merge may find more, even if nothing else is recorded.
     pub(crate) is_unsettled: bool,
 }
@@ -87,6 +90,8 @@ pub struct SharedRecord {
     evidence: Option<Evidence>,
     baseline: Option<Baseline>,
     units: Option<SampleRatio>,
+    /// Which pairs count, if a signal tests their mismatches.
+    admission: Option<Admission>,
 }
 
 /// Stable's latency in the last slots, and the thresholds that follow from it.
@@ -116,6 +121,7 @@ impl SharedRecord {
             evidence: compares.then(|| Evidence::new(&bases, milliseconds(now))),
             baseline: guardrails.compares_latency().then(Baseline::new),
             units: guardrails.counts_units().then(|| SampleRatio::new(0)),
+            admission: guardrails.tests_pairs().then(Admission::default),
         }
     }
 
@@ -154,7 +160,9 @@ impl SharedRecord {
     #[must_use]
     pub fn warming_up(&self, guardrails: &Guardrails, now: Duration) -> u16 {
         let is_warm = self.judged_from_ms(guardrails).is_none_or(|from| from <= milliseconds(now));
-        let rates = guardrails.rules().filter(|(_, rule)| matches!(rule, Rule::Rate(..)));
+        let rates = guardrails
+            .rules()
+            .filter(|(_, rule)| matches!(rule, Rule::Rate(..) | Rule::ShadowMismatch { .. }));
         if is_warm { 0 } else { rates.fold(0, |bits, (bit, _)| bits | bit) }
     }
 
@@ -188,7 +196,7 @@ impl SharedRecord {
         }
         let mut observed = Vec::new();
         for ((position, (_, rule)), counted) in guardrails.rules().enumerate().zip(&pending.counted) {
-            if let Rule::Rate(_, Limit::Share(_)) = rule {
+            if let Rule::Rate(_, Limit::Share(_)) | Rule::ShadowMismatch { confidence: None, .. } = rule {
                 let mut counted = counted.clone();
                 if !setting.split.continues(pending.split) {
                     counted.outlive();
@@ -204,6 +212,7 @@ impl SharedRecord {
                 observed.push(Observed { position, sides });
             }
         }
+        let lost_pairs = self.gather_pairs(pending, setting, &mut observed);
         if let Some(baseline) = &mut self.baseline {
             baseline.add(guardrails, slot(guardrails.window, setting.now), &pending.latencies);
         }
@@ -214,7 +223,7 @@ impl SharedRecord {
             verdicts,
             observed,
             withheld,
-            feedback: Feedback { lost, is_unsettled: self.is_unsettled(setting) },
+            feedback: Feedback { lost, lost_pairs, is_unsettled: self.is_unsettled(setting) },
         }
     }
 
@@ -244,6 +253,29 @@ impl SharedRecord {
         before.into_iter().chain(evidence.close(now)).collect()
     }
 
+    /// Judges the pairs that count. For each claim of a pair, true if another worker came first.
+    fn gather_pairs(
+        &mut self,
+        pending: &Pending,
+        setting: &Setting<'_>,
+        observed: &mut Vec<Observed>,
+    ) -> Vec<bool> {
+        let Some(admission) = &mut self.admission else { return Vec::new() };
+        let claims = pending.pair_claims.iter().map(|published| published.claim);
+        let lost: Vec<bool> = claims.clone().map(|claim| !admission.take(claim)).collect();
+        let out: Vec<Claim> = claims.zip(&lost).filter_map(|(claim, lost)| lost.then_some(claim)).collect();
+        let counts = |seen: &SeenPair| !out.contains(&seen.claim);
+        let version = admission.admit(pending.pairs.iter().copied().filter(counts));
+        let sides = Sides { version, ..Sides::default() };
+        for (position, (_, rule)) in setting.guardrails.rules().enumerate() {
+            if let Rule::ShadowMismatch { confidence: Some(_), .. } = rule {
+                self.judge.observe(setting.guardrails, position, sides, setting.now);
+                observed.push(Observed { position, sides });
+            }
+        }
+        lost
+    }
+
     fn gather_units(&mut self, pending: &Pending, setting: &Setting<'_>) {
         let Some(units) = &mut self.units else { return };
         units.restart_if(setting.split.fingerprint());
@@ -260,7 +292,9 @@ impl SharedRecord {
                 continue;
             }
             let verdict = match rule {
-                Rule::Rate(..) => self.judge.verdict(setting.guardrails, position),
+                Rule::Rate(..) | Rule::ShadowMismatch { .. } => {
+                    self.judge.verdict(setting.guardrails, position)
+                }
                 Rule::ConsecutiveFailures(limit) => self.consecutive_verdict(position, *limit),
                 Rule::SampleRatio { confidence } => self.ratio_verdict(position, *confidence, setting.share),
             };
@@ -335,6 +369,7 @@ impl SharedRecord {
         self.evidence.iter().for_each(|evidence| evidence.encode(&mut out));
         self.baseline.iter().for_each(|baseline| baseline.encode(&mut out));
         self.units.iter().for_each(|units| units.encode(&mut out));
+        self.admission.iter().for_each(|admission| admission.encode(&mut out));
         out.finish()
     }
 
@@ -369,6 +404,9 @@ impl SharedRecord {
         }
         if let Some(units) = &mut record.units {
             *units = SampleRatio::decode(&mut bytes)?;
+        }
+        if let Some(admission) = &mut record.admission {
+            *admission = Admission::decode(&mut bytes)?;
         }
         Some(record)
     }

@@ -73,6 +73,9 @@ const LEAST_ROOM: f64 = 0.02;
 /// About a minute, because stable's rate is predicted for the next second only.
 const KEPT: f64 = 0.989_228_013_193_975_5; // 2^(-1/64)
 
+/// Smallest share that a document can name. A rate of zero would lose everything to one outcome.
+const LEAST_RATE: f64 = 1e-6;
+
 /// Number of slots, a quarter of an hour, for which shares of the capital stay about even before they decay.
 const EVEN: f64 = 1_000.0;
 
@@ -114,20 +117,15 @@ impl SequentialTest {
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
-        self.capital.started.iter().for_each(|capital| writer.float(*capital));
-        writer.number(self.capital.slots);
+        self.capital.encode(writer);
         writer.float(self.stable.observed);
         writer.float(self.stable.bad);
         self.total.encode(writer);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut started = Growths::default();
-        for capital in &mut started {
-            *capital = reader.size()?;
-        }
         Some(Self {
-            capital: Capital { started, slots: reader.number()? },
+            capital: Capital::decode(reader)?,
             stable: Recent::decode(reader)?,
             total: Sides::decode(reader)?,
         })
@@ -139,10 +137,27 @@ impl Capital {
     pub(super) fn bet(&mut self, growths: Growths) {
         let before = self.unshared();
         self.slots = self.slots.saturating_add(1);
-        let share = before - self.unshared();
+        self.grow(growths, before - self.unshared());
+    }
+
+    /// Multiplies the bets and a new one with this share.
+    pub(super) fn grow(&mut self, growths: Growths, share: f64) {
         for (capital, growth) in self.started.iter_mut().zip(growths) {
             *capital = (growth.min(MOST_GROWTH).exp() * (*capital + share)).min(ENOUGH);
         }
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        self.started.iter().for_each(|capital| writer.float(*capital));
+        writer.number(self.slots);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut started = Growths::default();
+        for capital in &mut started {
+            *capital = reader.size()?;
+        }
+        Some(Self { started, slots: reader.number()? })
     }
 
     /// The capital for later slots.
@@ -188,6 +203,16 @@ impl Recent {
         let (observed, bad) = (reader.size()?, reader.size()?);
         (bad <= observed && observed < ENOUGH).then_some(Self { observed, bad })
     }
+}
+
+/// The logarithm of the growth of each alternative's bet on outcomes whose rate may be at most this.
+pub(super) fn growths_above(allowed: f64, tally: Tally) -> Growths {
+    let null = NullHypothesis::increase(allowed.max(LEAST_RATE));
+    let growth = |step| match alternative(null, 0.0, step) {
+        Some(rate) => log_likelihood(tally, [rate, null.margin]),
+        None => 0.0,
+    };
+    STEPS.map(growth)
 }
 
 /// The version's rate to bet on. `None` if nearly every rate is allowed.

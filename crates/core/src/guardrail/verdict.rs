@@ -28,7 +28,8 @@ impl Verdict {
     #[must_use]
     pub fn line(&self, setting: &Setting<'_>) -> String {
         let guardrails = setting.guardrails;
-        let done = match (guardrails.action_of(self.position), guardrails.is_dry_run()) {
+        let action = guardrails.action_on(setting.guarded, self.position);
+        let done = match (action, guardrails.is_dry_run()) {
             (Action::Rollback, false) => "rolled back",
             (Action::Rollback, true) => "would be rolled back (dry run)",
             (Action::Freeze, false) => "exposure kept",
@@ -66,6 +67,17 @@ pub enum Finding {
         /// The evidence that condemns the version.
         wanted: f64,
     },
+    /// A rate since the epoch began, against the greatest that is allowed.
+    Above {
+        /// The outcomes that counted.
+        observed: Tally,
+        /// The greatest share that is allowed.
+        limit: f64,
+        /// The evidence. Under the null hypothesis, the chance that it ever exceeds `x` is at most `1 / x`.
+        e_value: f64,
+        /// The evidence that condemns the version.
+        wanted: f64,
+    },
     /// Failures in a row, without those of one unit beyond its part.
     Consecutive {
         /// Number of failures.
@@ -88,7 +100,7 @@ impl Finding {
     pub(crate) fn is_exceeded(&self) -> bool {
         match self {
             Self::Share { observed, limit } => observed.version.rate() > *limit,
-            Self::Increase { e_value, wanted, .. } => e_value >= wanted,
+            Self::Increase { e_value, wanted, .. } | Self::Above { e_value, wanted, .. } => e_value >= wanted,
             Self::Consecutive { .. } | Self::SampleRatio { .. } => false,
         }
     }
@@ -99,6 +111,7 @@ impl Finding {
         let is_enough = |tally: Tally| tally.observed >= guardrails.min_requests;
         match self {
             Self::Share { observed, .. } => is_enough(observed.version),
+            Self::Above { observed, .. } => is_enough(*observed),
             Self::Increase { observed, .. } => is_enough(observed.version) && is_enough(observed.stable),
             Self::Consecutive { .. } | Self::SampleRatio { .. } => true,
         }
@@ -125,12 +138,18 @@ impl fmt::Display for Finding {
             }
             Self::Increase { observed, margin, e_value, wanted } => write!(
                 out,
-                "{}, stable {}, margin {} points, evidence {}, limit {}",
+                "{}, stable {}, margin {} points, {}",
                 Shown(observed.version),
                 Shown(observed.stable),
                 Percent::of(*margin),
-                e_value.min(MOST_EVIDENCE) as u64,
-                (wanted * ROUNDED).ceil() as u64
+                Evidence([*e_value, *wanted])
+            ),
+            Self::Above { observed, limit, e_value, wanted } => write!(
+                out,
+                "{}, allowed {} %, {}",
+                Shown(*observed),
+                Percent::of(*limit),
+                Evidence([*e_value, *wanted])
             ),
             Self::Consecutive { failures, limit } => {
                 write!(out, "{failures} failures in a row, limit {limit}")
@@ -139,6 +158,17 @@ impl fmt::Display for Finding {
                 write!(out, "units {}, expected {} %", Shown(*units), Percent::of(*share))
             }
         }
+    }
+}
+
+/// The evidence that was found, and the evidence that condemns.
+struct Evidence([f64; 2]);
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [found, wanted] = self.0;
+        let (found, wanted) = (found.min(MOST_EVIDENCE) as u64, (wanted * ROUNDED).ceil() as u64);
+        write!(out, "evidence {found}, limit {wanted}")
     }
 }
 
@@ -196,6 +226,8 @@ mod tests {
             let finding = Finding::Increase { observed: Sides::default(), margin: 0.0, e_value: 0.0, wanted };
             assert!(finding.to_string().ends_with(shown), "{finding} at {confidence}");
         }
+        let finding = Finding::Above { observed: version, limit: 0.01, e_value: 143.9, wanted: 100.0 };
+        assert_eq!(finding.to_string(), "57 of 1012 (5.6324 %), allowed 1.0000 %, evidence 143, limit 100");
         let share = |stable| Finding::Share { observed: Sides { version, stable }, limit: 0.05 }.to_string();
         assert_eq!(share(Tally::default()), "57 of 1012 (5.6324 %), limit 5.0000 %");
         assert_eq!(share(stable), "57 of 1012 (5.6324 %), stable 45 of 9000 (0.5000 %), limit 5.0000 %");

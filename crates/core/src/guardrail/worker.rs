@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claim::{Claim, Fate, Published};
 use super::evidence::Observation;
+use super::mismatch::{PairTicket, SeenPair, claim};
 use super::outcome::Outcome;
 use super::pending::{Pending, Seen, Unit};
 use super::record::{Feedback, SharedRecord};
@@ -16,7 +17,8 @@ use super::spacing::{Bits, NO_UNIT, hash_bucket};
 use super::streak::tick;
 use super::tally::{Bases, Basis, Side, Tally};
 use crate::decision::{Decision, Reason};
-use crate::plan::guardrails::{Guardrails, Limit, MAX_SIGNALS, Measure, Rule, bit};
+use crate::plan::guardrails::{Guarded, Guardrails, Limit, MAX_SIGNALS, Measure, Rule, bit};
+use crate::plan::shadow::Shadow;
 use crate::time::milliseconds;
 
 /// What a worker remembers for the guardrails of a rollout.
@@ -42,6 +44,12 @@ struct Treatment {
     known: Option<SampleRatio>,
     /// True if a signal counts failures in a row.
     counts_runs: bool,
+    /// True if the version serves requests. Otherwise it only gets copies.
+    is_serving: bool,
+    /// True if a signal judges the version's pairs.
+    is_compared: bool,
+    /// The hash buckets of pairs that this worker has claimed in the current second, if a signal tests their mismatches.
+    paired: Option<Claims>,
     /// True if a later merge may find more, even if nothing else is recorded.
     is_unsettled: bool,
 }
@@ -89,23 +97,25 @@ impl Worker {
     /// A worker that has seen nothing. `stable` is the ordinal of the stable version.
     #[must_use]
     pub fn new(guardrails: &Guardrails, stable: usize) -> Self {
-        let treatment = |(position, ordinal)| Treatment {
-            ordinal,
+        let treatment = |(position, guarded): (usize, &Guarded)| Treatment {
+            ordinal: guarded.version.ordinal(),
             position,
             pending: Pending::default(),
             thresholds: [None; MAX_SIGNALS],
             judged_from_ms: guardrails.warm_up.is_zero().then_some(0),
             known: None,
             counts_runs: guardrails.counts_runs(),
+            is_serving: !guarded.version.is_shadow_only(),
+            is_compared: guarded.is_compared,
+            paired: (guarded.is_compared && guardrails.tests_pairs()).then(Claims::default),
             is_unsettled: false,
         };
-        let ordinals: Vec<usize> =
-            guardrails.guarded.iter().map(|guarded| guarded.version.ordinal()).collect();
+        let ordinals = guardrails.guarded.iter().map(|guarded| guarded.version.ordinal());
         let claims = |ordinal: usize| (ordinal, Claims::default());
         Self {
             stable,
-            claims: ordinals.iter().copied().chain([stable]).map(claims).collect(),
-            treatments: ordinals.into_iter().enumerate().map(treatment).collect(),
+            claims: ordinals.chain([stable]).map(claims).collect(),
+            treatments: guardrails.guarded.iter().enumerate().map(treatment).collect(),
         }
     }
 
@@ -123,7 +133,7 @@ impl Worker {
         let claim = (is_drawn && claims.claim(unit, second))
             .then(|| Published { claim: Claim { side, bucket: unit, second }, fate: Fate::default() });
         if let Some(hash) = decision.unit_hash.filter(|_| is_drawn && decision.reason != Reason::Session) {
-            for treatment in &mut self.treatments {
+            for treatment in self.treatments.iter_mut().filter(|treatment| treatment.is_serving) {
                 treatment.meet(Unit { hash, is_own: treatment.ordinal == ordinal }, split);
             }
         }
@@ -183,10 +193,43 @@ impl Worker {
         self.each(ticket, |side, treatment| treatment.end(side, ticket));
     }
 
+    /// Starts tracking a pair: a request that starts now, and its copy to a shadow. `None` if no signal judges its comparison.
+    ///
+    /// A request that another version than stable serves claims nothing: it is only compared if failover takes it to stable.
+    pub fn begin_pair(&mut self, decision: &Decision, shadow: &Shadow, now: Duration) -> Option<PairTicket> {
+        let ordinal = shadow.version.ordinal();
+        let is_of_stable = decision.version.ordinal() == self.stable;
+        let treatment = self.treatments.iter_mut().find(|treatment| treatment.ordinal == ordinal)?;
+        if !treatment.is_compared {
+            return None;
+        }
+        let unit = decision.unit_hash.map_or(NO_UNIT, hash_bucket);
+        let second = now.as_secs();
+        let may_claim = is_of_stable && unit != NO_UNIT;
+        let is_claimed =
+            may_claim && treatment.paired.as_mut().is_some_and(|claims| claims.claim(unit, second));
+        let claim = is_claimed.then(|| Published { claim: claim(unit, second), fate: Fate::default() });
+        if let Some(claim) = &claim {
+            treatment.pending.claim_pair(claim.clone(), treatment.position);
+        }
+        Some(PairTicket { ordinal, unit, claim, began_ms: milliseconds(now) })
+    }
+
+    /// Records a pair whose answers were compared. A pair that ends in another way is not recorded.
+    pub fn record_pair(&mut self, guardrails: &Guardrails, ticket: &PairTicket, is_mismatch: bool) {
+        let mut treatments = self.treatments.iter_mut();
+        let Some(treatment) = treatments.find(|treatment| treatment.ordinal == ticket.ordinal) else {
+            return;
+        };
+        treatment.compare(guardrails, ticket, is_mismatch);
+    }
+
     /// Calls `record` for each guarded version that a request counts for, with its side in the comparison.
     fn each(&mut self, ticket: &Ticket, mut record: impl FnMut(Side, &mut Treatment)) {
         let is_stable = ticket.ordinal == self.stable;
-        let concerned = |treatment: &&mut Treatment| is_stable || treatment.ordinal == ticket.ordinal;
+        let concerned = |treatment: &&mut Treatment| {
+            treatment.is_serving && (is_stable || treatment.ordinal == ticket.ordinal)
+        };
         for treatment in self.treatments.iter_mut().filter(concerned) {
             record(if is_stable { Side::Stable } else { Side::Version }, treatment);
         }
@@ -214,6 +257,8 @@ impl Worker {
     ) {
         let Some(treatment) = self.treatments.get_mut(position) else { return };
         let claims = treatment.pending.claims.iter().zip(&feedback.lost);
+        claims.filter(|(_, is_lost)| **is_lost).for_each(|(published, _)| published.fate.lose(position));
+        let claims = treatment.pending.pair_claims.iter().zip(&feedback.lost_pairs);
         claims.filter(|(_, is_lost)| **is_lost).for_each(|(published, _)| published.fate.lose(position));
         treatment.pending = Pending { split: treatment.pending.split, ..Pending::default() };
         treatment.thresholds = record.thresholds();
@@ -306,7 +351,31 @@ impl Treatment {
 
     /// True if rates judge this request: it began after the version had warmed up.
     fn judges(&self, ticket: &Ticket) -> bool {
-        self.judged_from_ms.is_some_and(|from| ticket.began_ms >= from)
+        self.is_warm(ticket.began_ms)
+    }
+
+    fn is_warm(&self, began_ms: u64) -> bool {
+        self.judged_from_ms.is_some_and(|from| began_ms >= from)
+    }
+
+    /// Counts a pair for each signal that judges mismatches.
+    fn compare(&mut self, guardrails: &Guardrails, ticket: &PairTicket, is_mismatch: bool) {
+        let first = self.pending.first_ms.map_or(ticket.began_ms, |first| first.min(ticket.began_ms));
+        self.pending.first_ms = Some(first);
+        if !self.is_warm(ticket.began_ms) {
+            return;
+        }
+        let tally = Tally { observed: 1, bad: is_mismatch.into() };
+        for ((_, rule), counted) in guardrails.rules().zip(&mut self.pending.counted) {
+            if let Rule::ShadowMismatch { confidence: None, .. } = rule {
+                counted.sides_of(true).version = counted.sides_of(true).version.plus(tally);
+                counted.units.add(ticket.unit, is_mismatch);
+            }
+        }
+        let claim = ticket.claim.as_ref().filter(|published| !published.fate.is_lost(self.position));
+        if let Some(Published { claim, .. }) = claim {
+            self.pending.offer_pair(SeenPair { claim: *claim, is_mismatch });
+        }
     }
 
     /// Counts an outcome for each absolute signal. Returns the bits of the comparisons, without gaps, for which it is bad. `found`

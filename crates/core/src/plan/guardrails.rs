@@ -37,7 +37,7 @@ impl Guardrails {
         &self.signals
     }
 
-    /// The versions that are judged: every version that serves, except stable.
+    /// The versions that are judged: every version that serves, except stable, and those whose copies a signal judges.
     #[must_use]
     pub fn guarded(&self) -> &[Guarded] {
         &self.guarded
@@ -60,8 +60,19 @@ impl Guardrails {
     pub fn action_of(&self, position: usize) -> Action {
         match self.signals.get(position).map(|signal| &signal.rule) {
             Some(Rule::SampleRatio { .. }) => Action::Warn,
-            Some(Rule::Rate(..) | Rule::ConsecutiveFailures(_)) | None => self.action,
+            Some(Rule::Rate(..) | Rule::ConsecutiveFailures(_) | Rule::ShadowMismatch { .. }) | None => {
+                self.action
+            }
         }
+    }
+
+    /// What the signal at this position does to a guarded version. A mismatch only warns if the strategy does not name the version,
+    /// because there is no traffic to withdraw.
+    #[must_use]
+    pub fn action_on(&self, guarded: &Guarded, position: usize) -> Action {
+        let rule = self.signals.get(position).map(|signal| &signal.rule);
+        let is_mismatch = matches!(rule, Some(Rule::ShadowMismatch { .. }));
+        if is_mismatch && !guarded.is_named { Action::Warn } else { self.action_of(position) }
     }
 
     /// The `rearm` of the document. A greater number than before releases latches.
@@ -89,7 +100,8 @@ impl Guardrails {
                 _,
             )
             | Rule::ConsecutiveFailures(_)
-            | Rule::SampleRatio { .. } => false,
+            | Rule::SampleRatio { .. }
+            | Rule::ShadowMismatch { .. } => false,
         };
         self.rules().fold(0, |bits, (bit, rule)| if is_bad(rule) { bits | bit } else { bits })
     }
@@ -107,7 +119,10 @@ impl Guardrails {
     pub(crate) fn comparisons(&self) -> impl Iterator<Item = (usize, &Measure)> {
         self.signals.iter().enumerate().filter_map(|(position, signal)| match &signal.rule {
             Rule::Rate(measure, Limit::Increase { .. }) => Some((position, measure)),
-            Rule::Rate(_, Limit::Share(_)) | Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => None,
+            Rule::Rate(_, Limit::Share(_))
+            | Rule::ConsecutiveFailures(_)
+            | Rule::SampleRatio { .. }
+            | Rule::ShadowMismatch { .. } => None,
         })
     }
 
@@ -125,6 +140,11 @@ impl Guardrails {
     pub(crate) fn counts_runs(&self) -> bool {
         self.rules().any(|(_, rule)| matches!(rule, Rule::ConsecutiveFailures(_)))
     }
+
+    /// True if a signal tests the rate of mismatches at a confidence.
+    pub(crate) fn tests_pairs(&self) -> bool {
+        self.rules().any(|(_, rule)| matches!(rule, Rule::ShadowMismatch { confidence: Some(_), .. }))
+    }
 }
 
 /// The bit of the signal at this position.
@@ -139,9 +159,26 @@ pub struct Guarded {
     pub version: Rc<Version>,
     /// Fingerprint of rollout, version and cluster. A latch stays on this identity.
     pub identity: u64,
-    /// Fingerprint of the rest that makes counts comparable: strategy kind, stable version, `rearm` and the
-    /// guardrails themselves.
+    /// Fingerprint of the rest that makes counts comparable: strategy kind, stable version, `rearm`, the
+    /// guardrails themselves, and how copies are compared if a signal judges that.
     pub epoch: u64,
+    /// True if a signal judges how copies to the version compare with what stable answers.
+    pub(crate) is_compared: bool,
+    /// True if the strategy names the version, so that withdrawing traffic from it has an effect.
+    pub(crate) is_named: bool,
+}
+
+impl Guarded {
+    /// True if this rule judges the version: rates of requests need requests, and mismatches need copies that are compared.
+    #[must_use]
+    pub fn is_judged_by(&self, rule: &Rule) -> bool {
+        match rule {
+            Rule::ShadowMismatch { .. } => self.is_compared,
+            Rule::Rate(..) | Rule::ConsecutiveFailures(_) | Rule::SampleRatio { .. } => {
+                !self.version.is_shadow_only()
+            }
+        }
+    }
 }
 
 /// A hash of these words in this order.
@@ -194,6 +231,13 @@ pub enum Rule {
     SampleRatio {
         /// The chance that the signal does not trip if they do.
         confidence: f64,
+    },
+    /// Too large a share of a shadow's answers differ from what stable answered.
+    ShadowMismatch {
+        /// The greatest share that is allowed.
+        most: f64,
+        /// The chance that the signal never trips if no more differ. `None` limits the share of the window instead.
+        confidence: Option<f64>,
     },
 }
 

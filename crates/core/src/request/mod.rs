@@ -111,6 +111,12 @@ impl<'a> Request<'a> {
         request
     }
 
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &'a [u8] {
+        self.method
+    }
+
     /// Adds what a new id is made from. Needed if [`crate::Plan::may_issue_id`] is true.
     #[must_use]
     pub fn with_nonce(self, nonce: Nonce) -> Self {

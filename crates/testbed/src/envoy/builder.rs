@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::config::{self, Cluster, routes};
+use super::config::{self, Cluster, EcdsFiles, routes, shadow_entry};
 use super::filter::Filter;
 use super::process::Process;
 use super::running::{Envoy, Started};
@@ -111,9 +111,14 @@ impl Builder {
     pub fn try_start(self) -> Result<Envoy, String> {
         let folder =
             TempDir::with_prefix("rollout-envoy-").expect("the system's temporary folder is writable");
-        let ecds = folder.path().join(if self.json_ecds { "ecds.json" } else { "ecds.yaml" });
-        let shipped = config::shipped_yaml("ecds.yaml");
-        std::fs::write(&ecds, shipped.to_string()).expect("the private folder is writable");
+        let ending = if self.json_ecds { "json" } else { "yaml" };
+        let file = |name: &str| {
+            let shipped = config::shipped_yaml(&format!("{name}.yaml"));
+            let path = folder.path().join(format!("{name}.{ending}"));
+            std::fs::write(&path, shipped.to_string()).expect("the private folder is writable");
+            path
+        };
+        let ecds = EcdsFiles { main: file("ecds"), shadow: file("ecds-shadow") };
 
         let mut bootstrap = config::bootstrap(&ecds, self.clusters);
         let wasm = self.module;
@@ -121,6 +126,8 @@ impl Builder {
         for change in self.tweaks {
             change(&mut bootstrap);
         }
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut();
+        let has_copies = clusters.is_some_and(|all| all.iter_mut().any(|one| shadow_entry(one).is_some()));
         let written = folder.path().join("envoy.json");
         std::fs::write(&written, bootstrap.to_string()).expect("the private folder is writable");
 
@@ -151,7 +158,7 @@ impl Builder {
             command.process_group(0);
         }
         Envoy::attach(
-            Started { process: Process::spawn(command), module: wasm, ecds, log, folder },
+            Started { process: Process::spawn(command), module: wasm, ecds, has_copies, log, folder },
             &admin_file,
         )
     }

@@ -1,6 +1,6 @@
 //! Makes the bootstrap of a test from the shipped one: read as data, changed in a few named places, never rewritten by hand.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -120,6 +120,10 @@ impl From<(&str, u16)> for Cluster {
     }
 }
 
+/// Where a cluster has its HTTP options.
+const HTTP_OPTIONS: &str =
+    "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
 /// The shipped clusters from which the clusters of a test are made.
 struct Shipped {
     composite: Value,
@@ -155,12 +159,25 @@ pub(super) fn shipped_yaml(name: &str) -> Value {
     yaml(&std::fs::read_to_string(shipped(name)).expect("the shipped file can be read"))
 }
 
-/// The shipped bootstrap on free loopback ports, with these clusters and this ECDS file.
-pub(super) fn bootstrap(ecds: &Path, clusters: Vec<Cluster>) -> Value {
+/// The ECDS files that an Envoy watches.
+pub(super) struct EcdsFiles {
+    pub(super) main: PathBuf,
+    /// For the clusters for copies.
+    pub(super) shadow: PathBuf,
+}
+
+const SHIPPED_PATH: &str = "/config_discovery/config_source/path_config_source/path";
+
+/// The shipped bootstrap on free loopback ports, with these clusters and these ECDS files.
+pub(super) fn bootstrap(ecds: &EcdsFiles, clusters: Vec<Cluster>) -> Value {
     let mut bootstrap = shipped_yaml("envoy.yaml");
     bootstrap["admin"]["address"] = loopback(0);
     bootstrap["static_resources"]["listeners"][0]["address"] = loopback(0);
-    *at(filters(&mut bootstrap), "/0/config_discovery/config_source/path_config_source/path") = json!(ecds);
+    *at(filters(&mut bootstrap), &format!("/0{SHIPPED_PATH}")) = json!(ecds.main);
+    let shipped = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters are a list");
+    for filter in shipped.iter_mut().filter_map(shadow_entry) {
+        *at(filter, SHIPPED_PATH) = json!(ecds.shadow);
+    }
     if clusters.is_empty() {
         return bootstrap;
     }
@@ -177,6 +194,12 @@ pub(super) fn bootstrap(ecds: &Path, clusters: Vec<Cluster>) -> Value {
         *stable = json!(clusters[0].name);
     }
     bootstrap
+}
+
+/// The module's place in a cluster for copies. `None` for other clusters.
+pub(super) fn shadow_entry(cluster: &mut Value) -> Option<&mut Value> {
+    let filters = cluster.pointer_mut(&format!("{HTTP_OPTIONS}/http_filters"))?.as_array_mut()?;
+    filters.iter_mut().find(|filter| filter["name"] == "rollout-shadow")
 }
 
 /// Puts `filter` where the shipped file has the rollout filter.

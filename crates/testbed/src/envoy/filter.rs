@@ -19,12 +19,23 @@ pub enum Filter {
 
 /// The wasm filter as the project ships it, with this packed configuration.
 pub fn wasm_filter(module: &Path, configuration: Value) -> Value {
+    plugin("rollout", "FAIL_RELOAD", module, configuration)
+}
+
+/// The same module in the role `shadow`, for clusters for copies.
+pub fn shadow_filter(module: &Path) -> Value {
+    let role =
+        json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": r#"{"role": "shadow"}"#});
+    plugin("rollout-shadow", "FAIL_OPEN", module, role)
+}
+
+fn plugin(name: &str, failure_policy: &str, module: &Path, configuration: Value) -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
         "config": {
-            "name": "rollout",
-            "root_id": "rollout",
-            "failure_policy": "FAIL_RELOAD",
+            "name": name,
+            "root_id": name,
+            "failure_policy": failure_policy,
             "vm_config": {
                 "vm_id": "rollout",
                 "runtime": "envoy.wasm.runtime.v8",

@@ -1,5 +1,5 @@
 //! A real Envoy, started from the shipped `envoy/envoy.yaml` changed only where a test needs it: free
-//! ports, its own clusters, an ECDS file in a private folder. It ends with its handle.
+//! ports, its own clusters, its ECDS files in a private folder. It ends with its handle.
 
 mod builder;
 mod config;
@@ -10,6 +10,6 @@ mod running;
 
 pub use builder::Builder;
 pub use config::{Cluster, connection_manager, refuse_on_request, routes};
-pub use filter::{Filter, header_mutation, wasm_filter};
+pub use filter::{Filter, header_mutation, shadow_filter, wasm_filter};
 pub use push::Outcome;
 pub use running::Envoy;

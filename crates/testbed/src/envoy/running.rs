@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::config::EcdsFiles;
 use super::process::Process;
 use crate::client::{Client, Request};
 use crate::module;
@@ -17,7 +18,9 @@ use crate::time::{self, PATIENCE};
 pub(super) struct Started {
     pub(super) process: Process,
     pub(super) module: Option<PathBuf>,
-    pub(super) ecds: PathBuf,
+    pub(super) ecds: EcdsFiles,
+    /// True if a cluster for copies has the module.
+    pub(super) has_copies: bool,
     pub(super) log: PathBuf,
     pub(super) folder: TempDir,
 }
@@ -82,7 +85,17 @@ impl Envoy {
 
     /// The ECDS file that this Envoy watches.
     pub fn ecds_path(&self) -> &Path {
-        &self.started.ecds
+        &self.started.ecds.main
+    }
+
+    /// The ECDS file that the clusters for copies watch.
+    pub fn shadow_ecds_path(&self) -> &Path {
+        &self.started.ecds.shadow
+    }
+
+    /// Whether a cluster for copies has the module.
+    pub(super) fn has_copies(&self) -> bool {
+        self.started.has_copies
     }
 
     /// The module that pushes load, built at the first push.

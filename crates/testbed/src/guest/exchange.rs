@@ -20,6 +20,12 @@ impl Exchange {
         exchange.response(&[(":status", "200"), ("content-type", "application/json")])
     }
 
+    /// One more header of the request.
+    pub fn and(mut self, name: &str, value: &str) -> Self {
+        self.request.push((name.into(), value.into()));
+        self
+    }
+
     /// Another answer.
     pub fn response(mut self, headers: &[(&str, &str)]) -> Self {
         self.response = lines(headers);

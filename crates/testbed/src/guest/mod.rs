@@ -20,6 +20,9 @@ pub use exchange::{Exchange, Line};
 /// The root context, which holds the document.
 const ROOT: u32 = 1;
 
+/// Bytes of the answer, which comes in one piece.
+const BODY: u32 = 300;
+
 /// What one request, or one tick, costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -93,6 +96,7 @@ impl Guest {
         self.enter("proxy_on_request_headers", &[stream, request, 1]);
         self.store.data_mut().respond();
         self.enter("proxy_on_response_headers", &[stream, response, 0]);
+        self.enter("proxy_on_response_body", &[stream, BODY, 1]);
         self.store.data_mut().end();
         self.enter("proxy_on_done", &[stream]);
         self.enter("proxy_on_log", &[stream]);

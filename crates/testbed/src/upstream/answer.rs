@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::behaviour::{Answer, Behaviour};
-use super::body::{BoxError, Reply, broken, events, full, with_trailers};
+use super::body::{BoxError, Reply, broken, endless, events, full, with_trailers};
 use super::health;
 use super::received::Received;
 use super::shared::Shared;
@@ -37,6 +37,7 @@ pub(super) async fn answer(
         }
         Answer::Echo | Answer::Grpc(_) => full(echo(&received, &shared.name)),
         Answer::Bytes(bytes) => full(bytes.clone()),
+        Answer::Endless(bytes) => endless(bytes.clone()),
         Answer::ResetInBody => broken(),
         Answer::GrpcTrailers(code) => with_trailers(*code),
         Answer::Events { interval, duration } => events(*interval, *duration),
@@ -45,7 +46,9 @@ pub(super) async fn answer(
         Answer::Echo | Answer::Grpc(_) => "application/json",
         Answer::Events { .. } => "text/event-stream",
         Answer::GrpcTrailers(_) => "application/grpc",
-        Answer::Bytes(_) | Answer::Reset | Answer::ResetInBody => "application/octet-stream",
+        Answer::Bytes(_) | Answer::Endless(_) | Answer::Reset | Answer::ResetInBody => {
+            "application/octet-stream"
+        }
     };
     let mut builder = hyper::Response::builder().status(behaviour.status);
     if !behaviour.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {

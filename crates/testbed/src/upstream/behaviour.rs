@@ -24,6 +24,8 @@ pub enum Answer {
     Echo,
     /// These bytes.
     Bytes(Bytes),
+    /// These bytes again and again for as long as the peer reads, so without a length.
+    Endless(Bytes),
     /// No answer: the connection is closed (HTTP/1.1) or the stream reset (HTTP/2) once the request is read.
     Reset,
     /// Headers and a first piece, then the connection is closed or the stream reset.
@@ -91,6 +93,11 @@ impl Behaviour {
     /// Answers with these bytes.
     pub fn body(self, bytes: impl Into<Bytes>) -> Self {
         Self { answer: Answer::Bytes(bytes.into()), ..self }
+    }
+
+    /// Answers with these bytes again and again, without an end.
+    pub fn endless(self, bytes: impl Into<Bytes>) -> Self {
+        Self { answer: Answer::Endless(bytes.into()), ..self }
     }
 
     /// Waits before the response headers.

@@ -40,6 +40,12 @@ pub(super) fn with_trailers(code: u8) -> UnsyncBoxBody<Bytes, BoxError> {
     message.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync()
 }
 
+pub(super) fn endless(bytes: Bytes) -> UnsyncBoxBody<Bytes, BoxError> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move { while sender.send(Ok(bytes.clone())).await.is_ok() {} });
+    Fed(receiver).boxed_unsync()
+}
+
 pub(super) fn broken() -> UnsyncBoxBody<Bytes, BoxError> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -11,7 +11,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rollout_core::{
-    BUCKETS, CopyResult, Decision, Edit, Nonce, Now, Plan, Reason, Request, Time, decide, request_edits,
+    BUCKETS, CopyResult, Decision, Edit, Nonce, Now, Plan, Ppm, Reason, Request, Shadow, Time, decide,
+    request_edits,
 };
 use serde::Serialize;
 
@@ -20,6 +21,7 @@ use crate::args::{Explain, Format};
 
 use crate::document::{Document, is_stdin};
 use crate::exit::Exit;
+use crate::output::percent::Percent;
 use crate::output::{self, FAINT, GOOD, TITLE, paint};
 
 /// The answer for programs. Absent values are null.
@@ -32,6 +34,9 @@ struct Explanation<'p> {
     reason: &'static str,
     bucket: Option<u32>,
     shadows: Vec<&'p str>,
+    /// The shadows among them whose answers are compared. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compared: Vec<&'p str>,
     /// Why shadows whose cohorts have the request get no copy, by version.
     skipped: BTreeMap<&'p str, &'static str>,
     revision: u64,
@@ -108,10 +113,31 @@ impl<'d> Explanation<'d> {
             reason: decision.map_or(Reason::NoMatch, |decision| decision.reason).name(),
             bucket: decision.and_then(|decision| decision.bucket).map(|bucket| bucket.get()),
             shadows: decision.map(|decision| decision.shadow_clusters().collect()).unwrap_or_default(),
+            compared: decision.map(compared).unwrap_or_default(),
             skipped: decision.map(skipped).unwrap_or_default(),
             revision: plan.revision(),
             set_headers: headers.unwrap_or_default(),
         }
+    }
+}
+
+/// The copies that are sent. A rate is not known here.
+fn sent(decision: &Decision) -> impl Iterator<Item = &Shadow> {
+    let copies = decision.copies.iter().flatten().filter(|copy| copy.result == CopyResult::Sent);
+    copies.map(|copy| &*copy.shadow)
+}
+
+fn compared(decision: &Decision) -> Vec<&str> {
+    sent(decision).filter(|shadow| shadow.compare().is_some()).map(Shadow::cluster).collect()
+}
+
+/// The cluster of a shadow, and how many of its answers are compared.
+fn shown(shadow: &Shadow) -> String {
+    let cluster = shadow.cluster();
+    match shadow.compare() {
+        Some(compare) if compare.sample == Ppm::WHOLE => format!("{cluster} (compared)"),
+        Some(compare) => format!("{cluster} ({} compared)", Percent::from(compare.sample)),
+        None => cluster.to_owned(),
     }
 }
 
@@ -133,8 +159,7 @@ fn text(answer: &Explanation<'_>, decision: Option<&Decision>, unwanted: &[&str]
         if is_native { format!("{bucket} of {BUCKETS}") } else { bucket.to_string() }
     });
     let skipped = answer.skipped.iter().map(|(version, why)| format!("{version} ({why})"));
-    let shadows: Vec<String> =
-        answer.shadows.iter().map(|cluster| (*cluster).to_owned()).chain(skipped).collect();
+    let shadows: Vec<String> = decision.into_iter().flat_map(sent).map(shown).chain(skipped).collect();
     let shadows = if shadows.is_empty() { nothing() } else { shadows.join(", ") };
     field("rollout", answer.rollout.unwrap_or("-"));
     field("version", &paint(GOOD, answer.version.unwrap_or("-")));

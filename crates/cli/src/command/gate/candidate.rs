@@ -1,10 +1,11 @@
 //! One version under judgement: what all proxies have observed of it so far, and the objections.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::time::Duration;
 
-use rollout_core::guardrail::{Action, Finding, FleetJudge, Guardrails, Limit, Rule, Sides, Verdict};
+use rollout_core::guardrail::{
+    Action, Finding, FleetJudge, Guarded, Guardrails, Limit, Rule, Sides, Verdict,
+};
 use rollout_core::{Ppm, Rollout, Time, Version};
 
 use super::proxies::{Counted, Proxies};
@@ -23,6 +24,7 @@ const LONGEST_SLOT: Duration = Duration::from_secs(10);
 pub(super) struct Candidate<'p> {
     pub(super) rollout: &'p Rollout,
     pub(super) guardrails: &'p Guardrails,
+    guarded: &'p Guarded,
     pub(super) version: &'p Version,
     pub(super) name: VersionName,
     judge: FleetJudge,
@@ -42,10 +44,12 @@ pub(super) struct Candidate<'p> {
 }
 
 impl<'p> Candidate<'p> {
-    pub(super) fn new(rollout: &'p Rollout, guardrails: &'p Guardrails, version: &'p Version) -> Self {
+    pub(super) fn new(rollout: &'p Rollout, guardrails: &'p Guardrails, guarded: &'p Guarded) -> Self {
+        let version: &Version = &guarded.version;
         Self {
             rollout,
             guardrails,
+            guarded,
             version,
             name: VersionName::new(rollout.name(), version.name()),
             judge: FleetJudge::new(guardrails),
@@ -91,7 +95,7 @@ impl<'p> Candidate<'p> {
                 proxies.now(&self.name).filter(|(_, of)| list(of).contains(self.signal_name(position)));
             listed.map(|(proxy, _)| proxy.to_owned()).collect()
         };
-        self.positions().map(on).collect()
+        (0..self.guardrails.signals().len()).map(on).collect()
     }
 
     fn take_latches(&mut self, proxies: &Proxies<'_>) {
@@ -130,9 +134,11 @@ impl<'p> Candidate<'p> {
         self.counts.requests.saturating_sub(self.counts.forced)
     }
 
-    /// The positions of the signals.
-    pub(super) fn positions(&self) -> Range<usize> {
-        0..self.guardrails.signals().len()
+    /// The positions of the signals that judge the version.
+    pub(super) fn positions(&self) -> impl Iterator<Item = usize> {
+        let signals = self.guardrails.signals().iter().enumerate();
+        let judging = signals.filter(|(_, signal)| self.guarded.is_judged_by(signal.rule()));
+        judging.map(|(position, _)| position)
     }
 
     pub(super) fn signal_name(&self, position: usize) -> &'p str {
@@ -147,7 +153,18 @@ impl<'p> Candidate<'p> {
         matches!(self.rule(position), Some(Rule::Rate(_, Limit::Increase { .. })))
     }
 
-    /// True if a signal changes what the version gets when it trips.
+    /// True if a signal judges copies of requests, not requests.
+    pub(super) fn is_of_copies(&self, position: usize) -> bool {
+        matches!(self.rule(position), Some(Rule::ShadowMismatch { .. }))
+    }
+
+    /// True if the version serves requests. Otherwise it only gets copies.
+    pub(super) fn is_serving(&self) -> bool {
+        !self.version.is_shadow_only()
+    }
+
+    /// True if the author wants a signal to act. What a pipeline does next is an action too, so this holds for a version that only
+    /// gets copies as well.
     pub(super) fn acts(&self, position: usize) -> bool {
         self.guardrails.action_of(position) != Action::Warn && !self.guardrails.is_dry_run()
     }

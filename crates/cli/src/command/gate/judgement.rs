@@ -7,6 +7,7 @@ use rollout_core::guardrail::Finding;
 use serde::Serialize;
 
 use super::candidate::Candidate;
+use super::coverage::Coverage;
 use super::proxies::Proxies;
 use super::verdict::{End, Verdict};
 use crate::exit::Exit;
@@ -37,6 +38,9 @@ struct Version<'p> {
     outcomes: u64,
     failures: u64,
     abandoned: u64,
+    /// How many copies were compared, of those that should have been. Left out if no signal judges that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copies: Option<Coverage>,
     signals: Vec<Signal<'p>>,
     latched_on: Vec<String>,
 }
@@ -45,7 +49,7 @@ struct Version<'p> {
 struct Signal<'p> {
     name: &'p str,
     state: &'static str,
-    /// Counted since the start, as is `stable`, which is null if the signal is not a rate.
+    /// Counted since the start, as is `stable`, which is null if the signal is not a rate of requests.
     version: Seen,
     stable: Option<Seen>,
     trips: u64,
@@ -57,7 +61,7 @@ struct Signal<'p> {
     /// What a share is judged by: the recent window, or the window that condemned the version, and the limit. Null for other signals.
     window: Option<Seen>,
     limit_percent: Option<f64>,
-    /// What a comparison is judged by: the evidence, and the bound that condemns. Null for other signals.
+    /// What a signal with a `confidence` is judged by: the evidence, and the bound that condemns. Null for other signals.
     e_value: Option<f64>,
     bound: Option<f64>,
     #[serde(skip)]
@@ -98,6 +102,7 @@ impl<'p> Version<'p> {
             outcomes: candidate.outcomes(),
             failures: candidate.counts.failures,
             abandoned: candidate.counts.abandoned,
+            copies: candidate.coverage(),
             signals: candidate.positions().map(|position| Signal::new(candidate, position)).collect(),
             latched_on: candidate.latched_on(),
         }
@@ -124,7 +129,8 @@ impl<'p> Signal<'p> {
             words: finding.map_or_else(|| "-".to_owned(), |finding| finding.to_string()),
         };
         let needs = Some(candidate.guardrails.min_requests());
-        let rate = Self { stable: Some(counted.seen.stable.into()), needs, ..none };
+        let stable = (!candidate.is_of_copies(position)).then(|| counted.seen.stable.into());
+        let rate = Self { stable, needs, ..none };
         match finding {
             Some(Finding::Share { observed, limit }) => Self {
                 window: Some(observed.version.into()),
@@ -134,6 +140,12 @@ impl<'p> Signal<'p> {
             Some(Finding::Increase { e_value, wanted, .. }) => {
                 Self { e_value: Some(rounded(e_value)), bound: Some(rounded(wanted)), ..rate }
             }
+            Some(Finding::Above { limit, e_value, wanted, .. }) => Self {
+                limit_percent: Some(rounded(limit * 100.0)),
+                e_value: Some(rounded(e_value)),
+                bound: Some(rounded(wanted)),
+                ..rate
+            },
             Some(Finding::Consecutive { .. } | Finding::SampleRatio { .. }) | None => {
                 Self { stable: None, needs: None, ..rate }
             }
@@ -165,6 +177,11 @@ pub(super) fn text(answer: &Judgement<'_>, exit: Exit) -> String {
         });
         let header = ["version", "requests", "outcomes", "failures", "abandoned"];
         text.push_str(&output::table(&header, 1, rows));
+        for (name, copies) in
+            rollout.versions.iter().filter_map(|version| Some((version.name, version.copies.as_ref()?)))
+        {
+            let _ = writeln!(text, "  copies to {name}: {copies}");
+        }
         let rows = rollout.versions.iter().flat_map(|version| {
             version.signals.iter().map(|signal| {
                 let [name, state] = [signal.name, signal.state].map(str::to_owned);

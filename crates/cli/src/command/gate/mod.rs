@@ -1,6 +1,7 @@
 //! `gate`: whether a pipeline may continue. Judges as the proxies do, but over what all of them observe from its start on.
 
 mod candidate;
+mod coverage;
 mod judgement;
 mod proxies;
 mod standing;
@@ -48,7 +49,7 @@ fn candidates<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<Candidate<'p
     for rollout in named::rollouts(plan, name)? {
         let Some(guardrails) = rollout.guardrails() else { continue };
         let guarded = guardrails.guarded().iter();
-        candidates.extend(guarded.map(|guarded| Candidate::new(rollout, guardrails, &guarded.version)));
+        candidates.extend(guarded.map(|guarded| Candidate::new(rollout, guardrails, guarded)));
     }
     if candidates.is_empty() {
         bail!("no version has guardrails, so there is nothing to judge");
@@ -87,9 +88,12 @@ fn last(candidates: &[Candidate<'_>], proxies: &Proxies<'_>, min_requests: u64) 
         candidates.iter().any(|of| of.rollout.name() == rollout.name() && of.is_exposed(now))
     };
     let (mut reasons, mut unjudged) = (Vec::new(), Vec::new());
-    for candidate in candidates.iter().filter(|of| of.is_exposed(now) || !is_exposed(of.rollout)) {
-        let of = candidate.unjudged(now);
-        reasons.extend(candidate.too_few(min_requests).into_iter().chain(of.blocking));
+    for candidate in candidates {
+        let is_asked =
+            candidate.is_serving() && (candidate.is_exposed(now) || !is_exposed(candidate.rollout));
+        let of = candidate.unjudged(now, is_asked);
+        reasons.extend(candidate.too_few(min_requests).filter(|_| is_asked));
+        reasons.extend(of.blocking);
         unjudged.extend(of.named);
     }
     let verdict = joined(reasons.into_iter()).map_or(Verdict::GoOn, Verdict::No);

@@ -64,7 +64,8 @@ impl Candidate<'_> {
     /// The outcomes that count, at least: answers, failures and abandoned requests, without forced ones. Failures without an answer
     /// are exact only if a signal observes them.
     pub(super) fn outcomes(&self) -> u64 {
-        let observed = self.positions().map(|position| self.observed(position)).max().unwrap_or(0);
+        let of_requests = self.positions().filter(|position| !self.is_of_copies(*position));
+        let observed = of_requests.map(|position| self.observed(position)).max().unwrap_or(0);
         let abandoned = self.counts.abandoned;
         // Any of the counted ones may have been forced, but each of those only once.
         let decided = self.observed_decided().saturating_add(self.unforced(abandoned));
@@ -115,10 +116,15 @@ impl Candidate<'_> {
         warnings
     }
 
-    /// The signals that could not be judged.
-    pub(super) fn unjudged(&self, now: Time) -> Unjudged {
+    /// The signals that could not be judged. Those of requests are left out if the version is not asked for any.
+    pub(super) fn unjudged(&self, now: Time, is_asked: bool) -> Unjudged {
         let mut unjudged = Unjudged::default();
-        for position in self.positions() {
+        if let Some(why) = self.coverage().and_then(|coverage| coverage.too_little(&self.name)) {
+            let blocks = self.positions().any(|position| self.is_of_copies(position) && self.acts(position));
+            let list = if blocks { &mut unjudged.blocking } else { &mut unjudged.named };
+            list.push(why);
+        }
+        for position in self.positions().filter(|position| is_asked || self.is_of_copies(*position)) {
             let Some(why) = self.why_unjudged(position) else { continue };
             let (signal, name) = (self.signal_name(position), &self.name);
             let has_baseline = !self.compares(position) || gives_stable(self.rollout, now.into());
@@ -150,6 +156,9 @@ impl Candidate<'_> {
             (Standing::NothingSeen | Standing::TooFew, Some(Finding::Share { observed, .. })) => {
                 Some(format!("saw {}, needs {needed}", observed.version.observed))
             }
+            (Standing::NothingSeen | Standing::TooFew, Some(Finding::Above { observed, .. })) => {
+                Some(format!("counted {}, needs {needed}", observed.observed))
+            }
             (Standing::NothingSeen | Standing::TooFew, _) => Some("saw nothing".to_owned()),
             (Standing::Condemns | Standing::Tripped | Standing::JudgedByProxies | Standing::Fine, _) => None,
         }
@@ -160,6 +169,7 @@ impl Candidate<'_> {
 fn seen(finding: Finding) -> u64 {
     match finding {
         Finding::Share { observed, .. } | Finding::Increase { observed, .. } => observed.version.observed,
+        Finding::Above { observed, .. } => observed.observed,
         Finding::Consecutive { .. } | Finding::SampleRatio { .. } => 0,
     }
 }

@@ -1,9 +1,10 @@
 //! `push`: writes a checked document into the file that Envoy watches, and on request waits until Envoy serves it.
 //!
-//! Every reason to refuse is checked before the file changes.
+//! Every reason to refuse is checked before a file changes. The file for the clusters for copies is kept in step.
 
 mod latched;
 mod replace;
+mod shadow;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,15 +17,13 @@ use serde::Serialize;
 
 use self::latched::Latched;
 use self::replace::Target;
+use self::shadow::InStep;
 use crate::args::{self, Format, Push};
 use crate::document::{Document, Loaded};
-use crate::envoy::admin::{Admin, Status};
-use crate::envoy::ecds::{RESOURCE, Resources, Syntax};
+use crate::envoy::admin::{Admin, POLL, Status};
+use crate::envoy::ecds::{Kind, RESOURCE, Resources, Syntax};
 use crate::exit::Exit;
 use crate::output::{self, BAD, GOOD, WARNING, paint};
-
-/// The interval between questions to Envoy. The filter reports a document on its first tick, 200 ms after it begins to serve.
-const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Serialize)]
 struct Receipt {
@@ -47,10 +46,11 @@ pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
     let mut resources = parse(args, &target)?;
     let old = resources.document().and_then(|text| compile(text.as_bytes()).ok());
     fill(args, &document, &target, &mut resources)?;
+    let shadow = InStep::prepare(&args.to, &mut resources)?;
     let plugin = resources.plugin_name().unwrap_or_default();
     let text = resources.write(Syntax::of(&args.to))?;
     let hash = document.compiled.plan.hash();
-    let push = Prepared { target, text, hash, old: old.map(|compiled| compiled.plan) };
+    let push = Prepared { target, text, hash, shadow, old: old.map(|compiled| compiled.plan) };
     match &args.envoy {
         None => push.write_only(format),
         Some(url) => {
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Push, format: Format) -> Result<Exit> {
 /// The values of the file.
 fn parse(args: &Push, target: &Target) -> Result<Resources> {
     let text = target.text.as_deref().unwrap_or_default();
-    Resources::parse(text, Syntax::of(&args.to))
+    Resources::parse(Kind::Rollout, text, Syntax::of(&args.to))
         .with_context(|| format!("`{}` is not an ECDS file", args.to.display()))
 }
 
@@ -110,13 +110,15 @@ struct Prepared {
     target: Target,
     text: String,
     hash: u32,
+    shadow: InStep,
     /// What the file had before. `None` if it had no document that can be served.
     old: Option<Plan>,
 }
 
 impl Prepared {
     fn write_only(&self, format: Format) -> Result<Exit> {
-        self.write()?;
+        self.target.replace(&self.text)?;
+        self.shadow.write()?;
         self.answer(format, None, Vec::new(), &format!("{}\n", self.written()))?;
         Ok(Exit::Fine)
     }
@@ -128,10 +130,13 @@ impl Prepared {
             return self.refuse(missing, url, format);
         }
         let before = watch.admin.status(watch.plugin)?;
-        self.write()?;
+        self.target.replace(&self.text)?;
         let began = Instant::now();
         let outcome = self.wait(watch, before);
         let live = matches!(outcome, Outcome::Live);
+        if !matches!(outcome, Outcome::Rejected) {
+            self.shadow.write_and_watch(watch.admin)?; // last, so that copies never run with a module that Envoy rejects
+        }
         let (verdict, explanation) = match &outcome {
             Outcome::Live => {
                 let seconds = began.elapsed().as_secs_f64();
@@ -165,17 +170,6 @@ impl Prepared {
             output::warning(format_args!("can't tell whether a version is rolled back: {error:#}"));
             Vec::new()
         })
-    }
-
-    fn write(&self) -> Result<()> {
-        self.target.replace(&self.text)?;
-        if let Some(link) = &self.target.link {
-            let (link, file) = (link.display(), self.target.path().display());
-            output::warning(format_args!(
-                "`{link}` is a symbolic link, so `{file}` was replaced: Envoy notices if it watches the directory of that file"
-            ));
-        }
-        Ok(())
     }
 
     fn written(&self) -> String {

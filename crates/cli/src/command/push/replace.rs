@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tempfile::Builder;
 
+use crate::output;
+
 /// A file to replace, whether or not it is there yet.
 pub(crate) struct Target {
     path: PathBuf,
     /// The symbolic link that the path names. `None` if it is not a link.
-    pub(crate) link: Option<PathBuf>,
+    link: Option<PathBuf>,
     /// Its text. `None` if there is no file yet.
     pub(crate) text: Option<String>,
 }
@@ -46,9 +48,16 @@ impl Target {
         &self.path
     }
 
-    /// Replaces the content by `text`, atomically.
+    /// Replaces the content by `text`, atomically. Warns if the path is a link, which Envoy may watch instead of the file.
     pub(crate) fn replace(&self, text: &str) -> Result<()> {
-        self.rename_over(text).with_context(|| format!("can't replace `{}`", self.path.display()))
+        self.rename_over(text).with_context(|| format!("can't replace `{}`", self.path.display()))?;
+        if let Some(link) = &self.link {
+            let (link, file) = (link.display(), self.path.display());
+            output::warning(format_args!(
+                "`{link}` is a symbolic link, so `{file}` was replaced: Envoy notices if it watches the directory of that file"
+            ));
+        }
+        Ok(())
     }
 
     fn rename_over(&self, text: &str) -> Result<()> {

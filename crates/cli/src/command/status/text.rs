@@ -93,12 +93,17 @@ fn row(version: &Version) -> Vec<String> {
     ]
 }
 
+/// The results of copies that come first. Errors and skips follow by name.
+const FIRST: [&str; 3] = ["sent", "match", "mismatch"];
+
 /// A line for each version that gets copies.
 fn copies(rollout: &Rollout) -> String {
     let mut text = String::new();
     for version in rollout.versions.iter().filter(|version| !version.copies.is_empty()) {
-        let results = version.copies.iter().map(|(result, count)| format!("{count} {result}"));
-        let results: Vec<_> = results.collect();
+        let mut results: Vec<_> = version.copies.iter().collect();
+        results
+            .sort_by_key(|(result, _)| FIRST.iter().position(|first| first == result).unwrap_or(FIRST.len()));
+        let results: Vec<_> = results.iter().map(|(result, count)| format!("{count} {result}")).collect();
         let _ = writeln!(text, "  copies to {}: {}", version.name, results.join(", "));
     }
     text
