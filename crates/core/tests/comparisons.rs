@@ -350,7 +350,7 @@ fn hostile_answers_end_and_are_never_said_to_match_if_they_do_not() {
 }
 
 #[test]
-fn how_answers_are_compared_is_no_part_of_what_guardrails_judge() {
+fn how_answers_are_compared_is_no_part_of_what_signals_without_copies_judge() {
     let document = |compare: &Value| {
         json!({"revision": 1, "rollouts": [{"name": "fraud-score", "unit": [{"header": "x-user-id"}], "stable": "v1",
             "versions": [{"name": "v1", "cluster": "fraud-v1"}, {"name": "v2", "cluster": "fraud-v2"}],
@@ -456,7 +456,7 @@ proptest! {
         };
         let (one, other) = (json!(one).to_string(), json!(other).to_string());
         if found(&rules(abs), &one, &other).is_empty() {
-            prop_assert!(found(&rules(abs + more), &one, &other).is_empty());
+            prop_assert!(found(&rules(abs.saturating_add(more)), &one, &other).is_empty());
         }
     }
 
