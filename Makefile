@@ -95,7 +95,7 @@ target:
 fuzz-smoke: ## Build the fuzz targets and start each
 	@scripts/fuzz-smoke
 
-fuzz: ## Fuzz documents, requests, shared data and outcomes, a minute each (FUZZ_SECONDS=600 for ten)
+fuzz: ## Fuzz documents, requests, shared data, outcomes and comparisons, a minute each (FUZZ_SECONDS=600 for ten)
 	@scripts/fuzz $(or $(FUZZ_SECONDS),60)
 
 clean: ## Remove what was built and installed

@@ -3,7 +3,7 @@
 //! Both roles of the module share it: `stream` brings live answers, and `copy` those of copies. They meet here because Envoy runs a
 //! copy on the worker of its original, and both filters in one VM.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ thread_local! {
 pub(crate) struct Owner {
     active: Rc<Active>,
     rollout: Rc<Rollout>,
-    /// For the guardrails of each shadow that has some.
-    tickets: Vec<PairTicket>,
+    /// For the guardrails of each shadow that has some and whose pair is open.
+    tickets: OnceCell<Vec<PairTicket>>,
 }
 
 /// Opens a pair for each copy whose answer is compared, and names them in the decision.
@@ -53,11 +53,17 @@ pub(crate) fn open(
     now: Duration,
 ) -> Option<PairId> {
     decision.compared().next()?;
-    let ticket = |shadow: &Rc<Shadow>| active.guard.begin_pair(decision, shadow, now);
-    let tickets = decision.compared().filter_map(ticket).collect();
-    let owner = Owner { active: Rc::clone(active), rollout: Rc::clone(&decision.rollout), tickets };
+    let owner = Rc::new(Owner {
+        active: Rc::clone(active),
+        rollout: Rc::clone(&decision.rollout),
+        tickets: OnceCell::new(),
+    });
     let shadows = decision.compared().map(Rc::clone);
-    let (id, ended) = PAIRS.with_borrow_mut(|pairs| pairs.open(Rc::new(owner), shadows, method, now));
+    let (id, ended) = PAIRS.with_borrow_mut(|pairs| pairs.open(Rc::clone(&owner), shadows, method, now));
+    let is_open = |shadow: &&Rc<Shadow>| !ended.iter().any(|of| Rc::ptr_eq(&of.shadow, shadow));
+    let open = decision.compared().filter(is_open);
+    let tickets = open.filter_map(|shadow| active.guard.begin_pair(decision, shadow, now)).collect();
+    let _ = owner.tickets.set(tickets);
     finish(ended);
     decision.pair = id.map(|id| id.text(vm(now)));
     id
@@ -85,7 +91,7 @@ pub(crate) fn live_head(id: PairId, is_end: bool) {
     let head = Head::new(host::response_headers());
     let details = host::response_details().unwrap_or_default();
     let flags = if needs_flags(&details) { host::response_flags() } else { 0 };
-    match PairResult::of_head(&head, &details, flags) {
+    match head.live_result(&details, flags) {
         Some(result) => fail(id, Origin::Live, result),
         None => self::head(id, Origin::Live, head, is_end),
     }
@@ -172,7 +178,8 @@ fn finish(ended: Vec<Ended<Rc<Owner>>>) {
     for Ended { owner, shadow, result, differences } in ended {
         owner.active.metrics.count(Some(&shadow.version), Event::Pair(result));
         let is_own = |ticket: &&PairTicket| ticket.version() == shadow.version.ordinal();
-        let ticket = owner.tickets.iter().find(is_own).filter(|_| result.is_compared());
+        let ticket =
+            owner.tickets.get().and_then(|all| all.iter().find(is_own)).filter(|_| result.is_compared());
         if let Some(ticket) = ticket {
             owner.active.guard.compared(ticket, result == PairResult::Mismatch);
         }

@@ -274,6 +274,7 @@ fn differences_are_counted_by_field_and_logged_with_values_only_on_demand() {
     for _ in 0..20 {
         ask();
     }
+    site.envoy.wait_for("all results", |_| (site.results().get("mismatch") == Some(&20)).then_some(()));
     assert_eq!(site.all_results(), BTreeMap::from([("mismatch".to_owned(), 20)]));
     let expected =
         [("/outputs/*/data/* number", 20), ("/outputs/*/name text", 20), ("/secret/account text", 20)];

@@ -17,6 +17,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use rollout_core::CopyResult;
 use serde_json::{Value, json};
 use testbed::client::Tunnel;
 use testbed::envoy::{Outcome, connection_manager};
@@ -302,15 +303,17 @@ impl Site {
         took
     }
 
-    /// What `rollout_shadow_total` has for a cell, by result.
-    fn counted(&self, shadow: Shadow, shape: Shape) -> BTreeMap<String, u64> {
+    /// What became of the copies of a cell, and of their pairs, by result.
+    fn counted(&self, shadow: Shadow, shape: Shape) -> [BTreeMap<String, u64>; 2] {
         let rollout = format!("rollout=.={}-{};.;", shadow.name(), shape.name);
         let all = self.envoy.stats("rollout_shadow_total$");
         let own = all.into_iter().filter_map(|(name, value)| {
             let result = name.split_once(&rollout)?.1.split_once("result=.=")?.1;
             Some((result.split(';').next()?.to_owned(), value))
         });
-        own.collect()
+        let is_of_copy = |result: &str| CopyResult::ALL.iter().any(|of| of.name() == result);
+        let (copies, pairs) = own.filter(|(_, count)| *count > 0).partition(|(result, _)| is_of_copy(result));
+        [copies, pairs]
     }
 }
 
@@ -331,7 +334,7 @@ fn adapt(cluster: &mut Value) {
 
 fn rollout(name: &str, shape: Shape) -> Value {
     let mut shadow = json!({"version": "shadow", "percent": 100, "cluster": format!("{name}-copies"),
-                            "headers": [{"name": "x-copy", "exact": "yes"}]});
+                            "headers": [{"name": "x-copy", "exact": "yes"}], "compare": {}});
     if shape.size == 4 * MIB && !shape.is_streamed {
         shadow["max_body_bytes"] = json!(4 * MIB);
     }
@@ -421,7 +424,15 @@ fn measure(shadows: &[Shadow], pairs: usize) -> (Cells, [u64; 2]) {
     for (shadow, shape) in shadows.iter().flat_map(|shadow| SHAPES.map(|shape| (*shadow, shape))) {
         let expected = BTreeMap::from([(shape.result.to_owned(), pairs(shape) as u64)]);
         let place = format!("{expected:?} for {} of {}", shape.name, shadow.name());
-        site.envoy.wait_for(&place, |_| (site.counted(shadow, shape) == expected).then_some(()));
+        site.envoy.wait_for(&place, |_| (site.counted(shadow, shape)[0] == expected).then_some(()));
+    }
+    if shadows.contains(&Shadow::Well) {
+        let [_, compared] = site.counted(Shadow::Well, SHAPES[0]);
+        assert_eq!(
+            compared.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["mismatch"],
+            "it answers something else"
+        );
     }
     site.assert_tried();
     site.assert_ended(pairs(SHAPES[0]));
@@ -502,6 +513,8 @@ fn no_shape_of_request_and_no_behaviour_of_a_shadow_changes_what_the_client_gets
 enum Part {
     /// There are no copies.
     Quiet,
+    /// The shadow answers with a few bytes.
+    Short,
     /// The module ends long answers.
     Ended,
     /// Envoy reads them to their end, because the cluster for copies lacks the module.
@@ -509,7 +522,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Quiet, Self::Ended, Self::ReadWhole];
+    const ALL: [Self; 4] = [Self::Quiet, Self::Short, Self::Ended, Self::ReadWhole];
 }
 
 /// Answers of 100 MB to copies, 50 per second if it is measured, and what a client and the worker notice. The parts take turns.
@@ -520,7 +533,8 @@ fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
     live.remember(0);
     shadow.remember(0);
     shadow.set(Behaviour::ok().body(vec![b'x'; 100_000_000]));
-    let clusters = ["ended-copies", "whole-copies"].map(|name| Cluster::new(name, &[shadow.port()]).copies());
+    let hosts = [("short", live.port()), ("ended", shadow.port()), ("whole", shadow.port())];
+    let clusters = hosts.map(|(name, port)| Cluster::new(&format!("{name}-copies"), &[port]).copies());
     let envoy = Envoy::builder().cluster(&live).clusters(clusters).tweak(|bootstrap| {
         let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
         let whole =
@@ -534,7 +548,7 @@ fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
             "stable": "live", "shadow": [{"version": "shadow", "percent": 100, "cluster": format!("{name}-copies")}],
             "versions": [{"name": "live", "cluster": "live"}, {"name": "shadow", "cluster": "elsewhere"}]})
     };
-    let document = json!({"revision": 1, "rollouts": [rollout("ended"), rollout("whole")]});
+    let document = json!({"revision": 1, "rollouts": hosts.map(|(name, _)| rollout(name))});
     assert_eq!(envoy.push(&document.to_string()), Outcome::Accepted);
     envoy.wait_revision(1);
     let mut latencies: BTreeMap<Part, Vec<Duration>> = BTreeMap::new();
@@ -543,16 +557,17 @@ fn long_answers_of_copies_are_ended_and_clients_get_theirs() {
     for part in (0..rounds).flat_map(|_| Part::ALL) {
         let path = match part {
             Part::Quiet => "/elsewhere",
+            Part::Short => "/short",
             Part::Ended => "/ended",
             Part::ReadWhole => "/whole",
         };
         let before = envoy.cpu_nanos();
         let copies = testbed::Load::new(envoy.address()).rate(rate as f64).requests(rate * seconds);
         let copies = copies.start(move |number| Request::get(path).header("x-user-id", format!("u{number}")));
-        // The client asks often, at the same times in each part, and is not copied.
+        // The client asks often, at the same times in each part but at others than the copies, and is not copied itself.
         let begun = Instant::now();
-        for number in 0..100 * seconds {
-            let due = begun + Duration::from_millis(10 * number);
+        for number in 0..140 * seconds {
+            let due = begun + Duration::from_millis(7 * number);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let asked = Instant::now();
             let answer = client.send(Request::get("/elsewhere")).expect("Envoy answers");

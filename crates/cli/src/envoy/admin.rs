@@ -15,6 +15,9 @@ use crate::envoy::ecds::Kind;
 /// The longest answer in bytes. Protects memory; an Envoy with thousands of hosts answers some tens of MiB.
 const MAX_ANSWER: u64 = 256 << 20;
 
+/// The interval between questions about a push. The filter reports a document on its first tick, 200 ms after it begins to serve.
+pub(crate) const POLL: Duration = Duration::from_millis(50);
+
 /// An Envoy's admin interface.
 pub(crate) struct Admin {
     url: String,

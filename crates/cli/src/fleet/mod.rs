@@ -1,6 +1,7 @@
 //! Many Envoys as one. All are asked at the same time, so that one that hangs does not delay the others.
 
 mod counts;
+mod fate;
 mod latency;
 mod page;
 mod series;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 pub(crate) use counts::{Counts, Seen, Signal};
+pub(crate) use fate::{Fate, copy_result, pair_result};
 pub(crate) use latency::Latency;
 pub(crate) use page::{Page, Plugin, Version, VersionName};
 

@@ -32,7 +32,7 @@ pub(crate) struct Page {
     pub(crate) versions: BTreeMap<VersionName, Version>,
     /// Requests that no rollout matched.
     pub(crate) unmatched: u64,
-    /// Copies whose answer was seen where no pair of theirs is held.
+    /// Workers in which copies pass without a pair of the same VM.
     pub(crate) unpaired: u64,
     /// The time in which all this was counted: since the proxy started. `None` if it does not say.
     pub(crate) counted: Option<Duration>,

@@ -61,9 +61,9 @@ fn a_shadow_is_reported_with_what_matched_what_differed_and_what_was_not_compare
       matched   940 (98.9474 %); at confidence 0.95: 97.2512 % to 99.7458 %
       open      3 copies: without a result yet, or lost with a VM, or sent when nothing was compared
       2 were not sent: the request was longer than `max_body_bytes` (1048576)
-      20 were not compared: the shadow failed, or had not answered when the pair ended
+      20 were not compared: the shadow gave no whole answer before the pair ended
       4 were not compared: an answer was longer than `compare.max_body_bytes` (65536)
-      1 was not compared: the client had left
+      1 was not compared: the client left before its answer was whole
       22 were left out: `compare.sample` did not choose the pair
 
       version      answers      p50      p90       p99
@@ -96,9 +96,9 @@ fn counts_of_several_envoys_add_up_in_the_answer_for_programs() {
                  "to_compare": 1_950, "compared": 1_900, "compared_percent": 97.4359,
                  "matched": 1_880, "matched_percent": 98.9474, "matched_interval_percent": [97.6633, 99.6471],
                  "not_compared": [
-                    cause("shadow_error", 40, "the shadow failed, or had not answered when the pair ended"),
+                    cause("shadow_error", 40, "the shadow gave no whole answer before the pair ended"),
                     cause("skipped_size", 8, "an answer was longer than `compare.max_body_bytes` (65536)"),
-                    cause("skipped_abandoned", 2, "the client had left")],
+                    cause("skipped_abandoned", 2, "the client left before its answer was whole")],
                  "left_out": [cause("skipped_sample", 44, "`compare.sample` did not choose the pair")],
                  "latency_ms": {"shadow": {"answers": 1_994, "p50": 15.0, "p90": 30.8, "p99": 31.0},
                                 "stable": {"answers": 2_004, "p50": 10.5, "p90": 10.9, "p99": 200.2}},

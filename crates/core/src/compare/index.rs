@@ -62,7 +62,10 @@ impl Index {
             if position == NONE {
                 return None;
             }
-            *work = work.checked_sub(wanted.len().saturating_add(1))?;
+            *work = work.saturating_sub(wanted.len().saturating_add(1));
+            if *work == 0 {
+                return None;
+            }
             if text(position) == Some(wanted) {
                 let after = self.link(position);
                 self.set(before, after);

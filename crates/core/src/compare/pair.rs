@@ -2,8 +2,7 @@
 //!
 //! Only a whole answer of the model says anything. Whatever else ends one of the two, ends the pair with the cause.
 
-use super::side::Head;
-use crate::guardrail::{Call, Ending, Response, classify, classify_without_response};
+use crate::guardrail::{Ending, classify_without_response};
 
 /// What becomes of a pair. Every pair ends with exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,20 +76,6 @@ impl PairResult {
             Self::SkippedSample => "skipped_sample",
             Self::SkippedAbandoned => "skipped_abandoned",
             Self::SkippedOther => "skipped_other",
-        }
-    }
-
-    /// What becomes of pairs whose live answer has this head: its headers, and Envoy's details and flags. `None` if it can be compared.
-    #[must_use]
-    pub fn of_head(head: &Head, details: &[u8], flags: u64) -> Option<Self> {
-        let call = Call { is_judged: true, is_grpc: true, ..Call::default() };
-        let grpc_status = head.first("grpc-status");
-        let response = Response { status: head.status(), grpc_status, details, flags, ..Response::default() };
-        match classify(call, &response) {
-            Ending::Answered => None,
-            Ending::Failed | Ending::Unanswered => Some(Self::LiveError),
-            Ending::Abandoned => Some(Self::SkippedAbandoned),
-            Ending::Foreign => Some(Self::SkippedOther),
         }
     }
 

@@ -29,21 +29,32 @@ impl Part<'_> {
     pub(super) fn is(self, step: &Step) -> bool {
         match (step, self) {
             (Step::Any, _) => true,
-            (Step::Named { name, .. }, Part::Member(written)) => {
+            (Step::Named(name), Part::Member(written)) => {
                 name.as_bytes() == written || name.as_bytes() == decoded(written).as_ref()
             }
-            (Step::Named { index, .. }, Part::Item(position)) => *index == Some(position),
-            (Step::Named { .. }, Part::Unordered(_)) => false,
+            (Step::Named(name), Part::Item(position)) => is_index(name, position),
+            (Step::Named(_), Part::Unordered(_)) => false,
         }
     }
 
     /// True if a step of a pattern may name this part, or the one that it is compared with.
     fn may_be(self, step: &Step) -> bool {
         match (step, self) {
-            (Step::Named { index, .. }, Part::Unordered(_)) => index.is_some(),
-            (Step::Any | Step::Named { .. }, _) => self.is(step),
+            (Step::Named(name), Part::Unordered(_)) => name.bytes().all(|byte| byte.is_ascii_digit()),
+            (Step::Any | Step::Named(_), _) => self.is(step),
         }
     }
+}
+
+/// True if this is the index, as a pointer has it: without zeros in front.
+fn is_index(name: &str, position: usize) -> bool {
+    let mut rest = position;
+    let digits = name.bytes().rev().all(|byte| {
+        let digit = rest % 10;
+        rest /= 10;
+        usize::from(byte) == digit.saturating_add(usize::from(b'0'))
+    });
+    digits && rest == 0 && (name == "0" || !(name.is_empty() || name.starts_with('0')))
 }
 
 /// The differences found so far.

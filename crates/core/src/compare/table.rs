@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::answer;
 use super::difference::Difference;
+use super::head::Head;
 use super::pair::PairResult;
-use super::side::{Head, Side};
+use super::side::Side;
 use crate::hash::bucket::Salt;
 use crate::plan::shadow::Shadow;
 

@@ -155,21 +155,25 @@ impl<'t> Walk<'_, '_, 't> {
                 (one, other) => {
                     let (ours, theirs) = (members(one, live)?, members(other, copy)?);
                     let (one, other) = (live.since(start.0), copy.since(start.1));
-                    return match self.affords(one.len().saturating_add(other.len())) {
-                        true => self.members(&ours, &theirs, active),
-                        false => self.differ(Kind::Body, one, other),
-                    };
+                    let is_read = self.affords(one.len().saturating_add(other.len()))
+                        && self.members(&ours, &theirs, active)?;
+                    return if is_read { Ok(()) } else { self.differ(Kind::Body, one, other) };
                 }
             }
         }
     }
 
-    /// Compares members that do not come in the same order.
-    fn members(&mut self, live: &[Member<'t>], copy: &[Member<'t>], active: Active) -> Result<(), Stop> {
+    /// Compares members that do not come in the same order. False if the work does not suffice to pair them.
+    fn members(&mut self, live: &[Member<'t>], copy: &[Member<'t>], active: Active) -> Result<bool, Stop> {
         let name = |position: usize| copy.get(position).map(|member| member.name.as_ref());
         let mut index = Index::new(copy.len(), &name);
-        for member in live {
-            match index.take(&member.name, &name, &mut self.work).and_then(|position| copy.get(position)) {
+        let find = |member: &Member<'t>| index.take(&member.name, &name, &mut self.work);
+        let partners: Vec<Option<usize>> = live.iter().map(find).collect();
+        if self.work == 0 {
+            return Ok(false);
+        }
+        for (member, partner) in live.iter().zip(partners) {
+            match partner.and_then(|position| copy.get(position)) {
                 Some(partner) => {
                     let (mut one, mut other) = (Cursor::of(member.value), Cursor::of(partner.value));
                     self.part(Part::Member(member.written), &mut one, &mut other, active)?;
@@ -182,7 +186,7 @@ impl<'t> Walk<'_, '_, 't> {
                 self.lone(Kind::Added, member, active)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reports a member that only one object has.

@@ -61,43 +61,37 @@ pub struct Pattern(pub(crate) Box<[Step]>);
 pub(crate) enum Step {
     /// Any member or item.
     Any,
-    /// The member with this name, or the item with this index.
-    Named {
-        /// The name, without escapes.
-        name: Box<str>,
-        /// The index that the name is, if it is one.
-        index: Option<usize>,
-    },
+    /// The member with this name, without escapes, or the item with this index.
+    Named(Box<str>),
 }
 
 impl Pattern {
     /// Reads a pointer. `None` if it does not begin with `/`, or has an escape other than `~0` and `~1`.
     pub(crate) fn read(pointer: &str) -> Option<Self> {
-        if pointer.is_empty() {
-            return Some(Self(Box::default()));
+        let mut steps = Vec::new();
+        let mut symbols = pointer.chars();
+        let mut next = symbols.next();
+        while next.is_some() {
+            if next != Some('/') {
+                return None;
+            }
+            let mut name = String::new();
+            next = symbols.next();
+            while let Some(symbol) = next.filter(|symbol| *symbol != '/') {
+                name.push(match symbol {
+                    '~' => match symbols.next()? {
+                        '0' => '~',
+                        '1' => '/',
+                        _ => return None,
+                    },
+                    symbol => symbol,
+                });
+                next = symbols.next();
+            }
+            let is_any = name == "*";
+            steps.push(if is_any { Step::Any } else { Step::Named(name.into()) });
         }
-        pointer.strip_prefix('/')?.split('/').map(Step::read).collect::<Option<_>>().map(Self)
-    }
-}
-
-impl Step {
-    fn read(step: &str) -> Option<Self> {
-        if step == "*" {
-            return Some(Self::Any);
-        }
-        let mut parts = step.split('~');
-        let mut name = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let (escaped, rest) = match part.strip_prefix('0') {
-                Some(rest) => ('~', rest),
-                None => ('/', part.strip_prefix('1')?),
-            };
-            name.push(escaped);
-            name.push_str(rest);
-        }
-        let is_index = name == "0" || !name.starts_with(['0', '+']);
-        let index = if is_index { name.parse().ok() } else { None };
-        Some(Self::Named { name: name.into(), index })
+        Some(Self(steps.into()))
     }
 }
 
@@ -107,14 +101,14 @@ mod tests {
 
     #[test]
     fn a_pattern_is_a_pointer_with_stars_for_levels() {
-        let step = |name: &str, index| Step::Named { name: name.into(), index };
+        let step = |name: &str| Step::Named(name.into());
         for (pointer, steps) in [
             ("", Some(vec![])),
-            ("/", Some(vec![step("", None)])),
-            ("/a/*/0", Some(vec![step("a", None), Step::Any, step("0", Some(0))])),
-            ("/a~1b/~0/~01", Some(vec![step("a/b", None), step("~", None), step("~1", None)])),
-            ("/**/01/+1", Some(vec![step("**", None), step("01", None), step("+1", None)])),
-            ("/12", Some(vec![step("12", Some(12))])),
+            ("/", Some(vec![step("")])),
+            ("/a/*/0", Some(vec![step("a"), Step::Any, step("0")])),
+            ("/a~1b/~0/~01", Some(vec![step("a/b"), step("~"), step("~1")])),
+            ("/**/01/+1", Some(vec![step("**"), step("01"), step("+1")])),
+            ("/12", Some(vec![step("12")])),
             ("a", None),
             ("/~", None),
             ("/~2", None),

@@ -15,6 +15,7 @@ pub struct Decimal {
 
 impl Decimal {
     /// The value of a JSON number without its sign, to 19 digits. `None` if its exponent is beyond 64 bits.
+    #[cfg(test)]
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
         Written::read(text)?.decimal()
     }

@@ -5,16 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::candidate::Candidate;
-use crate::fleet::VersionName;
-
-/// Results of pairs that were compared.
-const COMPARED: [&str; 2] = ["match", "mismatch"];
-
-/// Results of pairs that are not meant to be compared: those outside the sample, and answers of other versions than stable.
-const LEFT_OUT: [&str; 2] = ["skipped_sample", "skipped_other"];
-
-/// What became of copies, before there is a pair.
-const NO_PAIR: [&str; 4] = ["sent", "skipped_body", "skipped_upgrade", "skipped_rate"];
+use crate::fleet::{Fate, VersionName};
 
 /// Least share of the copies, in percent.
 const LEAST_PERCENT: u64 = 90;
@@ -34,16 +25,12 @@ impl Candidate<'_> {
     /// How many copies to the version were compared. `None` if no signal judges that.
     pub(super) fn coverage(&self) -> Option<Coverage> {
         self.positions().find(|position| self.is_of_copies(*position))?;
-        let results = self.counts.copies.iter().filter(|(_, count)| **count > 0);
-        let (mut compared, mut missed) = (0_u64, Vec::new());
-        for (result, count) in results {
-            let is_in = |list: &[&str]| list.contains(&result.as_str());
-            if is_in(&COMPARED) {
-                compared = compared.saturating_add(*count);
-            } else if !is_in(&LEFT_OUT) && !is_in(&NO_PAIR) {
-                missed.push((result.clone(), *count)); // also what only a newer filter counts
-            }
-        }
+        let with = |fate| {
+            let all = self.counts.copies.iter().filter(move |(result, _)| Fate::of(result) == fate);
+            all.filter(|(_, count)| **count > 0).map(|(result, count)| (result.clone(), *count))
+        };
+        let compared = with(Fate::Compared).fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
+        let missed: Vec<_> = with(Fate::Missed).collect();
         let meant = missed.iter().fold(compared, |sum, (_, count)| sum.saturating_add(*count));
         Some(Coverage { compared, meant, missed })
     }

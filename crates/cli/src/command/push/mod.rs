@@ -20,13 +20,10 @@ use self::replace::Target;
 use self::shadow::InStep;
 use crate::args::{self, Format, Push};
 use crate::document::{Document, Loaded};
-use crate::envoy::admin::{Admin, Status};
+use crate::envoy::admin::{Admin, POLL, Status};
 use crate::envoy::ecds::{Kind, RESOURCE, Resources, Syntax};
 use crate::exit::Exit;
 use crate::output::{self, BAD, GOOD, WARNING, paint};
-
-/// The interval between questions to Envoy. The filter reports a document on its first tick, 200 ms after it begins to serve.
-const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Serialize)]
 struct Receipt {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::POLL;
 use super::replace::Target;
-use crate::envoy::admin::Admin;
+use crate::envoy::admin::{Admin, POLL};
 use crate::envoy::ecds::{Kind, Resources, Syntax, shadow_path};
 use crate::output;
 

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use rollout_core::Plan;
+use rollout_core::compare::PairResult;
 use rollout_core::guardrail::{Interval, Tally};
 use serde::Serialize;
 
-use super::result::{Fate, MISMATCH, why};
+use super::result::why;
 use crate::args;
-use crate::fleet::{Counts, Latency, Page, VersionName};
+use crate::fleet::{Counts, Fate, Latency, Page, VersionName};
 use crate::output::percent::Percent;
 
 /// Below this many percent of what was to be compared, the comparison says little about the rest.
@@ -271,7 +272,7 @@ impl Shadow {
         let [sent, compared, missed, left_out] = sums;
         let to_compare = compared.saturating_add(missed);
         let ended = to_compare.saturating_add(left_out);
-        let mismatches = counted.counts.copies.get(MISMATCH).copied().unwrap_or_default();
+        let mismatches = counted.counts.copies.get(PairResult::Mismatch.name()).copied().unwrap_or_default();
         let matched = compared.saturating_sub(mismatches);
         let Interval { low, high } = Interval::of(Tally { observed: compared, bad: mismatches }, confidence);
         let compares = counted.shadow.compare().is_some();
