@@ -191,8 +191,13 @@ fn a_copy_in_its_cluster_costs_its_mark_and_the_length_of_its_answer() {
 fn comparing() -> Guest {
     let compared = rollout(|rollout| {
         shadow(rollout);
-        rollout["shadow"][0]["cluster"] = json!("fraud-v3-copies");
-        rollout["shadow"][0]["compare"] = serde_json::from_str(answer::RULES).expect("the rules are JSON");
+        rollout["shadow"] = json!([{
+            "version": "v3",
+            "percent": 100,
+            "methods": ["POST"],
+            "cluster": "fraud-v3-copies",
+            "compare": answer::rules()
+        }]);
     });
     Guest::start(&testbed::module::build(), &compared).with_copies()
 }

@@ -1,12 +1,16 @@
 //! Answers whose comparison costs what that of real ones does: an answer and that of a copy are never the same bytes.
 //!
-//! They match if `/id` is ignored and numbers have the relative tolerance of [`RULES`], and have to be read to their ends for that.
+//! They match if `/id` is ignored and numbers have the relative tolerance of [`rules`], and have to be read to their ends for that.
 
-/// What `compare` has to be for the answers to match.
-pub const RULES: &str = r#"{"json": {"ignore": ["/id"], "rel_tolerance": 1e-6}}"#;
+use serde_json::{Value, json};
 
 /// Most bytes of an answer.
 const BYTES: usize = 2_048;
+
+/// What `compare` has to be for the answers to match.
+pub fn rules() -> Value {
+    json!({"json": {"ignore": ["/id"], "rel_tolerance": 1e-6}})
+}
 
 /// An answer of 2 KiB, as a model gives it: the live one, or that of its copy.
 pub fn of_two_kib(is_copy: bool) -> String {

@@ -3,8 +3,8 @@
 //! What a copy costs is a difference of two phases, and so are most figures. Each is taken within a round, before anything is
 //! averaged; then the median of all rounds and its interval are shown, as for pairs.
 
+use crate::copies::Shadowed::{self, *};
 use crate::pair::Ratio;
-use crate::shadowed::Shadowed::{self, *};
 use crate::stage::Phase;
 use crate::variant::{Role, Variant};
 

@@ -19,6 +19,7 @@
 //!   request, counted in an interpreter. `tests/host_calls.rs` pins them.
 
 mod authority;
+mod copies;
 mod count;
 mod group;
 mod machine;
@@ -77,7 +78,9 @@ fn main() {
             || options.only.iter().any(|word| variant.about.contains(word))
     };
     let module = testbed::module::build();
-    let variants: Vec<Variant> = variant::all(&module, &options.module).into_iter().filter(wanted).collect();
+    let mut variants = variant::all(&module, &options.module);
+    variants.extend(shadowed::all(&module));
+    variants.retain(wanted);
     if options.counts {
         return count::print(&variants);
     }

@@ -1,62 +1,17 @@
-//! The variants with answers of 2 KiB, most of them with copies, and the figures that they give.
+//! The variants with answers of 2 KiB, most of them with copies. What stands in each listener is here; the figures are in `group`.
 //!
-//! The answers are those of `testbed::answer`, which match under these rules and have to be read to their ends. All variants of one group are measured right after one
-//! another, and each figure is taken from the phases of one round.
+//! The answers are those of `testbed::answer`, which match under the rules given there and have to be read to their ends.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use testbed::answer;
 
+use crate::copies::{Copies, Form, Shadowed};
 use crate::variant::{Content, Role, Variant, document, rollout, weighted, without};
 
 /// The clusters that answer with 2 KiB: stable and canary.
 pub(crate) const LIVE: [&str; 2] = ["json-v1", "json-v2"];
-
-/// Its part in the figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shadowed {
-    /// Native, without a mirror.
-    Native,
-    /// Native, with a static mirror of all requests.
-    Mirror,
-    /// The filter without a shadow.
-    Filter,
-    /// The same without the callback for bodies.
-    Bodiless,
-    /// The filter with a shadow of all units, in a cluster like the mirror's.
-    Plain,
-    /// The same with the shipped cluster for copies, the module in it.
-    Shipped,
-    /// The same with `compare`.
-    Compared,
-    /// As [`Shadowed::Mirror`], a tenth of the requests.
-    MirrorTenth,
-    /// As [`Shadowed::Plain`], a tenth of the units.
-    PlainTenth,
-    /// As [`Shadowed::Shipped`], a tenth of the units.
-    ShippedTenth,
-    /// As [`Shadowed::Compared`], a tenth of the units.
-    ComparedTenth,
-}
-
-/// Where copies of a variant's requests go.
-#[derive(Clone)]
-pub(crate) struct Copies {
-    pub(crate) cluster: String,
-    pub(crate) form: Form,
-    /// True if their answers are compared.
-    pub(crate) is_compared: bool,
-}
-
-/// What the cluster for copies is.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Form {
-    /// Hosts, and nothing in front of them.
-    Plain,
-    /// The shipped one: the `buffer` filter, and the module in the variant's own VM.
-    Shipped,
-}
 
 /// How many requests are copied, in percent.
 #[derive(Clone, Copy)]
@@ -140,8 +95,7 @@ fn shadowed(copies: &Copies, share: Share) -> String {
             "version": "v3", "percent": share as u32, "methods": ["GET", "POST"], "cluster": copies.cluster
         }]);
         if copies.is_compared {
-            rollout["shadow"][0]["compare"] =
-                serde_json::from_str(answer::RULES).expect("the rules are JSON");
+            rollout["shadow"][0]["compare"] = answer::rules();
         }
     });
     document(vec![rollout])

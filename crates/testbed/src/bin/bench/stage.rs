@@ -10,8 +10,9 @@ use testbed::envoy::{Cluster, connection_manager, routes, set_shadow_filter, sha
 use testbed::{Envoy, answer};
 
 use crate::authority;
+use crate::copies::Form;
 use crate::machine;
-use crate::shadowed::{self, Form};
+use crate::shadowed;
 use crate::traffic::{self, Connection, Load, Requests, Upstream};
 use crate::variant::{Content, Role, Variant};
 

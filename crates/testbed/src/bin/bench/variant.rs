@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use testbed::module;
 
-use crate::shadowed::{self, Copies, Shadowed};
+use crate::copies::{Copies, Shadowed};
 
 /// What every request asks for: in the rollout in the middle of the thousand.
 pub(crate) const PATH: &str = "/v2/models/model-500/infer";
@@ -71,7 +71,7 @@ impl Variant {
     }
 }
 
-/// All variants, and one more for each of `others`, which are modules like `filter`.
+/// All variants with short answers, and one more for each of `others`, which are modules like `filter`.
 pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
     let one = |edit: fn(&mut Value)| {
         let mut rollout = rollout(500);
@@ -120,7 +120,6 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             Content::External(one(|_| {})),
         ),
     ];
-    all.extend(shadowed::all(filter));
     all.extend(others.iter().map(|path| {
         let content = Content::Wasm(path.clone(), one(|_| {}));
         Variant { agrees: true, ..Variant::new(Role::Extra, &format!("{}", path.display()), content) }
