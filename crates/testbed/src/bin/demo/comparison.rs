@@ -39,7 +39,7 @@ pub(crate) fn tell(release: &mut Release<'_>, v1: &Model, v3: &mut Model) -> Res
     let begun = Instant::now();
     release.watch([100.0, 0.0])?;
     // The second report is of all that the users do in it.
-    let time = format!("{}s", (begun.elapsed() + TOOL_IS_READY).as_secs() + 2);
+    let time = format!("{}s", (begun.elapsed() + TOOL_IS_READY).as_secs() + 4);
     let counted = end_of_pairs(release, &before)?;
     let report = Report::start(release, "")?.show(release)?;
     let differ = counted.mismatched() > 0 || !counted.places.is_empty() || report.contains(POINTER);
