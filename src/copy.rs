@@ -1,11 +1,12 @@
 //! A copy on its way through the cluster for copies, where the module is an upstream filter (role `shadow`).
 //!
-//! It brings the answer to the pair that waits for it (`pairs`), and ends a copy whose answer is too long: Envoy throws the answers of copies away, but it reads them first, and that time is
-//! missing for clients. What is not marked as a copy passes untouched, wherever the role is configured.
+//! It brings the answer to the pair that waits for it (`pairs`), and ends a copy whose answer is too long: Envoy throws the answers
+//! of copies away, but it reads them first, and that time is missing for clients. What is not marked as a copy passes untouched,
+//! wherever the role is configured.
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, Bytes};
-use rollout_core::compare::{Origin, PairId, PairResult};
+use rollout_core::compare::{Head, Origin, PairId, PairResult};
 use rollout_core::{CopyAnswer, Edit, header};
 
 use crate::{host, pairs};
@@ -32,14 +33,21 @@ impl HttpContext for Copied {
     }
 
     fn on_http_response_headers(&mut self, _: usize, is_end: bool) -> Action {
-        if let Some((id, cluster)) = &self.pair {
-            pairs::copy_head(*id, Origin::Copy(cluster), is_end);
-        }
-        // An answer to HEAD has the length of a body that does not follow.
-        if self.answer.is_none() || is_end {
+        if self.answer.is_none() {
             return Action::Continue;
         }
-        end_if(CopyAnswer::declares_too_long(host::response_header("content-length").as_deref()))
+        let is_too_long = match &self.pair {
+            Some((id, cluster)) => {
+                let head = Head::new(host::response_headers());
+                let is_too_long = CopyAnswer::declares_too_long(head.first("content-length"));
+                pairs::copy_head(*id, Origin::Copy(cluster), head, is_end);
+                is_too_long
+            }
+            None if is_end => false,
+            None => CopyAnswer::declares_too_long(host::response_header("content-length").as_deref()),
+        };
+        // An answer to HEAD has the length of a body that does not follow.
+        end_if(is_too_long && !is_end)
     }
 
     fn on_http_response_body(&mut self, size: usize, is_end: bool) -> Action {

@@ -98,9 +98,9 @@ pub(crate) fn live_head(id: PairId, is_end: bool) {
 }
 
 /// Takes the headers of a copy's answer. `is_end` if it has no body.
-pub(crate) fn copy_head(id: PairId, origin: Origin<'_>, is_end: bool) {
+pub(crate) fn copy_head(id: PairId, origin: Origin<'_>, head: Head, is_end: bool) {
     record_wait(id, origin);
-    head(id, origin, Head::new(host::response_headers()), is_end);
+    self::head(id, origin, head, is_end);
 }
 
 fn head(id: PairId, origin: Origin<'_>, head: Head, is_end: bool) {
@@ -141,6 +141,13 @@ pub(crate) fn end(id: PairId, origin: Origin<'_>, grpc_status: Option<Bytes>) {
 /// Ends the pairs of an answer that will not be whole, or is not to be compared.
 pub(crate) fn fail(id: PairId, origin: Origin<'_>, result: PairResult) {
     finish(PAIRS.with_borrow_mut(|pairs| pairs.fail(id, origin, result)));
+}
+
+/// Ends the pairs of a live answer that broke off. Envoy's flags are read only if a pair waits for it.
+pub(crate) fn live_break(id: PairId) {
+    if PAIRS.with_borrow_mut(|pairs| pairs.awaits(id, Origin::Live)) {
+        fail(id, Origin::Live, PairResult::of_break(host::response_flags()));
+    }
 }
 
 /// Ends the pairs that are too old, and shows what is held. Runs on the ticks of both roles.

@@ -153,7 +153,7 @@ impl HttpContext for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(pair) = self.pair {
-            pairs::fail(pair, Origin::Live, PairResult::of_break(host::response_flags()));
+            pairs::live_break(pair);
         }
         if !self.has_response {
             self.end_without_response();

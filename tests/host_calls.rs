@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use testbed::answer;
 use testbed::guest::{Counts, Exchange, Guest};
 
 /// Instructions may exceed the measured number of the table by this share before a test fails.
@@ -82,7 +83,12 @@ fn table(rows: &Rows) -> BTreeMap<String, usize> {
 /// Panics unless a settled request makes exactly these calls and entries, and stays in its budget of instructions.
 #[track_caller]
 fn expect(document: &str, path: &str, expected: &Expected<'_>) {
-    let counts = Guest::start(&testbed::module::build(), document).settled(&request(path));
+    agree(Guest::start(&testbed::module::build(), document).settled(&request(path)), expected);
+}
+
+/// Panics unless the counts are those of the table.
+#[track_caller]
+fn agree(counts: Counts, expected: &Expected<'_>) {
     let Counts { calls, entries, instructions } = counts;
     println!("{instructions} instructions");
     assert_eq!(calls, table(expected.calls), "host calls");
@@ -180,6 +186,92 @@ fn a_copy_in_its_cluster_costs_its_mark_and_the_length_of_its_answer() {
     assert_eq!(counts.entries, table(DECIDED.entries));
     assert!(counts.instructions < 2_600, "{}", counts.instructions);
 }
+
+/// The guest with a shadow whose answers are compared, and the role `shadow` in its VM.
+fn comparing() -> Guest {
+    let compared = rollout(|rollout| {
+        shadow(rollout);
+        rollout["shadow"][0]["cluster"] = json!("fraud-v3-copies");
+        rollout["shadow"][0]["compare"] = serde_json::from_str(answer::RULES).expect("the rules are JSON");
+    });
+    Guest::start(&testbed::module::build(), &compared).with_copies()
+}
+
+/// A request that is answered with this JSON.
+fn answered(body: &str) -> Exchange {
+    let length = body.len().to_string();
+    let head = [
+        (":status", "200"),
+        ("content-type", "application/json"),
+        ("content-length", &length),
+        ("date", "Sat, 28 Nov 2026 12:00:00 GMT"),
+        ("server", "envoy"),
+        ("x-envoy-upstream-service-time", "5"),
+    ];
+    let exchange = request(MATCHED).response(&head).body(body);
+    exchange.property("response.code_details", "via_upstream").property("response.flags", [0; 8])
+}
+
+/// Answers of 2 KiB. The copy's is the second to come, so its side compares.
+#[test]
+fn a_compared_pair_costs_its_name_two_heads_and_two_bodies() {
+    let live = answer::of_two_kib(false);
+    let another_id = live.replacen("7c40", "7c41", 1);
+    let mut guest = comparing();
+    for (what, body, instructions) in [
+        ("the same bytes", &live, 75_000),
+        ("another `id`, which is ignored", &another_id, 213_000),
+        ("also another last digit of each number", &answer::of_two_kib(true), 408_000),
+    ] {
+        let [live, copy] = guest.settled_pair(&answered(&live), &answered(body));
+        println!("{what}");
+        agree(live, &LIVE);
+        agree(copy, &Expected { instructions, ..COPY });
+    }
+}
+
+/// The live side of a compared pair: the pair's name in a header, and the head and the body of the answer.
+const LIVE: Expected<'static> = Expected {
+    calls: &[
+        ("add_header_map_value request", 6),
+        ("get_buffer_bytes", 1),
+        ("get_current_time_nanoseconds", 2),
+        ("get_header_map_pairs request", 1),
+        ("get_header_map_pairs response", 1),
+        ("get_header_map_value response :status", 1),
+        ("get_property response.code_details", 1),
+    ],
+    entries: &[
+        ("allocate", 5),
+        ("context_create", 1),
+        ("delete", 1),
+        ("request_headers", 1),
+        ("response_body", 2),
+        ("response_headers", 1),
+    ],
+    instructions: 44_200,
+};
+
+/// The copy's side, which compares.
+const COPY: Expected<'static> = Expected {
+    calls: &[
+        ("get_buffer_bytes", 1),
+        ("get_current_time_nanoseconds", 1),
+        ("get_header_map_pairs response", 1),
+        ("get_header_map_value request x-rollout-pair", 1),
+        ("get_header_map_value request x-rollout-shadow", 1),
+        ("remove_header_map_value request", 1),
+    ],
+    entries: &[
+        ("allocate", 4),
+        ("context_create", 1),
+        ("delete", 1),
+        ("request_headers", 1),
+        ("response_body", 2),
+        ("response_headers", 1),
+    ],
+    instructions: 0,
+};
 
 #[test]
 fn a_rate_of_copies_asks_shared_data_once_in_a_lease() {

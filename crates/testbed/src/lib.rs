@@ -5,6 +5,7 @@
 //! can't be set up, the testbed panics with the reason. What a test may want to check (an answer, a rejected document) is a value.
 #![warn(missing_docs)]
 
+pub mod answer;
 pub mod client;
 pub mod envoy;
 pub mod grpc;

@@ -26,7 +26,8 @@ impl Head {
     }
 
     /// The first line of a header.
-    pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.lines.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
     }
 

@@ -202,6 +202,14 @@ pub(super) fn shadow_entry(cluster: &mut Value) -> Option<&mut Value> {
     filters.iter_mut().find(|filter| filter["name"] == "rollout-shadow")
 }
 
+/// Puts a filter where a cluster for copies has the module, instead of its discovery, for [`super::Builder::tweak`].
+pub fn set_shadow_filter(bootstrap: &mut Value, cluster: &str, typed_config: Value) {
+    let all = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters are a list");
+    let cluster = all.iter_mut().find(|of| of["name"] == cluster).expect("the cluster exists");
+    let entry = shadow_entry(cluster).expect("it is a cluster for copies");
+    *entry = json!({"name": "rollout-shadow", "typed_config": typed_config});
+}
+
 /// Puts `filter` where the shipped file has the rollout filter.
 pub(super) fn set_filter(bootstrap: &mut Value, filter: Filter, module: impl FnOnce() -> PathBuf) {
     let list = filters(bootstrap).as_array_mut().expect("the HTTP filters are a list");

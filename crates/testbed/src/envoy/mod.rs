@@ -9,7 +9,7 @@ mod push;
 mod running;
 
 pub use builder::Builder;
-pub use config::{Cluster, connection_manager, refuse_on_request, routes};
+pub use config::{Cluster, connection_manager, refuse_on_request, routes, set_shadow_filter};
 pub use filter::{Filter, header_mutation, shadow_filter, wasm_filter};
 pub use push::Outcome;
 pub use running::Envoy;

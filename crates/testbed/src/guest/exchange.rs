@@ -10,13 +10,18 @@ pub type Line = (String, String);
 pub struct Exchange {
     pub(super) request: Vec<Line>,
     pub(super) response: Vec<Line>,
+    /// The pieces of the answer's body, of which the last one ends it.
+    pub(super) pieces: Vec<Vec<u8>>,
     pub(super) properties: BTreeMap<String, Vec<u8>>,
 }
+
+/// Bytes of an answer, unless the caller gives it.
+const BODY: usize = 300;
 
 impl Exchange {
     /// A request with these headers, pseudo headers included, that the upstream answers with 200.
     pub fn new(request: &[(&str, &str)]) -> Self {
-        let exchange = Self { request: lines(request), ..Self::default() };
+        let exchange = Self { request: lines(request), pieces: vec![vec![b' '; BODY]], ..Self::default() };
         exchange.response(&[(":status", "200"), ("content-type", "application/json")])
     }
 
@@ -29,6 +34,12 @@ impl Exchange {
     /// Another answer.
     pub fn response(mut self, headers: &[(&str, &str)]) -> Self {
         self.response = lines(headers);
+        self
+    }
+
+    /// The body of the answer, as Envoy shows it: the end of an HTTP/1.1 message is a piece of its own, without bytes.
+    pub fn body(mut self, body: &str) -> Self {
+        self.pieces = vec![body.into(), Vec::new()];
         self
     }
 

@@ -22,7 +22,8 @@ const CAS_MISMATCH: i32 = 8;
 const REQUEST: u32 = 0;
 const RESPONSE: u32 = 2;
 
-/// The buffer that holds a plugin's configuration.
+/// The buffers of the piece of a response's body, and of a plugin's configuration, by the ABI's numbers.
+const RESPONSE_BODY: u32 = 1;
 const CONFIGURATION: u32 = 7;
 
 /// What the host knows and has counted.
@@ -31,6 +32,7 @@ pub(super) struct Host {
     now: u64,
     exchange: Exchange,
     has_response: bool,
+    piece: Vec<u8>,
     /// By key: the value and the number of its write.
     shared: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
     /// Names in order of definition; a metric's id is its position.
@@ -46,6 +48,7 @@ impl Host {
             now: NOW,
             exchange: Exchange::default(),
             has_response: false,
+            piece: Vec::new(),
             shared: BTreeMap::new(),
             metrics: Vec::new(),
             calls: BTreeMap::new(),
@@ -53,14 +56,26 @@ impl Host {
         }
     }
 
+    /// The configuration of the next plugin.
+    pub(super) fn set_document(&mut self, document: &str) {
+        self.document = document.into();
+    }
+
+    /// What follows is about this exchange, in its request phase.
     pub(super) fn begin(&mut self, exchange: &Exchange) {
         self.exchange = exchange.clone();
+        self.has_response = false;
         self.take_counts();
     }
 
     pub(super) fn respond(&mut self) {
         self.has_response = true;
         self.now += LATENCY;
+    }
+
+    /// A piece of the answer's body has arrived.
+    pub(super) fn show(&mut self, piece: &[u8]) {
+        self.piece = piece.into();
     }
 
     pub(super) fn end(&mut self) {
@@ -161,6 +176,11 @@ impl<'c> Call<'c> {
             "get_buffer_bytes" if self.word(0) == CONFIGURATION => {
                 let document = self.host().document.clone();
                 self.hand_over(3, &document)
+            }
+            "get_buffer_bytes" if self.word(0) == RESPONSE_BODY => {
+                let (start, most) = (self.word(1) as usize, self.word(2) as usize);
+                let piece: Vec<u8> = self.host().piece.iter().skip(start).take(most).copied().collect();
+                self.hand_over(3, &piece)
             }
             "get_header_map_pairs" => {
                 let number = self.word(0);

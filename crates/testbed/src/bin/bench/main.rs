@@ -12,14 +12,19 @@
 //!   binomial distribution), so it assumes no shape of the noise.
 //! - **aims**: `met` and `missed` compare the median with the aim; `?` follows if the interval contains the aim, so that more rounds
 //!   might say otherwise. An aim against another variant than (b) has pairs of its own with that variant.
-//! - The second table is exact and the same on every machine: host calls, entries into the guest and guest instructions of one
+//! - **copies** have a table of their own: what a copy and a compared pair cost are differences between variants that answer with
+//!   2 KiB, taken within each round. All variants of such a group are neighbors, in random order. The worker's clock is read when all
+//!   copies have ended.
+//! - The last table is exact and the same on every machine: host calls, entries into the guest and guest instructions of one
 //!   request, counted in an interpreter. `tests/host_calls.rs` pins them.
 
 mod authority;
 mod count;
+mod group;
 mod machine;
 mod pair;
 mod report;
+mod shadowed;
 mod stage;
 mod traffic;
 mod variant;
@@ -29,8 +34,9 @@ use std::time::Instant;
 
 use clap::Parser;
 
+use group::{Group, Round};
 use pair::Pair;
-use stage::Stage;
+use stage::{Phase, Stage};
 use traffic::{Load, Requests};
 use variant::Variant;
 
@@ -88,21 +94,23 @@ fn main() {
     }
     let load = Load { connections: options.connections, requests: options.requests };
     let mut pairs = pair::all(&variants);
+    let mut groups = group::all(&variants);
     for round in 0..WARM_UP + options.rounds {
-        fastrand::shuffle(&mut pairs);
-        for pair in &mut pairs {
-            let costs = measure(&mut stage, pair, &load, &requests);
-            if round >= WARM_UP {
-                pair.costs.push(costs);
-            }
+        let mut all: Vec<Neighbors> = pairs.iter_mut().map(Neighbors::Pair).collect();
+        all.extend(groups.iter_mut().map(Neighbors::Group));
+        fastrand::shuffle(&mut all);
+        for neighbors in all {
+            neighbors.measure(round >= WARM_UP, |variant| stage.measure(variant, &load, &requests));
         }
     }
+    stage::all_compared(&stage, &variants);
 
-    report::print(&variants, &pairs, &module);
+    report::print(&variants, &pairs, &groups, &module);
     println!(
-        "{} rounds of {} pairs, {} {} requests a phase on {} connections, {:.0?} in all; {}\n",
+        "{} rounds of {} pairs and {} groups, {} {} requests a phase on {} connections, {:.0?} in all; {}\n",
         options.rounds,
         pairs.len(),
+        groups.len(),
         options.requests,
         if options.post { "POST" } else { "GET" },
         options.connections,
@@ -115,13 +123,36 @@ fn main() {
 /// Rounds in which V8 compiles and the pools fill.
 const WARM_UP: usize = 3;
 
-/// Two neighbouring phases in random order; nanoseconds per request of the pair's first variant and of its second.
-fn measure(stage: &mut Stage, pair: &Pair, load: &Load, requests: &Requests) -> (f64, f64) {
-    if fastrand::bool() {
-        let first = stage.measure(pair.first, load, requests);
-        (first, stage.measure(pair.second, load, requests))
-    } else {
-        let second = stage.measure(pair.second, load, requests);
-        (stage.measure(pair.first, load, requests), second)
+/// Phases that are measured right after one another.
+enum Neighbors<'a> {
+    Pair(&'a mut Pair),
+    Group(&'a mut Group),
+}
+
+impl Neighbors<'_> {
+    /// Measures them once, in random order.
+    fn measure(self, is_kept: bool, mut phase: impl FnMut(usize) -> Phase) {
+        match self {
+            Self::Pair(pair) => {
+                let costs = if fastrand::bool() {
+                    let first = phase(pair.first).nanos;
+                    (first, phase(pair.second).nanos)
+                } else {
+                    let second = phase(pair.second).nanos;
+                    (phase(pair.first).nanos, second)
+                };
+                if is_kept {
+                    pair.costs.push(costs);
+                }
+            }
+            Self::Group(group) => {
+                let mut order = group.members.clone();
+                fastrand::shuffle(&mut order);
+                let round = Round(order.into_iter().map(|(role, variant)| (role, phase(variant))).collect());
+                if is_kept {
+                    group.rounds.push(round);
+                }
+            }
+        }
     }
 }

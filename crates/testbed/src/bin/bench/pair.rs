@@ -30,15 +30,22 @@ pub(crate) fn aims(role: Role) -> &'static [Aim] {
         Role::Thousand => &[Aim { factor: 1.05, of: Role::Filter }],
         Role::RequestOnly => &[Aim { factor: 1.25, of: Role::Base }, Aim { factor: 1.0, of: Role::Lua }],
         Role::Guarded => &[Aim { factor: 1.10, of: Role::Filter }],
-        Role::Plain | Role::Base | Role::Empty | Role::Lua | Role::External | Role::Extra => &[],
+        Role::Plain
+        | Role::Base
+        | Role::Empty
+        | Role::Lua
+        | Role::External
+        | Role::Extra
+        | Role::Shadowed(_) => &[],
     }
 }
 
-/// Every variant with the native one, and with whatever an aim compares it with.
+/// Every variant with short answers with the native one, and with whatever an aim compares it with.
 pub(crate) fn all(variants: &[Variant]) -> Vec<Pair> {
     let position = |role: Role| variants.iter().position(|variant| variant.role == role);
     let mut all: Vec<Pair> = Vec::new();
-    for (first, variant) in variants.iter().enumerate() {
+    let is_short = |variant: &Variant| !matches!(variant.role, Role::Shadowed(_));
+    for (first, variant) in variants.iter().enumerate().filter(|(_, variant)| is_short(variant)) {
         let others = aims(variant.role).iter().map(|aim| aim.of);
         for second in [Role::Base].into_iter().chain(others).filter_map(position) {
             let is_new = all.iter().all(|pair| (pair.first, pair.second) != (first, second));
@@ -61,7 +68,7 @@ pub(crate) struct Ratio {
 impl Ratio {
     /// The interval of the sign test: each ratio is below the true median with probability 1/2, so the number of those below is
     /// binomial, whatever the distribution of the noise.
-    fn of(mut ratios: Vec<f64>) -> Self {
+    pub(crate) fn of(mut ratios: Vec<f64>) -> Self {
         ratios.sort_unstable_by(f64::total_cmp);
         let count = ratios.len();
         let at = |index: usize| ratios.get(index).copied().unwrap_or(f64::NAN);

@@ -1,4 +1,4 @@
-//! The table: what each variant costs, beside what was aimed at.
+//! The tables: what each variant costs, and what a copy and a compared pair cost, next to what was aimed at.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -7,11 +7,12 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use testbed::module::SIZE_BUDGET;
 
+use crate::group::{self, FIGURES, Group};
 use crate::pair::{Pair, Ratio, aims, median};
 use crate::variant::{Role, Variant};
 
 /// Prints the table and the size of the module; a missed aim is shown, nothing more.
-pub(crate) fn print(variants: &[Variant], pairs: &[Pair], module: &Path) {
+pub(crate) fn print(variants: &[Variant], pairs: &[Pair], groups: &[Group], module: &Path) {
     let position = |role: Role| variants.iter().position(|variant| variant.role == role);
     let ratio = |first: usize, of: Role| {
         let second = position(of)?;
@@ -29,8 +30,11 @@ pub(crate) fn print(variants: &[Variant], pairs: &[Pair], module: &Path) {
         let judged: Vec<String> = judged.collect();
         table.add_row([
             variant.about.clone(),
-            format!("{:.2} us", cost(index, pairs) / 1e3),
-            ratio(index, Role::Base).map_or_else(|| "1".into(), shown),
+            format!("{:.2} us", cost(index, pairs, groups) / 1e3),
+            match variant.role {
+                Role::Shadowed(_) => String::new(),
+                _ => ratio(index, Role::Base).map_or_else(|| "1".into(), shown),
+            },
             judged.join(", "),
         ]);
     }
@@ -38,8 +42,26 @@ pub(crate) fn print(variants: &[Variant], pairs: &[Pair], module: &Path) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("CPU of Envoy's worker per request\n{table}");
+    print_figures(groups);
     let size = std::fs::metadata(module).map_or(0, |data| data.len());
     println!("\nModule: {:.1} kB of at most {} kB", size as f64 / 1e3, SIZE_BUDGET / 1_000);
+}
+
+/// What a copy costs, and what a compared pair costs.
+fn print_figures(groups: &[Group]) {
+    let mut table = table(&["figure", "CPU", "ratio", "to", "aims"]);
+    for figure in &FIGURES {
+        let Some((cost, ratio)) = figure.over(groups) else { continue };
+        let aim = match figure.aim {
+            group::Aim::None => String::new(),
+            group::Aim::Times(factor) => format!("<= {factor:.2}: {}", verdict(ratio, factor)),
+            group::Aim::Nanos(nanos) => format!("<= {:.0} us: {}", nanos / 1e3, verdict(cost, nanos)),
+        };
+        let Ratio { median, low, high } = cost;
+        let cpu = format!("{:.2} [{:.2}, {:.2}] us", median / 1e3, low / 1e3, high / 1e3);
+        table.add_row([figure.about, &cpu, &shown(ratio), figure.base(), &aim]);
+    }
+    println!("\nCPU of Envoy's worker for copies\n{table}");
 }
 
 /// An empty table that suits a terminal and a file.
@@ -52,13 +74,14 @@ pub(crate) fn table(header: &[&str]) -> Table {
 }
 
 /// The median of all phases of a variant, in nanoseconds per request.
-fn cost(index: usize, pairs: &[Pair]) -> f64 {
+fn cost(index: usize, pairs: &[Pair], groups: &[Group]) -> f64 {
     let phases = |pair: &Pair| -> Vec<f64> {
         let first = pair.costs.iter().filter(|_| pair.first == index).map(|(first, _)| *first);
         let second = pair.costs.iter().filter(|_| pair.second == index).map(|(_, second)| *second);
         first.chain(second).collect()
     };
     let mut all: Vec<f64> = pairs.iter().flat_map(phases).collect();
+    all.extend(groups.iter().flat_map(|group| group.nanos(index)));
     all.sort_unstable_by(f64::total_cmp);
     median(&all)
 }

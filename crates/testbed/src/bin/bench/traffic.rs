@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -77,7 +79,7 @@ pub(crate) fn seen_by_filter() -> Exchange {
 }
 
 /// How long the worker may need to come to rest.
-const SETTLE: Duration = Duration::from_millis(1);
+pub(crate) const SETTLE: Duration = Duration::from_millis(1);
 
 /// How much load.
 #[derive(Clone, Copy)]
@@ -167,22 +169,40 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-/// Starts an upstream that answers everything with a small 200, for as long as the process lives; returns its port.
-pub(crate) fn serve() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    let port = listener.local_addr().expect("a listener has an address").port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(&mut Connection::new(stream)));
-        }
-    });
-    port
+/// An upstream of this process, for as long as it lives.
+pub(crate) struct Upstream {
+    pub(crate) port: u16,
+    /// Requests that were read so far.
+    received: Arc<AtomicUsize>,
 }
 
-fn answer(connection: &mut Connection) {
+impl Upstream {
+    /// Starts an upstream that answers everything with 200 and this JSON.
+    pub(crate) fn start(json: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = listener.local_addr().expect("a listener has an address").port();
+        let received = Arc::new(AtomicUsize::new(0));
+        let (content, counter): (Arc<[u8]>, _) = (json.as_bytes().into(), Arc::clone(&received));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (content, counter) = (Arc::clone(&content), Arc::clone(&counter));
+                thread::spawn(move || answer(&mut Connection::new(stream), &content, &counter));
+            }
+        });
+        Self { port, received }
+    }
+
+    /// Requests that were read so far.
+    pub(crate) fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+fn answer(connection: &mut Connection, content: &[u8], received: &AtomicUsize) {
     while let Some(body) = connection.receive() {
+        received.fetch_add(1, Ordering::Relaxed);
         let head = connection.buffer.get(..body.start).unwrap_or_default();
-        let content = if find(head, ECHO.as_bytes()).is_some() { head } else { br#"{"score":0.25}"# };
+        let content = if find(head, ECHO.as_bytes()).is_some() { head } else { content };
         let length = content.len();
         let mut reply =
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")

@@ -1,9 +1,11 @@
-//! The variants: what stands in each listener, and what it has to agree with.
+//! The variants: what stands in each listener, and what it has to agree with. Those with shadows are in `shadowed`.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use testbed::module;
+
+use crate::shadowed::{self, Copies, Shadowed};
 
 /// What every request asks for: in the rollout in the middle of the thousand.
 pub(crate) const PATH: &str = "/v2/models/model-500/infer";
@@ -36,6 +38,8 @@ pub(crate) enum Role {
     External,
     /// Measured for its own sake.
     Extra,
+    /// Measured with others whose answers have 2 KiB.
+    Shadowed(Shadowed),
 }
 
 /// One listener to measure.
@@ -45,13 +49,15 @@ pub(crate) struct Variant {
     pub(crate) content: Content,
     /// It decides, and sends on the very headers that [`Role::Filter`] does.
     pub(crate) agrees: bool,
+    /// Where copies of its requests go.
+    pub(crate) copies: Option<Copies>,
 }
 
 impl Variant {
-    fn new(role: Role, about: &str, content: Content) -> Self {
+    pub(crate) fn new(role: Role, about: &str, content: Content) -> Self {
         let agrees =
             matches!(role, Role::Lua | Role::Filter | Role::Thousand | Role::RequestOnly | Role::External);
-        Self { about: about.into(), role, content, agrees }
+        Self { about: about.into(), role, content, agrees, copies: None }
     }
 
     /// The letter that stands for the variant: `b` of `(b) native …`.
@@ -78,7 +84,7 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
         Variant::new(
             Role::Base,
             "(b) native weighted_clusters with use_hash_policy",
-            Content::Native(weighted()),
+            Content::Native(weighted(["fraud-v1", "fraud-v2"], 90)),
         ),
         Variant::new(
             Role::Empty,
@@ -114,6 +120,7 @@ pub(crate) fn all(filter: &Path, others: &[PathBuf]) -> Vec<Variant> {
             Content::External(one(|_| {})),
         ),
     ];
+    all.extend(shadowed::all(filter));
     all.extend(others.iter().map(|path| {
         let content = Content::Wasm(path.clone(), one(|_| {}));
         Variant { agrees: true, ..Variant::new(Role::Extra, &format!("{}", path.display()), content) }
@@ -134,7 +141,7 @@ fn guard(rollout: &mut Value) {
     ]});
 }
 
-fn rollout(model: usize) -> Value {
+pub(crate) fn rollout(model: usize) -> Value {
     json!({
         "name": format!("model-{model}"),
         "match": [{"path": {"prefix": format!("/v2/models/model-{model}/")}}],
@@ -145,7 +152,7 @@ fn rollout(model: usize) -> Value {
     })
 }
 
-fn document(rollouts: Vec<Value>) -> String {
+pub(crate) fn document(rollouts: Vec<Value>) -> String {
     json!({"revision": 1, "rollouts": rollouts}).to_string()
 }
 
@@ -153,11 +160,11 @@ fn plain() -> Value {
     json!([{"match": {"prefix": "/"}, "route": {"cluster": "fraud-v1", "timeout": "0s", "idle_timeout": "300s"}}])
 }
 
-fn weighted() -> Value {
+pub(crate) fn weighted([stable, canary]: [&str; 2], percent: u32) -> Value {
     json!([{"match": {"prefix": "/"}, "route": {
         "weighted_clusters": {
             "use_hash_policy": true,
-            "clusters": [{"name": "fraud-v1", "weight": 90}, {"name": "fraud-v2", "weight": 10}]
+            "clusters": [{"name": stable, "weight": percent}, {"name": canary, "weight": 100 - percent}]
         },
         "hash_policy": [{"header": {"header_name": "x-user-id"}}],
         "timeout": "0s", "idle_timeout": "300s"
@@ -165,7 +172,7 @@ fn weighted() -> Value {
 }
 
 /// A copy of a module without one of its exports: what is not exported is never called.
-fn without(path: &Path, export: &str) -> PathBuf {
+pub(crate) fn without(path: &Path, export: &str) -> PathBuf {
     let mut module = walrus::Module::from_file(path).expect("the filter is a module");
     module.exports.remove(export).unwrap_or_else(|error| panic!("the filter has no {export}: {error}"));
     walrus::passes::gc::run(&mut module);
