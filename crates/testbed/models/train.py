@@ -1,11 +1,14 @@
-"""Train the two models of the demo and write everything MLServer needs.
+"""Train the models of the demo and write everything MLServer needs.
 
 Usage: python train.py OUTDIR
 
-Two classifiers are fitted on the breast-cancer data set that ships with
-scikit-learn: v1 is a logistic regression, v2 a gradient boosting. Each gets a
-folder of its own (OUTDIR/v1, OUTDIR/v2) for `mlserver start`. Both are named
-"breast-cancer", so both answer POST /v2/models/breast-cancer/infer; the
+Three classifiers are fitted on the breast-cancer data set that ships with
+scikit-learn: v1 is a logistic regression, v2 a gradient boosting, and v3 is v1
+retrained on other features: it takes the same 30 numbers and looks at the ten
+means only. Each has a folder for `mlserver start` (OUTDIR/v1, OUTDIR/v2,
+OUTDIR/v3). That of v3 lacks model.joblib: the caller copies the model of v1 to
+it, or the retrained one, which is next to it in retrained.joblib. All are named
+"breast-cancer", so all answer POST /v2/models/breast-cancer/infer; the
 response's model_version tells them apart. OUTDIR/requests.json holds one Open
 Inference Protocol v2 request body per row of the data set.
 
@@ -19,6 +22,8 @@ from pathlib import Path
 
 MODEL_NAME = "breast-cancer"
 SEED = 20
+MEANS = slice(0, 10)  # the first ten of the 30 features: the mean of each measurement
+FILES = {"v1": "model.joblib", "v2": "model.joblib", "v3": "retrained.joblib"}
 
 # A value given here wins over the environment, so http_port is left out: the
 # caller sets MLSERVER_HTTP_PORT. gRPC cannot be switched off; port 0 lets the
@@ -59,9 +64,10 @@ def request_body(index, row):
 def is_fresh(outdir):
     here = Path(__file__).resolve().parent
     sources = [here / "train.py", here / "requirements.txt"]
-    names = ("settings.json", "model-settings.json", "model.joblib")
-    outputs = [outdir / version / name for version in ("v1", "v2") for name in names]
-    outputs.append(outdir / "requests.json")
+    outputs = [outdir / "requests.json"]
+    for version, model in FILES.items():
+        names = ("settings.json", "model-settings.json", model)
+        outputs += [outdir / version / name for name in names]
     newest_source = max(path.stat().st_mtime for path in sources)
     return all(
         path.is_file() and path.stat().st_mtime > newest_source for path in outputs
@@ -75,6 +81,7 @@ def write_json(path, value, **kwargs):
 def train(outdir):
     # Imported late: scikit-learn takes a second or more to load.
     import joblib
+    from sklearn.compose import ColumnTransformer
     from sklearn.datasets import load_breast_cancer
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -86,11 +93,16 @@ def train(outdir):
     x_train, x_test, y_train, y_test = train_test_split(
         features, labels, test_size=0.25, random_state=SEED, stratify=labels
     )
+
+    def regression():
+        return LogisticRegression(max_iter=1000, random_state=SEED)
+
     models = {
-        "v1": make_pipeline(
-            StandardScaler(), LogisticRegression(max_iter=1000, random_state=SEED)
-        ),
+        "v1": make_pipeline(StandardScaler(), regression()),
         "v2": GradientBoostingClassifier(random_state=SEED),
+        "v3": make_pipeline(
+            ColumnTransformer([("means", StandardScaler(), MEANS)]), regression()
+        ),
     }
     for version, model in models.items():
         model.fit(x_train, y_train)
@@ -99,7 +111,7 @@ def train(outdir):
 
         folder = outdir / version
         folder.mkdir(parents=True, exist_ok=True)
-        joblib.dump(model, folder / "model.joblib")
+        joblib.dump(model, folder / FILES[version])
         write_json(folder / "model-settings.json", model_settings(version), indent=2)
         write_json(folder / "settings.json", SERVER_SETTINGS, indent=2)
 

@@ -86,8 +86,9 @@ pub(crate) struct Counts {
     /// Users, not answers: one who strays twice counts once.
     pub(crate) without_cause: u64,
     pub(crate) failed_over: u64,
-    /// Requests of users whose requests are shadowed.
+    /// Requests of users whose requests are shadowed, and the rows of the data set that they are made of.
     pub(crate) shadowed: u64,
+    pub(crate) shadowed_rows: Vec<usize>,
     pub(crate) answered: [u64; 2],
 }
 
@@ -170,6 +171,7 @@ impl Books {
         if let Some(trouble) = self.trouble.as_mut().filter(|_| failed || answer.failed_over) {
             trouble.note(answer, ended);
         }
+        self.step.shadowed_rows.extend(shadowed.then_some(answer.row));
         for counts in [&mut self.step, &mut self.total] {
             counts.sent += 1;
             counts.failed += u64::from(failed && !is_priced_in);

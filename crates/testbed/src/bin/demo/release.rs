@@ -51,11 +51,17 @@ impl Release<'_> {
         Ok(std::fs::write(path, format!("{document:#}")).map_err(|error| error.to_string())?)
     }
 
-    fn rolloutctl(&self, arguments: impl FnOnce(&mut Command)) -> Result<Output, Stop> {
+    /// The tool, to be run in Envoy's folder.
+    pub(crate) fn tool(&self) -> Result<Command, Stop> {
         // Built together with this program.
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(own.with_file_name("rolloutctl"));
-        command.arg("push").current_dir(self.envoy.folder());
+        command.current_dir(self.envoy.folder());
+        Ok(command)
+    }
+
+    fn rolloutctl(&self, arguments: impl FnOnce(&mut Command)) -> Result<Output, Stop> {
+        let mut command = self.tool()?;
         arguments(&mut command);
         Ok(command.output().map_err(|error| format!("rolloutctl: {error}"))?)
     }
@@ -74,7 +80,7 @@ impl Release<'_> {
             traffic.books().push_begins(&document.to_string())?;
         }
         let output = self.rolloutctl(|push| {
-            push.args([&format!("{name}.json"), "--to", "ecds.yaml", "--envoy", &url]);
+            push.args(["push", &format!("{name}.json"), "--to", "ecds.yaml", "--envoy", &url]);
             if first {
                 push.arg("--wasm").arg(module());
             }
@@ -102,7 +108,7 @@ impl Release<'_> {
         let before = std::fs::read(&target).map_err(|error| error.to_string())?;
         screen::command("rolloutctl push broken.json --to ecds.yaml");
         let output = self.rolloutctl(|push| {
-            push.args(["broken.json", "--to", "ecds.yaml"]);
+            push.args(["push", "broken.json", "--to", "ecds.yaml"]);
         })?;
         screen::output(&String::from_utf8_lossy(&output.stderr));
         let untouched = std::fs::read(&target).is_ok_and(|after| after == before);
@@ -118,6 +124,20 @@ impl Release<'_> {
     pub(crate) fn begin_step(&self) {
         if let Some(traffic) = &self.traffic {
             traffic.books().begin_step();
+        }
+    }
+
+    /// Lets all requests end and no further one begin.
+    pub(crate) fn rest(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.stop();
+        }
+    }
+
+    /// Lets the users ask again.
+    pub(crate) fn resume(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.resume();
         }
     }
 

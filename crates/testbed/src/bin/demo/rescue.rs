@@ -9,9 +9,9 @@ use testbed::Pulse;
 
 use crate::books::Trouble;
 use crate::interrupt::Stop;
+use crate::model::Model;
 use crate::release::Release;
 use crate::screen::{self, number};
-use crate::stage::Model;
 
 /// Longest from the first failure that a client could see to the last request that v2 is given; longer if the machine is busy with
 /// something else.

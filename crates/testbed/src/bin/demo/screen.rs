@@ -25,7 +25,7 @@ pub(crate) fn command(text: &str) {
 /// What a command printed.
 pub(crate) fn output(text: &str) {
     for line in text.lines() {
-        println!("     {line}");
+        println!("{}", format!("     {line}").trim_end());
     }
 }
 

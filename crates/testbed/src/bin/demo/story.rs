@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::comparison;
 use crate::interrupt::{Interrupt, Stop};
 use crate::release::Release;
 use crate::rescue;
@@ -15,9 +16,9 @@ use crate::traffic::Traffic;
 const COPIES: &str =
     "wasmcustom.rollout=.=breast-cancer;.;version=.=v2;.;result=.=sent;.;rollout_shadow_total";
 
-/// Tells the whole story, the second act too; true if no request failed and nobody's version changed without a cause.
+/// Tells the whole story, the other acts too; true if no request failed and nobody's version changed without a cause.
 pub(crate) fn tell(stage: Stage, interrupt: &Interrupt) -> Result<bool, Stop> {
-    let Stage { envoy, models: [_v1, mut v2], questions } = stage;
+    let Stage { envoy, models: [v1, mut v2, mut v3], questions } = stage;
     let mut release = Release { envoy: &envoy, interrupt, revision: 0, users: None, traffic: None };
     let canary = |share: u32| json!({"canary": {"version": "v2", "percent": share}});
     let active = |version: &str| json!({"blue_green": {"active": version}});
@@ -91,5 +92,8 @@ pub(crate) fn tell(stage: Stage, interrupt: &Interrupt) -> Result<bool, Stop> {
     release.push("all-on-v1", json!({"strategy": active("v1")}))?;
     release.watch([100.0, 0.0])?;
     rescue::tell(&mut release, &mut v2)?;
+    // Each server takes a core.
+    v2.kill();
+    comparison::tell(&mut release, &v1, &mut v3)?;
     Ok(release.end())
 }

@@ -19,6 +19,8 @@ const MOST: u64 = 100_000;
 
 /// The traffic; it ends when this is dropped.
 pub(crate) struct Traffic {
+    envoy: std::net::SocketAddr,
+    questions: Arc<Vec<String>>,
     books: Arc<Mutex<Books>>,
     over: Arc<AtomicBool>,
     senders: Vec<JoinHandle<()>>,
@@ -27,14 +29,26 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Lets the users ask, in turn and for as long as the story lasts.
     pub(crate) fn start(envoy: std::net::SocketAddr, questions: Vec<String>, books: Books) -> Self {
+        let (over, questions) = (Arc::new(AtomicBool::new(false)), Arc::new(questions));
         let books = Arc::new(Mutex::new(books));
-        let (over, next, started) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Instant::now());
-        let questions = Arc::new(questions);
+        let mut traffic = Self { envoy, questions, books, over, senders: Vec::new() };
+        traffic.resume();
+        traffic
+    }
+
+    /// Lets the users ask again after [`Traffic::stop`], from the first one on.
+    pub(crate) fn resume(&mut self) {
+        self.stop();
+        self.over.store(false, Ordering::Relaxed);
+        let (next, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let sender = |_| {
-            let (books, over, next, questions) =
-                (Arc::clone(&books), Arc::clone(&over), Arc::clone(&next), Arc::clone(&questions));
-            let client = Client::new(envoy);
+            let (books, over, next, questions) = (
+                Arc::clone(&self.books),
+                Arc::clone(&self.over),
+                Arc::clone(&next),
+                Arc::clone(&self.questions),
+            );
+            let client = Client::new(self.envoy);
             std::thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
                     let turn = next.fetch_add(1, Ordering::Relaxed);
@@ -49,7 +63,7 @@ impl Traffic {
             })
         };
         let senders = (0..CONNECTIONS).map(sender).collect();
-        Self { books, over, senders }
+        self.senders = senders;
     }
 
     /// The books, to read or to write.
@@ -79,7 +93,8 @@ fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
 /// One request: the model itself says which version it is.
 fn ask(client: &Client, turn: u64, questions: &[String]) -> Visit {
     let user = turn as usize % USERS;
-    let question = questions[turn as usize % questions.len()].clone();
+    let row = turn as usize % questions.len();
+    let question = questions[row].clone();
     let request = Request::post("/v2/models/breast-cancer/infer", question)
         .header("content-type", "application/json")
         .header("x-user-id", name(user));
@@ -96,5 +111,5 @@ fn ask(client: &Client, turn: u64, questions: &[String]) -> Visit {
         }
         Err(failure) => (None, false, failure.to_string()),
     };
-    Visit { user, begun, version, failed_over, words }
+    Visit { user, row, begun, version, failed_over, words }
 }

@@ -16,6 +16,8 @@ pub(crate) fn name(user: usize) -> String {
 /// A request of a user and what came back.
 pub(crate) struct Visit {
     pub(crate) user: usize,
+    /// The row of the data set that the request is made of.
+    pub(crate) row: usize,
     pub(crate) begun: Instant,
     /// `None` if the request failed.
     pub(crate) version: Option<Version>,
