@@ -1,7 +1,7 @@
 //! Answers of shadows compared with the live ones, in the real Envoy with the shipped clusters for copies: each shape of answer has
 //! the right result, every copy that is sent has exactly one, and the client never notices.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop with the reason")]
+#![expect(clippy::indexing_slicing, reason = "a test may stop with the reason")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -316,15 +316,6 @@ fn differences_are_counted_by_field_and_logged_with_values_only_on_demand() {
     assert!(!site.envoy.log().contains("user-77"));
 }
 
-/// A module of the same code and other bytes.
-fn upgraded(folder: &std::path::Path) -> std::path::PathBuf {
-    let mut bytes = std::fs::read(testbed::module::build()).expect("the module can be read");
-    bytes.extend(b"\x00\x02\x01n"); // a custom section `n` without content
-    let path = folder.join("upgraded.wasm");
-    std::fs::write(&path, bytes).expect("the folder is writable");
-    path
-}
-
 #[test]
 fn an_upgrade_of_the_module_under_load_keeps_comparing() {
     let site = Site::start(false, &json!({}));
@@ -337,7 +328,7 @@ fn an_upgrade_of_the_module_under_load_keeps_comparing() {
     site.envoy.wait_for("matches", |_| (site.results().get("match") > Some(&300)).then_some(()));
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let next = upgraded(folder.path());
+    let next = testbed::module::upgraded(folder.path());
     let text =
         json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document(2, &json!({}))});
     assert_eq!(site.envoy.push_filter(testbed::envoy::wasm_filter(&next, text)), Outcome::Accepted);

@@ -143,15 +143,6 @@ fn a_long_answer_that_is_not_that_of_a_copy_comes_whole_through_the_module() {
     assert!(answer.body == long, "{} bytes", answer.body.len());
 }
 
-/// A module of the same code and other bytes: an upgrade.
-fn upgraded(folder: &std::path::Path) -> PathBuf {
-    let mut bytes = std::fs::read(module::build()).expect("the module can be read");
-    bytes.extend(b"\x00\x02\x01n"); // a custom section `n` without content
-    let path = folder.join("upgraded.wasm");
-    std::fs::write(&path, bytes).expect("the folder is writable");
-    path
-}
-
 #[test]
 fn both_roles_share_a_vm_on_each_worker_also_after_an_upgrade_under_load() {
     let site = Site::start(false, |_| {});
@@ -166,7 +157,7 @@ fn both_roles_share_a_vm_on_each_worker_also_after_an_upgrade_under_load() {
     let load = Load::new(site.envoy.address()).connections(8).rate(500.0);
     let running = load.start(|number| Request::get("/").header("x-user-id", format!("user-{number}")));
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let next = upgraded(folder.path());
+    let next = module::upgraded(folder.path());
     let outcome = site.envoy.push_filter(wasm_filter(&next, text(&document(2))));
     assert_eq!(outcome, Outcome::Accepted);
     site.envoy.wait_revision(2);
@@ -231,7 +222,7 @@ fn the_tool_gives_both_roles_one_module_and_a_push_of_a_document_touches_only_th
     assert_eq!(now, created + 1, "only the canary of the document");
     assert_eq!(updates(), 2, "the clusters for copies have what they need");
 
-    push(3, Some(upgraded(folder.path())));
+    push(3, Some(module::upgraded(folder.path())));
     site.envoy.wait_for("the next module in the clusters for copies", |_| (updates() == 3).then_some(()));
     site.wait_for_machines(machines);
     site.ask(5, || Request::get("/"));

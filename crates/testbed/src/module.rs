@@ -22,6 +22,15 @@ pub fn build() -> PathBuf {
     MODULE.get_or_init(|| artefact("wasm", "dist/rollout_filter.wasm")).clone()
 }
 
+/// Writes a module of the same code and other bytes, as an upgrade is, and returns its path.
+pub fn upgraded(folder: &Path) -> PathBuf {
+    let mut bytes = std::fs::read(build()).expect("the module can be read");
+    bytes.extend(b"\x00\x02\x01n"); // a custom section `n` without content
+    let path = folder.join("upgraded.wasm");
+    std::fs::write(&path, bytes).expect("the folder is writable");
+    path
+}
+
 /// Builds the tool as tests are built, with overflow checks and nothing compiled twice, and returns its path.
 pub fn rolloutctl() -> PathBuf {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
