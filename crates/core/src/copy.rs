@@ -1,4 +1,4 @@
-//! The answer to a copy: when it is too long to be worth reading.
+//! Lengths of what is copied and compared, and when the answer to a copy is too long to be worth reading.
 //!
 //! Envoy reads and throws away what a shadow answers. That costs the worker time that its clients miss, so a copy ends when its
 //! answer turns out too long.
@@ -15,9 +15,7 @@ pub struct CopyAnswer {
 impl CopyAnswer {
     /// True if the answer says that it is too long. `content_length` is the header's value.
     pub fn declares_too_long(content_length: Option<&[u8]>) -> bool {
-        let declared =
-            content_length.and_then(|value| str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
-        declared.is_some_and(|length| length > MAX_COPY_ANSWER)
+        content_length.is_some_and(|length| is_above(length, MAX_COPY_ANSWER))
     }
 
     /// Counts a piece of the body. True if the answer has become too long.
@@ -27,9 +25,34 @@ impl CopyAnswer {
     }
 }
 
+/// True if a `content-length` is a whole number above the limit, however many digits it has.
+pub(crate) fn is_above(length: &[u8], limit: u64) -> bool {
+    if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let number = str::from_utf8(length).ok().and_then(|digits| digits.parse::<u64>().ok());
+    number.is_none_or(|number| number > limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_whole_number_above_the_limit_is_larger() {
+        for (digits, larger) in [
+            ("1048576", false),
+            ("1048577", true),
+            ("99999999999999999999999999", true),
+            ("0", false),
+            ("", false),
+            ("-1", false),
+            ("+9999999", false),
+            ("9999999, 9999999", false),
+        ] {
+            assert_eq!(is_above(digits.as_bytes(), 1 << 20), larger, "{digits}");
+        }
+    }
 
     #[test]
     fn an_answer_is_too_long_if_it_says_so() {

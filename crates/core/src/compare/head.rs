@@ -1,6 +1,7 @@
 //! Status and headers of an answer, and whether they say that it can't be compared.
 
 use super::pair::PairResult;
+use crate::copy::is_above;
 use crate::guardrail::{Call, Ending, Response, classify};
 
 /// Status and headers of an answer.
@@ -15,7 +16,8 @@ impl Head {
     #[must_use]
     pub fn new(lines: Vec<(String, Vec<u8>)>) -> Self {
         let mut head = Self { status: 0, lines };
-        head.status = head.first(":status").and_then(number).unwrap_or(0);
+        let status = head.first(":status").and_then(|status| str::from_utf8(status).ok()?.parse().ok());
+        head.status = status.unwrap_or(0);
         head
     }
 
@@ -61,8 +63,8 @@ impl Head {
         if self.first("content-encoding").is_some_and(is_other) {
             return Some(PairResult::SkippedEncoding);
         }
-        let length = self.first("content-length").and_then(number::<u64>);
-        length.filter(|length| *length > max_body_bytes).map(|_| PairResult::SkippedSize)
+        let is_long = self.first("content-length").is_some_and(|length| is_above(length, max_body_bytes));
+        is_long.then_some(PairResult::SkippedSize)
     }
 
     /// Bytes that it holds in memory, roughly.
@@ -80,8 +82,4 @@ const LINE: usize = 48;
 fn is_stream(content_type: &[u8]) -> bool {
     let name = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-}
-
-fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    std::str::from_utf8(digits).ok()?.trim().parse().ok()
 }

@@ -2,7 +2,7 @@
 //! result.
 //!
 //! A call opens when the filter decides. It holds the live answer once, and a pair for each of its copies. Answers arrive in pieces
-//! and end in any order. The table knows no clock and no host: times go in, and results come out.
+//! and end in any order. The table reads no clock and calls no host: the caller passes the time, and gets the results.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::compare::Compare;
 use super::condition::HeaderCondition;
 use super::version::Version;
+use crate::copy::is_above;
 use crate::hash::bucket::{Ppm, Salt};
 use crate::request::{Request, Slot};
 
@@ -131,15 +132,6 @@ impl Protocol {
     }
 }
 
-/// True if this is a whole number above the limit, however many digits it has.
-fn is_above(digits: &[u8], limit: u64) -> bool {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return false;
-    }
-    let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
-    number.is_none_or(|number| number > limit)
-}
-
 /// The shadows whose cohorts have one request, in document order without gaps.
 pub type Copies = [Option<ShadowCopy>; MAX_SHADOWS];
 
@@ -201,27 +193,6 @@ impl Shadow {
             CopyResult::SkippedBody
         } else {
             CopyResult::Sent
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_whole_number_above_the_limit_is_larger() {
-        for (digits, larger) in [
-            ("1048576", false),
-            ("1048577", true),
-            ("99999999999999999999999999", true),
-            ("0", false),
-            ("", false),
-            ("-1", false),
-            ("+9999999", false),
-            ("9999999, 9999999", false),
-        ] {
-            assert_eq!(is_above(digits.as_bytes(), DEFAULT_BODY_BYTES), larger, "{digits}");
         }
     }
 }
