@@ -9,7 +9,7 @@
     reason = "a test may stop with the reason"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rollout_core::guardrail::{Limit, Rule};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ mod guardrail;
 
 use guardrail::lower_bound;
 use guardrail::nearest_rank;
+use guardrail::pieces::{Repeated, long, run};
 use guardrail::site::{V1, V2};
 use guardrail::traffic::{Callers, Incident, Kind, Noted, Patience, Scenario, Simulation};
 
@@ -57,12 +58,6 @@ impl Row {
         let simulations =
             scenarios.into_iter().map(|scenario| Simulation::new(&guardrails(), scenario)).collect();
         Self { name, simulations, runs: Vec::new() }
-    }
-
-    /// Even and odd seeds have other latencies, so two at a time have the same scenario.
-    fn run(&mut self, seed: u64) {
-        let turn = (seed / 2) as usize % self.simulations.len();
-        self.runs.push(self.simulations[turn].run(seed));
     }
 
     fn tripped(&self, signal: usize) -> usize {
@@ -120,6 +115,18 @@ impl Row {
             }
         }
         println!();
+    }
+}
+
+impl Repeated for Row {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Even and odd seeds have other latencies, so two at a time have the same scenario.
+    fn run(&mut self, seed: u64) {
+        let turn = (seed / 2) as usize % self.simulations.len();
+        self.runs.push(self.simulations[turn].run(seed));
     }
 }
 
@@ -212,37 +219,6 @@ fn special_rows() -> Vec<Row> {
     rows
 }
 
-/// Runs each row with one seed after another, until all have been run or time is up. Returns the next seed.
-fn run(rows: &mut [Row], seeds: std::ops::Range<u64>, most: Duration) -> u64 {
-    let began = Instant::now();
-    for seed in seeds.clone() {
-        if began.elapsed() > most {
-            return seed;
-        }
-        for row in &mut *rows {
-            row.run(seed);
-        }
-    }
-    seeds.end
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// The rows whose names contain the environment variable `ROW`, run `RUNS` times from `SEED` on. No row is run again after `MINUTES`, so that a piece ends within ten.
-fn long(mut rows: Vec<Row>, show: fn(&Row)) -> Vec<Row> {
-    let wanted = std::env::var("ROW").unwrap_or_default();
-    rows.retain(|row| row.name.contains(&wanted));
-    let first = number("SEED").unwrap_or(0);
-    let runs = number("RUNS").unwrap_or(1_000);
-    let minutes = Duration::from_secs(60 * number("MINUTES").unwrap_or(3));
-    let next = run(&mut rows, first..first + runs, minutes);
-    rows.iter().for_each(show);
-    println!("next SEED={next}");
-    rows
-}
-
 /// The percentage of v2, the users of v2 and of stable, and the requests per second of each.
 const SIDES: [(&str, f64, [usize; 2], [f64; 2]); 4] = [
     ("stable 450/s", 10.0, [500, 2_000], [50.0, 450.0]),
@@ -315,14 +291,14 @@ fn prove_that_what_versions_share_condemns_none() {
     SIGNALS.iter().for_each(|name| print!(" {name:>9}"));
     println!("   withheld");
     let rows = shared_rows().into_iter().chain(special_rows()).collect();
-    long(rows, Row::print_alarms).iter().for_each(Row::holds);
+    long(rows, 3, |rows| rows.iter().for_each(Row::print_alarms)).iter().for_each(Row::holds);
 }
 
 #[test]
 #[ignore = "long: make prove-incidents"]
 fn measure_how_fast_a_version_that_fails_alone_is_found() {
     println!("{:<56} {:>5} {:>9} {:>9}   first signal", "", "runs", "median", "9 of 10");
-    long(failing_rows(), Row::print_reaction);
+    long(failing_rows(), 3, |rows| rows.iter().for_each(Row::print_reaction));
 }
 
 #[test]

@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rollout_core::guardrail::{PairTicket, Setting, Worker, merge};
 use rollout_core::{Decision, Health, Rollout, Shadow, Time, compile, decide_unit};
@@ -22,6 +22,7 @@ use serde_json::json;
 
 mod guardrail;
 
+use guardrail::pieces::{self, Repeated, run};
 use guardrail::{Dice, lower_bound, nearest_rank};
 
 const START_MS: u64 = 1_795_599_000_000;
@@ -86,6 +87,17 @@ enum Event {
     Ends(usize, bool),
 }
 
+impl Repeated for Row {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run(&mut self, seed: u64) {
+        let run = Run::new(self, seed).run();
+        self.runs.push(run);
+    }
+}
+
 impl Row {
     fn new(name: &str, scenario: Scenario) -> Self {
         let document = json!({"revision": 1, "rollouts": [{"name": "fraud", "unit": [{"header": "x-user-id"}], "salt": "g", "stable": "v1",
@@ -101,11 +113,6 @@ impl Row {
         let decisions = (0..scenario.users).map(decide).collect();
         let shadow = Rc::clone(rollout.shadows().next().unwrap());
         Self { name: name.to_owned(), scenario, rollout, shadow, decisions, runs: Vec::new() }
-    }
-
-    fn run(&mut self, seed: u64) {
-        let run = Run::new(self, seed).run();
-        self.runs.push(run);
     }
 
     fn tripped(&self, signal: usize) -> usize {
@@ -294,36 +301,12 @@ fn worse_rows() -> Vec<Row> {
     rows
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Runs each row with one seed after another, until all have been run or time is up. Returns the next seed.
-fn run(rows: &mut [Row], seeds: std::ops::Range<u64>, most: Duration) -> u64 {
-    let began = Instant::now();
-    for seed in seeds.clone() {
-        if began.elapsed() > most {
-            return seed;
-        }
-        for row in &mut *rows {
-            row.run(seed);
-        }
-    }
-    seeds.end
-}
-
-/// The rows whose names contain the environment variable `ROW`, run `RUNS` times from `SEED` on, until `MINUTES` have passed.
-fn long(mut rows: Vec<Row>) -> Vec<Row> {
-    let wanted = std::env::var("ROW").unwrap_or_default();
-    rows.retain(|row| row.name.contains(&wanted));
-    let first = number("SEED").unwrap_or(0);
-    let runs = number("RUNS").unwrap_or(1_000);
-    let minutes = Duration::from_secs(60 * number("MINUTES").unwrap_or(4));
-    let next = run(&mut rows, first..first + runs, minutes);
-    println!("{:<64} {:>5} tested at 0.99, absolute: tripped, median, 9 of 10", "", "runs");
-    rows.iter().for_each(Row::print);
-    println!("next SEED={next}");
-    rows
+/// Runs these rows in pieces, and prints them.
+fn long(rows: Vec<Row>) -> Vec<Row> {
+    pieces::long(rows, 4, |rows| {
+        println!("{:<64} {:>5} tested at 0.99, absolute: tripped, median, 9 of 10", "", "runs");
+        rows.iter().for_each(Row::print);
+    })
 }
 
 #[test]

@@ -15,6 +15,7 @@ use rollout_core::guardrail::{
     Basis, End, Evidence, NullHypothesis, Observation, Outcome, SequentialTest, Side, Sides, Tally,
 };
 
+pub(crate) mod pieces;
 pub(crate) mod site;
 pub(crate) mod traffic;
 
